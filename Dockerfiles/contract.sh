@@ -1,0 +1,90 @@
+#!/bin/sh
+# Root layer, as root: the user, the directories and cargo's configuration that all layers rely on.
+set -eu
+# shellcheck source=settle.sh
+. /run/factory/settle.sh
+
+main() {
+    begin
+    check_cargo
+    create_user
+    create_directories
+    configure_cargo
+    settle_system
+}
+
+check_cargo() {
+    version=$(cargo --version) || fail "the base image has no working cargo on its PATH ($PATH)"
+    minor=$(printf '%s\n' "$version" | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p')
+    [ "${minor:-0}" -ge 91 ] || fail "$version: 1.91 is the first that has build.build-dir"
+}
+
+create_user() {
+    check_free passwd "$RUNNER_UID"
+    check_free group "$RUNNER_GID"
+    if ! getent group "$RUNNER_NAME" >/dev/null; then
+        groupadd --gid "$RUNNER_GID" "$RUNNER_NAME"
+    fi
+    if ! getent passwd "$RUNNER_NAME" >/dev/null; then
+        # No lastlog entry: it is a sparse file of 300 bytes for each uid up to this one.
+        useradd --uid "$RUNNER_UID" --gid "$RUNNER_GID" --create-home --no-log-init --shell /bin/sh "$RUNNER_NAME"
+    fi
+    [ "$(id -u "$RUNNER_NAME"):$(id -g "$RUNNER_NAME")" = "$RUNNER_UID:$RUNNER_GID" ] ||
+        fail "the base image has a user $RUNNER_NAME already, with other ids than $RUNNER_UID:$RUNNER_GID"
+    # useradd and groupadd keep the files from before, which differ from build to build in nothing but time.
+    rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
+}
+
+# check_free passwd|group ID: an id that has another name in the base image would own our files.
+check_free() {
+    name=$(getent "$1" "$2" | cut -d: -f1)
+    case $name in
+    '' | "$RUNNER_NAME") ;;
+    *) fail "$2 is $name in the base image's /etc/$1: choose another id for $RUNNER_NAME" ;;
+    esac
+}
+
+create_directories() {
+    for directory in "$CARGO_HOME" "$CARGO_HOME/bin" "$CARGO_HOME/registry" "$BUILD_DIR" "$SHARE"; do
+        [ ! -L "$directory" ] || fail "$directory is a symbolic link: cargo would find nothing fresh behind it"
+        mkdir -p "$directory"
+    done
+    # The programs in bin stay as the base image has them: to change their owner would copy them all.
+    find "$CARGO_HOME" -path "$CARGO_HOME/bin/*" -prune -o -exec chown -h "$RUNNER_UID:$RUNNER_GID" {} +
+    find "$CARGO_HOME" -path "$CARGO_HOME/bin/*" -prune -o ! -type l -exec chmod u+rwX,g+rwX,o-w {} +
+    chown "$RUNNER_UID:$RUNNER_GID" "$BUILD_DIR" "$SHARE"
+    chmod u+rwx,g+rwxs,o-w "$BUILD_DIR" "$SHARE"
+    find "$CARGO_HOME" -type d -exec chmod g+s {} +
+}
+
+# A base image may bring a configuration of its own, such as a mirror of the registry: ours is added to it.
+configure_cargo() {
+    file=$CARGO_HOME/config.toml
+    [ ! -e "$CARGO_HOME/config" ] || fail "$CARGO_HOME/config: cargo would read this old name instead of config.toml"
+    if [ -e "$file" ] && grep -Eq '^[[:space:]]*\[?[[:space:]]*"?(build|cache)"?[[:space:]]*[].=]' "$file"; then
+        fail "$file in the base image sets build.* or cache.* itself: take these keys out"
+    fi
+    flags=$(rustflags)
+    {
+        printf '\n[build]\nbuild-dir = "%s"\n%s' "$BUILD_DIR" "${flags:+$flags
+}"
+        printf '\n[cache]\nauto-clean-frequency = "never"\n'
+    } >>"$file"
+    chown "$RUNNER_UID:$RUNNER_GID" "$file"
+    chmod u=rw,g=rw,o=r "$file"
+}
+
+rustflags() {
+    case ${RUSTFLAGS_TOML:-[]} in
+    '[]') ;;
+    '['*']') printf 'rustflags = %s\n' "$RUSTFLAGS_TOML" ;;
+    *) fail "RUSTFLAGS_TOML=$RUSTFLAGS_TOML: not a TOML array" ;;
+    esac
+}
+
+settle_system() {
+    find / -xdev -cnewer "$stamp" ! -path '/run/*' \
+        -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+}
+
+main

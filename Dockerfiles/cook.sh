@@ -1,0 +1,76 @@
+#!/bin/sh
+# As the runner, without a network: compiles each recipe into the shared build directory, keeps what cargo said
+# in cook.jsonl, and removes every unit of the recipes themselves. A recipe that fails is the caller's to judge.
+set -eu
+# shellcheck source=settle.sh
+. /run/factory/settle.sh
+
+RECIPES=/run/factory/recipes
+# One path for all: it is part of what cargo knows a package by.
+SCRATCH=/tmp/factory/recipe
+TARGET=/tmp/factory/target
+MESSAGES=/tmp/factory/messages
+
+: "${LAYER:?give it as a build argument: the name of the layer}"
+REPORT=$SHARE/$LAYER/cook.jsonl
+
+main() {
+    begin
+    mkdir -p "${SCRATCH%/*}" "${REPORT%/*}"
+    : >"$REPORT"
+    while IFS= read -r recipe || [ -n "$recipe" ]; do
+        cook "$recipe"
+    done <"$RECIPES/recipes.list"
+    find "$BUILD_DIR" -type d -name incremental -prune -exec rm -rf {} +
+    rm -rf "$CARGO_HOME/registry/src" "$CARGO_HOME/.global-cache"
+    settle "$CARGO_HOME" "$BUILD_DIR" "$SHARE"
+}
+
+cook() {
+    rm -rf "$SCRATCH"
+    cp -R "$RECIPES/$1" "$SCRATCH"
+    cd "$SCRATCH"
+    printf 'cooking %s\n' "$1" >&2
+    printf '{"reason":"factory-recipe","name":"%s"}\n' "$1" >>"$REPORT"
+    exit_code=0
+    compile </dev/null >"$MESSAGES" || exit_code=$?
+    # Two cooks of one recipe end their units in any order, and have to give the same file.
+    LC_ALL=C sort "$MESSAGES" >>"$REPORT"
+    printf '{"reason":"factory-recipe-finished","name":"%s","exit":%d}\n' "$1" "$exit_code" >>"$REPORT"
+    forget_recipe </dev/null
+}
+
+compile() {
+    set --
+    while IFS= read -r argument || [ -n "$argument" ]; do
+        set -- "$@" "$argument"
+    done <cook.args
+    case $1 in
+    test | bench) ;; # they name it --no-fail-fast, and with --no-run it means nothing
+    *) set -- "$@" --keep-going ;;
+    esac
+    cargo "$@" --locked --offline --message-format=json --target-dir "$TARGET"
+}
+
+# Two path packages of one name in one build directory, and cargo may run the first one's code for the second.
+forget_recipe() {
+    package=$(cargo pkgid --locked --offline) || fail "recipe $recipe: cargo cannot read its package"
+    set -- --package "$package"
+    while IFS= read -r argument || [ -n "$argument" ]; do
+        case $argument in
+        --release | -r | --profile=* | --target=*) set -- "$@" "$argument" ;;
+        --profile | --target) IFS= read -r value || :; set -- "$@" "$argument" "$value" ;;
+        esac
+    done <cook.args
+    cargo clean --locked --offline --quiet --target-dir "$TARGET" "$@"
+    rm -rf "$TARGET"
+    name=$(sed -n 's/^name *= *"\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+    left=$(units_named "$name" && units_named "$(printf '%s\n' "$name" | tr - _)")
+    [ -z "$left" ] || fail "recipe $recipe: cargo left units of $name behind: $left"
+}
+
+units_named() {
+    find "$BUILD_DIR" \( -name "$1" -o -name "$1-*" -o -name "lib$1-*" -o -name "$1.*" -o -name "lib$1.*" \) -print
+}
+
+main

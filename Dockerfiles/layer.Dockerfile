@@ -1,0 +1,64 @@
+# One layer of warm dependencies: every layer of the chain is built from this file.
+#
+# Build context: the directory of this file (its scripts are mounted, and stay out of the image). Named contexts:
+#   parent    the base image for the root layer, else the image of the layer below
+#   recipes   recipes.list, and for each name in it <name>/ with a package, its lock and cook.args
+#   contents  the files that the target `layer` adds: contract.json, contents.json
+# Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image.
+# Only the step that fetches uses the network of the build; all others have none.
+
+# `contract` for the root layer, `parent` for those above it.
+ARG START=parent
+
+# The surroundings in which cooked units stay fresh: who owns what, where, and cargo's configuration.
+# hadolint ignore=DL3006
+FROM parent AS contract
+ARG RUNNER_NAME=runner
+ARG RUNNER_UID=1001
+ARG RUNNER_GID=1001
+ARG CARGO_HOME=/usr/local/cargo
+ARG BUILD_DIR=/usr/local/cargo-build
+# The flags of every rustc call that has no --target of its own, as a TOML array.
+ARG RUSTFLAGS_TOML=[]
+ARG SOURCE_DATE_EPOCH
+USER 0
+RUN --network=none \
+    --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=contract.sh,target=/run/factory/contract.sh \
+    --mount=type=tmpfs,target=/tmp \
+    sh /run/factory/contract.sh
+ENV CARGO_HOME=${CARGO_HOME}
+USER ${RUNNER_UID}:${RUNNER_GID}
+
+FROM ${START} AS cook
+ARG CARGO_HOME=/usr/local/cargo
+ARG BUILD_DIR=/usr/local/cargo-build
+ARG LAYER
+ARG SOURCE_DATE_EPOCH
+RUN --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=fetch.sh,target=/run/factory/fetch.sh \
+    --mount=type=bind,from=recipes,target=/run/factory/recipes \
+    --mount=type=secret,id=ca,target=/run/factory/ca.crt,mode=0444 \
+    --mount=type=tmpfs,target=/tmp \
+    sh /run/factory/fetch.sh
+RUN --network=none \
+    --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=cook.sh,target=/run/factory/cook.sh \
+    --mount=type=bind,from=recipes,target=/run/factory/recipes \
+    --mount=type=tmpfs,target=/tmp \
+    sh /run/factory/cook.sh
+
+FROM scratch AS report
+COPY --from=cook /usr/local/share/rust-warm-factory/ /
+
+FROM cook AS layer
+ARG CARGO_HOME=/usr/local/cargo
+ARG LAYER
+ARG SOURCE_DATE_EPOCH
+# Not COPY: it would keep the times of the files, which are those of this build.
+RUN --network=none \
+    --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=contents.sh,target=/run/factory/contents.sh \
+    --mount=type=bind,from=contents,target=/run/factory/contents \
+    --mount=type=tmpfs,target=/tmp \
+    sh /run/factory/contents.sh

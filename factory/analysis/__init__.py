@@ -1,0 +1,1 @@
+"""What an organisation's repositories use, resolved by cargo: `analysis.json`."""

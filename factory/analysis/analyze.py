@@ -1,0 +1,236 @@
+"""The stage `analyze`: from workspaces on disk to an analysis, each workspace resolved once by its content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.analysis.model import (
+    Analysis,
+    Status,
+    ToolchainFacts,
+    VariantUse,
+    Workspace,
+    analysis_from_json,
+    analysis_to_json,
+    merge_units,
+)
+from factory.cargo.lock import Lock, parse_lock
+from factory.cargo.profile_table import derive_profile_table
+from factory.cargo.resolve import PASSING, UnitGraph, Unresolved, resolve
+from factory.cargo.unit_graph import Surroundings
+from factory.errors import ConfigurationError
+from factory.files import digest, write_text
+from factory.planning.graph import MergedGraph
+from factory.scan.cfg_expression import CfgSet
+from factory.scan.model import UnscannableError
+from factory.scan.skeleton import skeleton_digest, write_skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from factory.cargo.toolchain import Toolchain
+    from factory.cargo.variants import Variant
+    from factory.model import PackageId, Unit, UnitKey
+    from factory.scan.cargo_config import RecordedConfig
+    from factory.scan.model import FoundWorkspace, Scan, Skipped
+
+# Raised whenever the same input would give another answer: older entries are then not read any more.
+_CACHE_GENERATION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """All that resolving a workspace needs beside the workspace; `cache` is where answers are kept."""
+
+    toolchain: Toolchain
+    variants: tuple[Variant, ...]
+    cargo_home: Path
+    cache: Path
+    jobs: int
+    offline: bool = False
+    timeout: float = 300
+    """Seconds that cargo may take for one workspace and variant."""
+    rustflags: tuple[str, ...] = ()
+    """The images' own RUSTFLAGS: they hold for every repository that sets none."""
+
+
+def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -> Analysis:
+    """Resolve every workspace of a scan; what cannot be resolved becomes an explained row."""
+
+    def one(found: FoundWorkspace) -> Analysis:
+        answer = _analyze_workspace(found, resolver)
+        advance(found.path)
+        return answer
+
+    with ThreadPoolExecutor(resolver.jobs) as pool:
+        parts = list(pool.map(one, scan.workspaces))
+    units: Mapping[UnitKey, Unit] = {}
+    links: dict[PackageId, str] = {}
+    for part in parts:
+        units = merge_units(units, part.units)
+        links |= part.links
+    workspaces = [workspace for part in parts for workspace in part.workspaces]
+    workspaces += [_skipped_row(row) for row in scan.skipped]
+    return _analysis(resolver, workspaces, units, links)
+
+
+def _analyze_workspace(found: FoundWorkspace, resolver: Resolver) -> Analysis:
+    """Return the analysis of one workspace, from the cache where its content was resolved before."""
+    try:
+        content = skeleton_digest(found)
+    except UnscannableError as error:
+        return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {})
+    entry = resolver.cache / f"{_cache_key(content, resolver)}.json"
+    kept = _read_cache(entry)
+    if kept is None:
+        kept, lasting = _resolve_workspace(found, resolver)
+        if lasting:
+            write_text(entry, json.dumps(analysis_to_json(kept), separators=(",", ":")))
+    # The same content may stand in two places: path and repository are not part of it.
+    workspace = replace(
+        kept.workspaces[0],
+        path=found.path,
+        repo=found.repo,
+        toolchain_pin=found.toolchain_pin,
+        rust_version=found.rust_version,
+    )
+    return replace(kept, workspaces=(workspace,))
+
+
+def _cache_key(content: str, resolver: Resolver) -> str:
+    toolchain = resolver.toolchain
+    variants = [str(variant) for variant in resolver.variants]
+    return digest([_CACHE_GENERATION, content, toolchain.rustc_verbose, variants, resolver.rustflags])[:40]
+
+
+def _read_cache(entry: Path) -> Analysis | None:
+    try:
+        return analysis_from_json(json.loads(entry.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError, ConfigurationError):
+        # Written by another version, or damaged: the answer can be had again.
+        return None
+
+
+def _resolve_workspace(found: FoundWorkspace, resolver: Resolver) -> tuple[Analysis, bool]:
+    """Return the analysis, and whether it will be the same next time."""
+    folder = Path(tempfile.mkdtemp(prefix="factory-skeleton-"))
+    try:
+        skeleton = write_skeleton(found, folder)
+        lock = parse_lock(found.lock.read_text(encoding="utf-8"))
+        surroundings = _surroundings(skeleton.recorded, resolver)
+        graphs: dict[str, UnitGraph] = {}
+        for variant in resolver.variants:
+            answer = resolve(
+                skeleton.root,
+                variant,
+                toolchain=resolver.toolchain,
+                surroundings=surroundings,
+                cargo_home=resolver.cargo_home,
+                offline=resolver.offline,
+                timeout=resolver.timeout,
+            )
+            if isinstance(answer, Unresolved):
+                row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}", skeleton.recorded)
+                return _analysis(resolver, [row], {}, {}), answer.trouble not in PASSING
+            graphs[str(variant)] = answer
+        return _resolved(found, resolver, graphs, lock, skeleton.recorded), True
+    except UnscannableError as error:
+        return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {}), True
+    except (OSError, ValueError) as error:
+        row = replace(_row(found, Status.SKIPPED, f"unreadable: {error}", None))
+        return _analysis(resolver, [row], {}, {}), False
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resolved(
+    found: FoundWorkspace,
+    resolver: Resolver,
+    graphs: Mapping[str, UnitGraph],
+    lock: Lock,
+    recorded: RecordedConfig,
+) -> Analysis:
+    units: Mapping[UnitKey, Unit] = {}
+    uses: dict[str, VariantUse] = {}
+    links: dict[PackageId, str] = {}
+    for name, graph in graphs.items():
+        registry = [unit for unit in graph.units if unit.is_registry]
+        merged = MergedGraph({unit.key: unit for unit in graph.units})
+        needed = merged.dependencies_first(unit.key for unit in registry)
+        units = merge_units(units, {key: merged.units[key] for key in needed})
+        uses[name] = VariantUse(
+            keys=tuple(sorted({unit.key for unit in registry})),
+            profile=derive_profile_table(registry) if registry else None,
+            rustflags=max((unit.rustflags for unit in registry), default=()),
+        )
+        links |= graph.links
+    row = replace(_row(found, Status.RESOLVED, "", recorded), variants=uses, lock=lock)
+    return _analysis(resolver, [row], units, links)
+
+
+def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
+    """Evaluate a repository's flags and linkers for every platform it may build for, as cargo would."""
+    toolchain = resolver.toolchain
+    rustflags: dict[str | None, tuple[str, ...]] = {}
+    linkers: dict[str | None, str] = {}
+    for platform in (None, *recorded.build_targets):
+        triple = platform or toolchain.host
+        cfgs = (
+            CfgSet.parse(toolchain.print_cfg(triple))
+            if recorded.target_rustflags or recorded.linkers
+            else CfgSet.parse("")
+        )
+        rustflags[platform] = recorded.effective_rustflags(triple, cfgs) or resolver.rustflags
+        linker = recorded.effective_linker(triple, cfgs)
+        if linker is not None:
+            linkers[platform] = linker
+    return Surroundings(rustc=toolchain.rustc_verbose, rustflags=rustflags, linkers=linkers)
+
+
+def _row(found: FoundWorkspace, status: Status, reason: str, recorded: RecordedConfig | None) -> Workspace:
+    return Workspace(
+        path=found.path,
+        repo=found.repo,
+        status=status,
+        reason=reason,
+        toolchain_pin=found.toolchain_pin,
+        rust_version=found.rust_version,
+        ignored=tuple(str(setting) for setting in recorded.ignored) if recorded else (),
+        variants={},
+        lock=Lock(()),
+    )
+
+
+def _skipped_row(row: Skipped) -> Workspace:
+    return Workspace(
+        path=row.path,
+        repo=row.repo,
+        status=Status.SKIPPED,
+        reason=f"{row.reason}: {row.detail}",
+        variants={},
+        lock=Lock(()),
+    )
+
+
+def _analysis(
+    resolver: Resolver,
+    workspaces: Sequence[Workspace],
+    units: Mapping[UnitKey, Unit],
+    links: Mapping[PackageId, str],
+) -> Analysis:
+    toolchain = resolver.toolchain
+    return Analysis(
+        toolchain=ToolchainFacts(version=toolchain.version, host=toolchain.host, rustc_verbose=toolchain.rustc_verbose),
+        variants=tuple(str(variant) for variant in resolver.variants),
+        workspaces=tuple(sorted(workspaces, key=lambda workspace: workspace.path)),
+        units=dict(sorted(units.items())),
+        links=dict(sorted(links.items())),
+    )

@@ -1,0 +1,281 @@
+"""The values of an analysis, and their form in `analysis.json`."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from factory.cargo.lock import Lock, LockedPackage
+from factory.cargo.profile_table import ProfileTable
+from factory.errors import ConfigurationError
+from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, Unit, UnitKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SCHEMA = 1
+
+
+class Status(enum.StrEnum):
+    """Whether cargo resolved a workspace."""
+
+    RESOLVED = "resolved"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantUse:
+    """What one cargo command deals with in one workspace: its registry units, in key order."""
+
+    keys: tuple[UnitKey, ...]
+    profile: ProfileTable | None
+    """`None` where there is no registry unit."""
+    rustflags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """One workspace with what it uses by variant, or why it was skipped; a pin is told, and does not skip."""
+
+    path: str
+    repo: str
+    status: Status
+    reason: str
+    toolchain_pin: str | None = None
+    rust_version: str | None = None
+    ignored: tuple[str, ...] = ()
+    variants: Mapping[str, VariantUse]
+    lock: Lock
+
+    @property
+    def registry_units(self) -> int:
+        """How many registry units the first variant has."""
+        return len(next(iter(self.variants.values())).keys) if self.variants else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolchainFacts:
+    """The compiler that the keys are for."""
+
+    version: str
+    host: str
+    rustc_verbose: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """All workspaces, sorted by path, and every unit that their registry units stand on."""
+
+    toolchain: ToolchainFacts
+    variants: tuple[str, ...]
+    workspaces: tuple[Workspace, ...]
+    units: Mapping[UnitKey, Unit]
+    links: Mapping[PackageId, str]
+    """The `links` name of each package that has one: cargo allows one package for each name."""
+
+    @property
+    def resolved(self) -> tuple[Workspace, ...]:
+        """The workspaces that cargo resolved."""
+        return tuple(workspace for workspace in self.workspaces if workspace.status is Status.RESOLVED)
+
+
+def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
+    """Return the analysis as JSON values; the order of everything depends on the content alone."""
+    profiles = sorted({unit.profile for unit in analysis.units.values()}, key=repr)
+    index = {profile: number for number, profile in enumerate(profiles)}
+    return {
+        "schema": SCHEMA,
+        "toolchain": asdict(analysis.toolchain),
+        "variants": list(analysis.variants),
+        "workspaces": [_workspace_to_json(workspace) for workspace in sorted(analysis.workspaces, key=_by_path)],
+        "profiles": [asdict(profile) for profile in profiles],
+        "units": {key: _unit_to_json(unit, index) for key, unit in analysis.units.items()},
+        "links": sorted([*_package(package), name] for package, name in analysis.links.items()),
+    }
+
+
+def analysis_from_json(document: Any) -> Analysis:  # noqa: ANN401 - any JSON value
+    """Read what `analysis_to_json` wrote; raise `ConfigurationError` on anything else."""
+    try:
+        if document["schema"] != SCHEMA:
+            message = f"schema {document['schema']}, not {SCHEMA}"
+            raise ValueError(message)
+        return _analysis(document)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ConfigurationError(
+            f"not an analysis that this version of factory reads: {error!r}",
+            advice="Run `factory analyze` again.",
+        ) from error
+
+
+def _analysis(document: Mapping[str, Any]) -> Analysis:
+    profiles = [CargoProfile(**raw | {"rustflags": tuple(raw["rustflags"])}) for raw in document["profiles"]]
+    packages: dict[tuple[str, str, str], PackageId] = {}
+    return Analysis(
+        toolchain=ToolchainFacts(**document["toolchain"]),
+        variants=tuple(document["variants"]),
+        workspaces=tuple(_workspace(raw, packages) for raw in document["workspaces"]),
+        units={UnitKey(key): _unit(UnitKey(key), raw, profiles, packages) for key, raw in document["units"].items()},
+        links={PackageId(name, version, source): links for name, version, source, links in document["links"]},
+    )
+
+
+def _by_path(workspace: Workspace) -> str:
+    return workspace.path
+
+
+def _workspace_to_json(workspace: Workspace) -> dict[str, Any]:
+    return {
+        "path": workspace.path,
+        "repo": workspace.repo,
+        "status": workspace.status.value,
+        "reason": workspace.reason,
+        "registry_units": workspace.registry_units,
+        "toolchain_pin": workspace.toolchain_pin,
+        "rust_version": workspace.rust_version,
+        "ignored": list(workspace.ignored),
+        "variants": {name: _use_to_json(use) for name, use in workspace.variants.items()},
+        "lock": _lock_to_json(workspace.lock),
+    }
+
+
+def _workspace(raw: Mapping[str, Any], packages: dict[tuple[str, str, str], PackageId]) -> Workspace:
+    return Workspace(
+        path=raw["path"],
+        repo=raw["repo"],
+        status=Status(raw["status"]),
+        reason=raw["reason"],
+        toolchain_pin=raw["toolchain_pin"],
+        rust_version=raw["rust_version"],
+        ignored=tuple(raw["ignored"]),
+        variants={name: _use(use) for name, use in raw["variants"].items()},
+        lock=_lock(raw["lock"], packages),
+    )
+
+
+def _use_to_json(use: VariantUse) -> dict[str, Any]:
+    return {
+        "keys": sorted(use.keys),
+        "profile": None if use.profile is None else profile_table_to_json(use.profile),
+        "rustflags": list(use.rustflags),
+    }
+
+
+def _use(raw: Mapping[str, Any]) -> VariantUse:
+    return VariantUse(
+        keys=tuple(UnitKey(key) for key in raw["keys"]),
+        profile=None if raw["profile"] is None else profile_table_from_json(raw["profile"]),
+        rustflags=tuple(raw["rustflags"]),
+    )
+
+
+def profile_table_to_json(table: ProfileTable) -> dict[str, Any]:
+    """Return a profile table as JSON values."""
+    return {
+        "name": table.name,
+        "base": dict(table.base),
+        "build-override": dict(table.build_override),
+        "packages": [[*_package(package), dict(settings)] for package, settings in table.packages],
+    }
+
+
+def profile_table_from_json(raw: Mapping[str, Any]) -> ProfileTable:
+    """Read what `profile_table_to_json` wrote."""
+    return ProfileTable(
+        name=raw["name"],
+        base=tuple(sorted(raw["base"].items())),
+        build_override=tuple(sorted(raw["build-override"].items())),
+        packages=tuple(
+            (PackageId(name, version, source), tuple(sorted(settings.items())))
+            for name, version, source, settings in raw["packages"]
+        ),
+    )
+
+
+def _lock_to_json(lock: Lock) -> list[list[Any]]:
+    """One row a package: name, version, source, checksum, and the rows it depends on."""
+    index = {entry.package: number for number, entry in enumerate(lock.packages)}
+    return [
+        [
+            *_package(entry.package),
+            entry.checksum,
+            [index[dependency] for dependency in entry.dependencies if dependency in index],
+        ]
+        for entry in lock.packages
+    ]
+
+
+def _lock(rows: Sequence[Sequence[Any]], packages: dict[tuple[str, str, str], PackageId]) -> Lock:
+    found = [_interned(packages, name, version, source) for name, version, source, _, _ in rows]
+    return Lock(
+        tuple(
+            LockedPackage(
+                package=found[number],
+                checksum=row[3],
+                dependencies=tuple(found[dependency] for dependency in row[4]),
+            )
+            for number, row in enumerate(rows)
+        )
+    )
+
+
+def _unit_to_json(unit: Unit, profiles: Mapping[CargoProfile, int]) -> dict[str, Any]:
+    return {
+        "package": _package(unit.package),
+        "target": [unit.target_name, unit.target_kind],
+        "mode": unit.mode.value,
+        "features": list(unit.features),
+        "sides": sorted(unit.sides),
+        "platform": unit.platform,
+        "profile": profiles[unit.profile],
+        "lto": unit.lto.value,
+        "rustflags": list(unit.rustflags),
+        "linker": unit.linker,
+        "dependencies": [[edge.extern_name, edge.public, edge.key] for edge in unit.dependencies],
+    }
+
+
+def _unit(
+    key: UnitKey,
+    raw: Mapping[str, Any],
+    profiles: Sequence[CargoProfile],
+    packages: dict[tuple[str, str, str], PackageId],
+) -> Unit:
+    return Unit(
+        key=key,
+        package=_interned(packages, *raw["package"]),
+        target_name=raw["target"][0],
+        target_kind=raw["target"][1],
+        mode=Mode(raw["mode"]),
+        features=tuple(raw["features"]),
+        sides=frozenset(Side(side) for side in raw["sides"]),
+        platform=raw["platform"],
+        profile=profiles[raw["profile"]],
+        lto=LtoDemand(raw["lto"]),
+        rustflags=tuple(raw["rustflags"]),
+        linker=raw["linker"],
+        dependencies=tuple(
+            Dependency(extern_name=name, public=public, key=UnitKey(edge)) for name, public, edge in raw["dependencies"]
+        ),
+    )
+
+
+def merge_units(one: Mapping[UnitKey, Unit], other: Mapping[UnitKey, Unit]) -> dict[UnitKey, Unit]:
+    """Return the units of both. The same unit may be reached from other sides elsewhere: sides are united."""
+    merged = dict(one)
+    for key, unit in other.items():
+        known = merged.get(key)
+        merged[key] = (
+            unit if known is None or known.sides == unit.sides else replace(unit, sides=unit.sides | known.sides)
+        )
+    return merged
+
+
+def _package(package: PackageId) -> list[str]:
+    return [package.name, package.version, package.source]
+
+
+def _interned(packages: dict[tuple[str, str, str], PackageId], name: str, version: str, source: str) -> PackageId:
+    """Thousands of units name the same few packages: one object each keeps the memory small."""
+    return packages.setdefault((name, version, source), PackageId(name, version, source))

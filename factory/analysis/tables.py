@@ -1,0 +1,81 @@
+"""What people read of an analysis: crates by repositories, cargo profiles, toolchains, what was skipped."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.analysis.model import Status
+
+if TYPE_CHECKING:
+    from factory.analysis.model import Analysis, Workspace
+    from factory.model import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrateUse:
+    """How an organisation uses one crate: repositories, and how many of them have each version and feature set."""
+
+    name: str
+    repos: int
+    versions: tuple[tuple[str, int], ...]
+    feature_sets: int
+    units: int
+
+
+def crate_uses(analysis: Analysis) -> tuple[CrateUse, ...]:
+    """Return the registry crates that are compiled, the most used first."""
+    repos: dict[str, set[str]] = defaultdict(set)
+    versions: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    units: dict[str, set[Unit]] = defaultdict(set)
+    for workspace in analysis.resolved:
+        for use in workspace.variants.values():
+            for unit in (analysis.units[key] for key in use.keys):
+                if unit.is_library:
+                    name = unit.package.name
+                    repos[name].add(workspace.repo)
+                    versions[name][unit.package.version].add(workspace.repo)
+                    units[name].add(unit)
+    uses = (
+        CrateUse(
+            name=name,
+            repos=len(users),
+            versions=_counted({version: len(those) for version, those in versions[name].items()}),
+            feature_sets=len({unit.features for unit in units[name]}),
+            units=len(units[name]),
+        )
+        for name, users in repos.items()
+    )
+    return tuple(sorted(uses, key=lambda use: (-use.repos, use.name)))
+
+
+def profile_uses(analysis: Analysis) -> tuple[tuple[str, int], ...]:
+    """Return each cargo profile in use, as its differences from cargo's defaults, with its number of workspaces."""
+    counted: Counter[str] = Counter()
+    for workspace in analysis.resolved:
+        for variant, use in workspace.variants.items():
+            if use.profile is not None:
+                settings = [f"{key}={value}" for key, value in use.profile.base]
+                settings += [f"build-override.{key}={value}" for key, value in use.profile.build_override]
+                settings += ["overrides of single packages"] if use.profile.packages else []
+                settings += [f"RUSTFLAGS={' '.join(use.rustflags)}"] if use.rustflags else []
+                counted[f"{variant}: {', '.join(settings) or 'defaults'}"] += 1
+    return _counted(counted)
+
+
+def pin_uses(analysis: Analysis) -> tuple[tuple[str, int], ...]:
+    """Return each toolchain pin with its number of workspaces."""
+    return _counted(Counter(w.toolchain_pin or "no pin" for w in analysis.workspaces if w.status is Status.RESOLVED))
+
+
+def pin_conflict(workspace: Workspace, version: str) -> str | None:
+    """Say why a workspace's toolchain pin keeps it from using images with rustc `version`; `None` when it does not."""
+    pin = workspace.toolchain_pin
+    if pin is None or pin == "stable" or version == pin or version.startswith(f"{pin}."):
+        return None
+    return f"rust-toolchain pins {pin}: fresh only when it is built with {version}"
+
+
+def _counted(counts: dict[str, int] | Counter[str]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,228 @@
+"""Base images: a made one where none can be pulled, a pinned one where it can."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from factory import process
+from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError, RegistryFaultError
+from factory.files import cache_directory, digest
+from factory.resources import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from factory.output import Output
+
+PACKAGES = ("gcc", "g++", "make", "libc6-dev", "pkg-config", "libssl-dev", "ca-certificates", "git")
+"""What the crates of ordinary projects need besides Rust."""
+
+TOOLCHAIN_PACKAGES = ("rustc", "cargo")
+
+ROLLING_SUITES = frozenset({"sid", "unstable"})
+
+BOOTSTRAP_SECONDS = 1800.0
+BUILD_SECONDS = 1800.0
+INSPECT_SECONDS = 120.0
+
+
+def build_base(
+    *,
+    tag: str,
+    suite: str,
+    toolchain: Path | Literal["debian"],
+    ca_bundle: Path | None,
+    output: Output,
+) -> str:
+    """Make an image like the official `rust:<version>-slim-<suite>` from Debian packages; return its ID.
+
+    `toolchain` is a sysroot (what `rustc --print sysroot` prints), or "debian" for the suite's own compiler.
+    `ca_bundle` takes the place of the image's certificate bundle. The packages come from the mirror that this
+    machine's apt uses and are kept in the cache for the next time. On failure `tag` stays what it was.
+
+    Raises `ConfigurationError` for a suite, toolchain or bundle that cannot be used, `EnvironmentFaultError`
+    where mmdebstrap, apt or docker is missing, `BuildFailedError` when a step fails.
+    """
+    _check_suite(suite)
+    if toolchain != "debian":
+        _check_sysroot(toolchain)
+    packages = PACKAGES if toolchain != "debian" else (*PACKAGES, *TOOLCHAIN_PACKAGES)
+    root = _root_directory(suite, packages, output)
+    with tempfile.TemporaryDirectory(prefix="factory-base-") as scratch:
+        contexts = {"certificates": _certificates(ca_bundle, Path(scratch))}
+        if toolchain != "debian":
+            contexts["toolchain"] = toolchain
+        kind = "debian" if toolchain == "debian" else "local"
+        _build(tag, kind=kind, root=root, contexts=contexts, output=output)
+    return _image_id(tag)
+
+
+def pin_base(reference: str) -> str:
+    """Resolve an image reference to `name:tag@sha256:…` by asking its registry; a pinned one stays as it is.
+
+    Raises `RegistryFaultError` when the registry has no such image or does not answer.
+    """
+    if "@" in reference:
+        return reference
+    named = reference if _has_tag(reference) else f"{reference}:latest"
+    inspect = ("docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", named)
+    completed = process.run(inspect, timeout=INSPECT_SECONDS, check=False)
+    if not completed.ok:
+        raise _registry_fault(named, completed.stderr.strip())
+    return f"{named}@{_manifest_digest(named, completed.stdout)}"
+
+
+def _check_suite(suite: str) -> None:
+    if re.fullmatch(r"[a-z][a-z0-9-]*", suite) is None:
+        what = f"{suite!r}: not the name of a Debian suite"
+        raise ConfigurationError(what, advice="Name one such as bookworm, trixie or sid.")
+
+
+def _check_sysroot(sysroot: Path) -> None:
+    if sysroot.resolve() == Path("/usr"):
+        what = f"{sysroot}: this toolchain is the system's own, and cannot be copied alone"
+        advice = 'Choose the toolchain "debian", or the sysroot of a toolchain that rustup installed.'
+        raise ConfigurationError(what, advice=advice)
+    for part in ("bin/cargo", "bin/rustc", "lib/rustlib"):
+        if not (sysroot / part).exists():
+            what = f"{sysroot}: not a Rust toolchain, it has no {part}"
+            raise ConfigurationError(what, advice="Give the directory that `rustc --print sysroot` prints.")
+
+
+def _root_directory(suite: str, packages: tuple[str, ...], output: Output) -> Path:
+    """Return a directory that holds nothing but `root.tar`, the suite with `packages` installed."""
+    folder = cache_directory() / "base" / f"{suite}-{digest(packages)[:12]}"
+    archive = folder / "root.tar"
+    if archive.exists():
+        output.detail(f"{archive} is there already")
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".root-") as scratch:
+        partial = Path(scratch) / "root.tar"
+        output.say(f"base: installing Debian {suite} into {archive}")
+        _bootstrap(suite, packages, partial, output)
+        folder.mkdir(exist_ok=True)
+        partial.replace(archive)
+    return folder
+
+
+def _bootstrap(suite: str, packages: tuple[str, ...], archive: Path, output: Output) -> None:
+    mmdebstrap = process.which("mmdebstrap", advice="Install it: `apt-get install mmdebstrap`.")
+    command = (
+        str(mmdebstrap),
+        "--variant=minbase",
+        f"--include={','.join(packages)}",
+        *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")),
+        *(suite, str(archive), "-"),
+    )
+    sources = _sources(suite)
+    output.command(command)
+    completed = process.run(command, stdin=sources, timeout=BOOTSTRAP_SECONDS, check=False, on_stderr=output.detail)
+    if not completed.ok:
+        raise _step_failed(
+            completed, advice="See whether `apt-get update` works here, and whether its mirror has the suite."
+        )
+
+
+def _sources(suite: str) -> str:
+    """Return apt sources for `suite`: this machine's own, with the name of its release exchanged."""
+    release = _codename()
+    query = ("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+    lines = set()
+    for line in process.run(query, timeout=INSPECT_SECONDS).stdout.splitlines():
+        uri, _, pocket = line.partition(" ")
+        if pocket == release or (pocket.startswith(f"{release}-") and suite not in ROLLING_SUITES):
+            lines.add(f"deb {uri} {suite}{pocket.removeprefix(release)} main\n")
+    if not lines:
+        what = f"apt on this machine has no source for {release}, so there is no mirror to take {suite} from"
+        advice = "Add Debian's archive to /etc/apt/sources.list.d/debian.sources."
+        raise EnvironmentFaultError(what, advice=advice)
+    return "".join(sorted(lines))
+
+
+def _codename() -> str:
+    """Return the release that apt's sources name; on another system than Debian nothing here can work."""
+    system = Path("/etc/os-release").read_text("utf-8")
+    found = re.search(r"^VERSION_CODENAME=(\S+)$", system, re.MULTILINE)
+    if found is None or re.search(r"^ID=debian$", system, re.MULTILINE) is None:
+        raise EnvironmentFaultError(
+            "/etc/os-release: not a release of Debian, whose packages a base image is made from",
+            advice="Make the base image on a machine that runs Debian.",
+        )
+    return found[1]
+
+
+def _certificates(bundle: Path | None, folder: Path) -> Path:
+    """Fill the build context with the bundle, under the name it will have in the image; empty without one."""
+    if bundle is None:
+        return folder
+    try:
+        content = bundle.read_bytes()
+    except OSError as error:
+        what = f"{bundle}: {error.strerror}"
+        raise ConfigurationError(what, advice="Name a readable file of PEM certificates.") from error
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        what = f"{bundle}: holds no certificate"
+        raise ConfigurationError(what, advice="Name a file of PEM certificates.")
+    (folder / "ca-certificates.crt").write_bytes(content)
+    return folder
+
+
+def _build(tag: str, *, kind: str, root: Path, contexts: Mapping[str, Path], output: Output) -> None:
+    command = (
+        *("docker", "buildx", "build", "--progress=plain", "--provenance=false", "--load"),
+        *(f"--build-context={name}={path}" for name, path in sorted(contexts.items())),
+        *(
+            f"--file={shipped('Dockerfiles') / 'base.Dockerfile'}",
+            f"--build-arg=TOOLCHAIN={kind}",
+            f"--tag={tag}",
+            str(root),
+        ),
+    )
+    output.command(command)
+    completed = process.run(command, timeout=BUILD_SECONDS, check=False, on_stderr=output.detail)
+    if not completed.ok:
+        raise _step_failed(
+            completed,
+            advice="Docker 23 or newer with buildx is needed; docs/air-gapped.md has a private one.",
+        )
+
+
+def _image_id(tag: str) -> str:
+    # buildx's --iidfile names the configuration, which an engine with the containerd store does not find.
+    inspect = ("docker", "image", "inspect", "--format", "{{.Id}}", tag)
+    return process.run(inspect, timeout=INSPECT_SECONDS).stdout.strip()
+
+
+def _has_tag(reference: str) -> bool:
+    return ":" in reference.rpartition("/")[2]
+
+
+def _manifest_digest(reference: str, manifest: str) -> str:
+    try:
+        found = json.loads(manifest)["digest"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, str) or re.fullmatch(r"sha256:[0-9a-f]{64}", found) is None:
+        what = f"{reference}: buildx named no digest, but {manifest.strip()[:200]!r}"
+        raise RegistryFaultError(what, advice="See whether buildx is 0.13 or newer.")
+    return found
+
+
+def _registry_fault(reference: str, stderr: str) -> RegistryFaultError:
+    if re.search(r"not found|manifest unknown|does not exist", stderr):
+        what = f"{reference}: no such image\n{stderr}"
+        return RegistryFaultError(what, advice="Check the name and the tag.")
+    return RegistryFaultError(
+        f"{reference}: its registry did not answer\n{stderr}",
+        advice="See whether it can be reached and `docker login` is done, or make a base: `factory base`.",
+    )
+
+
+def _step_failed(completed: process.Completed, *, advice: str) -> BuildFailedError:
+    tail = "\n".join(completed.stderr.strip().splitlines()[-20:])
+    return BuildFailedError(f"`{completed.command}` exited with {completed.returncode}\n{tail}", advice=advice)

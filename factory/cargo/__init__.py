@@ -1,0 +1,1 @@
+"""What cargo says and decides: toolchains, unit graphs, unit keys, locks, freshness."""

@@ -1,0 +1,150 @@
+"""Asks cargo for the unit graph of a skeleton, and explains why there is none."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.cargo.links import links_names
+from factory.cargo.unit_graph import parse_unit_graph
+from factory.errors import EnvironmentFaultError
+from factory.scan.cargo_config import flags_for_resolution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from factory.cargo.toolchain import Toolchain
+    from factory.cargo.unit_graph import Surroundings
+    from factory.cargo.variants import Variant
+    from factory.model import PackageId, Unit
+
+UNIT_GRAPH_ARGS = ("--unit-graph", "-Zunstable-options")
+UNIT_GRAPH_ENVIRONMENT = {"RUSTC_BOOTSTRAP": "1"}
+"""Lets a stable cargo print its unit graph. It compiles nothing then; never set it while cooking."""
+
+
+class Trouble(enum.StrEnum):
+    """Why cargo could not resolve a workspace."""
+
+    LOCK_OUTDATED = "lock-outdated"
+    MSRV = "rust-version-too-new"
+    NIGHTLY = "needs-nightly"
+    GIT_UNREACHABLE = "git-dependency-unreachable"
+    PACKAGE_MISSING = "package-missing"
+    NETWORK = "network"
+    NO_TARGET = "no-target"
+    PATH_MISSING = "path-dependency-missing"
+    MANIFEST = "malformed-manifest"
+    TIMEOUT = "timeout"
+    OTHER = "cargo-failed"
+
+
+PASSING = frozenset({Trouble.GIT_UNREACHABLE, Trouble.NETWORK, Trouble.TIMEOUT, Trouble.OTHER})
+"""Troubles that may be gone next time: such an answer is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """A workspace that cargo does not resolve: what is wrong, in cargo's words, and what to do."""
+
+    trouble: Trouble
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitGraph:
+    """The units of a workspace in cargo's order, and the `links` names of their packages."""
+
+    units: tuple[Unit, ...]
+    links: Mapping[PackageId, str]
+
+
+# The first match wins: the special before the general.
+_SIGNS: tuple[tuple[str, Trouble, str], ...] = (
+    (r"requires? rustc \S+|requires a rustc version", Trouble.MSRV, "build images with a newer toolchain"),
+    (
+        r"feature `\S+` is required|only allowed on nightly|nightly version of Cargo",
+        Trouble.NIGHTLY,
+        "it needs nightly",
+    ),
+    (
+        r"lock file .* needs to be updated|cannot update the lock file|cannot create the lock file",
+        Trouble.LOCK_OUTDATED,
+        "run `cargo update --workspace` in it and commit the lock",
+    ),
+    (
+        r"(failed to (clone|fetch|load source|get|update).*git|Unable to update (https?|ssh|git|file)\S*://)",
+        Trouble.GIT_UNREACHABLE,
+        "check the URL and the credentials of this machine",
+    ),
+    (
+        r"no matching package|failed to select a version|version .* is yanked|does not have these features",
+        Trouble.PACKAGE_MISSING,
+        "run `cargo update` in it, or check the registry",
+    ),
+    (
+        r"download|network|dns|timed out|could not resolve host|Connection refused|failed to query",
+        Trouble.NETWORK,
+        "check the network, or leave out `--offline`",
+    ),
+    (r"no targets specified in the manifest", Trouble.NO_TARGET, "add src/main.rs or src/lib.rs"),
+    (
+        r"failed to read `[^`]*Cargo.toml`|failed to load source for dependency",
+        Trouble.PATH_MISSING,
+        "check the path",
+    ),
+    (
+        r"failed to parse manifest|TOML parse error|virtual manifest|workspace",
+        Trouble.MANIFEST,
+        "mend the manifest",
+    ),
+)
+
+
+def resolve(
+    workspace: Path,
+    variant: Variant,
+    *,
+    toolchain: Toolchain,
+    surroundings: Surroundings,
+    cargo_home: Path,
+    offline: bool = False,
+    timeout: float = 300,
+) -> UnitGraph | Unresolved:
+    """Return the units that `cargo <variant>` would deal with in `workspace`, a skeleton, each with its key."""
+    args = [*variant.args, "--locked", *UNIT_GRAPH_ARGS, *(["--offline"] if offline else [])]
+    try:
+        answer = toolchain.cargo(
+            args,
+            cwd=workspace,
+            cargo_home=cargo_home,
+            extra=UNIT_GRAPH_ENVIRONMENT | _cfg_flags(surroundings),
+            timeout=timeout,
+        )
+    except EnvironmentFaultError as error:
+        return Unresolved(Trouble.TIMEOUT, error.what)
+    if not answer.ok:
+        return explain(answer.stderr, hide=str(workspace))
+    return UnitGraph(parse_unit_graph(answer.stdout, surroundings), links_names(answer.stdout))
+
+
+def _cfg_flags(surroundings: Surroundings) -> dict[str, str]:
+    """Flags that set a `cfg(...)` decide which dependencies there are; only those may reach a rustc here."""
+    every = [flag for flags in surroundings.rustflags.values() for flag in flags_for_resolution(flags)]
+    return {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(dict.fromkeys(every))} if every else {}
+
+
+def explain(stderr: str, *, hide: str = "") -> Unresolved:
+    """Name the trouble in cargo's error text; `hide` is a folder of ours that would mean nothing to the reader."""
+    text = stderr.replace(f"{hide}/", "").replace(hide, ".") if hide else stderr
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Warnings and progress come before; the error is what remains.
+    start = next((number for number, line in enumerate(lines) if line.startswith("error")), 0)
+    said = " ".join(lines[start : start + 8])[:500] or "cargo said nothing"
+    for pattern, trouble, remedy in _SIGNS:
+        if re.search(pattern, " ".join(lines[start:]), re.IGNORECASE):
+            return Unresolved(trouble, f"{said} -> {remedy}")
+    return Unresolved(Trouble.OTHER, said)

@@ -1,0 +1,118 @@
+"""Toolchains: which rustc the keys are for, and cargo run with nothing of the caller's environment in its way."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.errors import EnvironmentFaultError
+from factory.process import run, which
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from factory.process import Completed
+
+INSTALL_ADVICE = "Install Rust (https://rustup.rs), or use a Docker engine that has the base image."
+
+# What would change a unit key or start another program. Registries, network and proxies stay as the user has them.
+_DROPPED = re.compile(
+    r"RUSTFLAGS|RUSTDOCFLAGS|RUSTC|RUSTC_.*|RUSTDOC|CARGO|CARGO_ENCODED_.*|CARGO_BUILD_.*|CARGO_PROFILE_.*"
+    r"|CARGO_TARGET_.*|CARGO_UNSTABLE_.*|CARGO_INCREMENTAL|CARGO_ALIAS_.*|CARGO_CACHE_.*|CARGO_MANIFEST_.*"
+    r"|CARGO_PKG_.*|CARGO_CRATE_NAME|RUST_BACKTRACE|RUST_LOG|CARGO_LOG|MAKEFLAGS|TARGET|HOST|OUT_DIR"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Toolchain:
+    """A rustc with its cargo on this machine.
+
+    `rustc_verbose` is the whole output of `rustc -vV`, which cargo hashes into every unit; `rustup_toolchain` is the
+    name to give rustup, `None` for its default or where there is no rustup.
+    """
+
+    version: str
+    host: str
+    rustc_verbose: str
+    rustup_toolchain: str | None
+
+    def environment(self, cargo_home: Path | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return an environment for cargo: ours, without whatever could change a unit key."""
+        kept = {name: value for name, value in os.environ.items() if not _DROPPED.fullmatch(name)}
+        # A pin in a scanned folder must neither switch nor download a toolchain.
+        kept["RUSTUP_AUTO_INSTALL"] = "0"
+        if self.rustup_toolchain is not None:
+            kept["RUSTUP_TOOLCHAIN"] = self.rustup_toolchain
+        kept["CARGO_TERM_COLOR"] = "never"
+        kept["LC_ALL"] = "C.UTF-8"
+        if cargo_home is not None:
+            kept["CARGO_HOME"] = str(cargo_home)
+        return kept | dict(extra or {})
+
+    def cargo(
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path,
+        cargo_home: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run cargo in `cwd` and return what it said, whatever its exit code."""
+        return run(
+            ["cargo", *args],
+            cwd=cwd,
+            env=self.environment(cargo_home, extra),
+            timeout=timeout,
+            check=False,
+            on_stderr=on_stderr,
+        )
+
+    def print_cfg(self, triple: str) -> str:
+        """Return `rustc --print cfg` for a target: the facts that `cfg(...)` keys are evaluated against."""
+        return run(["rustc", "--print", "cfg", "--target", triple], cwd=Path("/"), env=self.environment()).stdout
+
+
+def find_toolchain(version: str | None = None) -> Toolchain:
+    """Return this machine's toolchain of `version` (`1.95.0`, or `1.95` for any patch release; `None`: the default).
+
+    Raises `EnvironmentFaultError` when neither the default toolchain nor one that rustup has installed is of that
+    version: unit keys of another compiler would describe nothing.
+    """
+    which("cargo", advice=INSTALL_ADVICE)
+    seen = []
+    for name in (None, version) if version else (None,):
+        found = _inspect(name)
+        if found is None:
+            continue
+        if version is None or found.version == version or found.version.startswith(f"{version}."):
+            return found
+        seen.append(found.version)
+    raise EnvironmentFaultError(
+        f"rustc {version} is not on this machine (found: {', '.join(seen) or 'none that runs'})",
+        advice=f"Run `rustup toolchain install {version}`, or set `toolchain` to what the images will have.",
+    )
+
+
+def find_sysroot(version: str | None = None) -> Path:
+    """Return the directory of this machine's toolchain of `version`: compiler, cargo and standard library."""
+    environment = find_toolchain(version).environment()
+    return Path(run(["rustc", "--print", "sysroot"], cwd=Path("/"), env=environment).stdout.strip())
+
+
+def _inspect(rustup_toolchain: str | None) -> Toolchain | None:
+    probe = Toolchain(version="", host="", rustc_verbose="", rustup_toolchain=rustup_toolchain)
+    answer = run(["rustc", "-vV"], cwd=Path("/"), env=probe.environment(), check=False, timeout=60)
+    if not answer.ok:
+        return None
+    facts = dict(line.partition(": ")[::2] for line in answer.stdout.splitlines() if ": " in line)
+    return Toolchain(
+        version=facts["release"],
+        host=facts["host"],
+        rustc_verbose=answer.stdout,
+        rustup_toolchain=rustup_toolchain,
+    )

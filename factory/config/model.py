@@ -1,0 +1,398 @@
+"""Everything `registry-config.yaml` can say, as one frozen value: `Settings`.
+
+The fields, their defaults and their descriptions are the only list of keys: the JSON Schema, the `FACTORY_*`
+variables and the messages about unknown keys are derived from them.
+"""
+
+from __future__ import annotations
+
+import enum
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import core_schema
+
+from factory.config.byte_sizes import SIZE_PATTERN, format_size, parse_size
+
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
+
+
+class Platform(enum.StrEnum):
+    """A platform that images can be built for, as OCI names it."""
+
+    LINUX_AMD64 = "linux/amd64"
+    LINUX_ARM64 = "linux/arm64"
+
+    @property
+    def rust_target(self) -> str:
+        """The target triple that rustc has as its host on this platform."""
+        return RUST_TARGETS[self]
+
+
+RUST_TARGETS = {
+    Platform.LINUX_AMD64: "x86_64-unknown-linux-gnu",
+    Platform.LINUX_ARM64: "aarch64-unknown-linux-gnu",
+}
+
+OLDEST_TOOLCHAIN = (1, 91, 0)
+"""The first cargo with a stable `build.build-dir`, which the contract stands on."""
+
+TAG_PLACEHOLDERS = ("layer", "rust", "date", "plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Text that matches `pattern` as a whole; `need` says in the message what is needed."""
+
+    pattern: str
+    need: str
+
+    def __get_pydantic_core_schema__(
+        self,
+        source: Any,  # noqa: ANN401 - pydantic's own signature
+        handler: GetCoreSchemaHandler,
+    ) -> core_schema.CoreSchema:
+        """Check after pydantic has made sure that the value is text."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Give editors the same pattern."""
+        return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
+
+    def _check(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text) is None:
+            _refuse(f'"{text}" does not fit; {self.need}')
+        return text
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+def _size(value: object, info: ValidationInfo) -> object:
+    # A number without a unit is fine in code and a trap in a file; files are validated as JSON.
+    if info.mode == "json" and not isinstance(value, str):
+        _refuse('a size needs a number and a unit; write it like "500 MB" or "1.5 GiB"')
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def _no_twins(values: tuple[str, ...]) -> tuple[str, ...]:
+    twins = sorted({str(value) for value in values if values.count(value) > 1})
+    if twins:
+        _refuse(f"{', '.join(twins)} is listed twice; name each once")
+    return values
+
+
+def _in_order(platforms: tuple[Platform, ...]) -> tuple[Platform, ...]:
+    # The order of the file means nothing: two files that say the same must give the same bytes everywhere.
+    return tuple(platform for platform in Platform if platform in platforms)
+
+
+def _tag(template: str) -> str:
+    unknown = sorted(set(re.findall(r"\{([^{}]*)\}", template)) - set(TAG_PLACEHOLDERS))
+    known = ", ".join(f"{{{name}}}" for name in TAG_PLACEHOLDERS)
+    if unknown:
+        _refuse(f"{{{unknown[0]}}} is not a placeholder; use {known}")
+    if "{layer}" not in template:
+        _refuse(f'"{template}" would be the same tag for every layer; put {{layer}} into it')
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", _filled(template, "x", "1.95.0", "20260101", "0")) is None:
+        _refuse(f'"{template}" does not make a tag; use letters, digits, "_", "." and "-" beside {known}')
+    return template
+
+
+def _filled(template: str, *values: str) -> str:
+    for name, value in zip(TAG_PLACEHOLDERS, values, strict=True):
+        template = template.replace(f"{{{name}}}", value)
+    return template
+
+
+def _quoted_version(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _refuse('a version without quotes is a number, and 1.80 is 1.8; quote it, all three parts, like "1.95.0"')
+    return value
+
+
+def _toolchain(version: str) -> str:
+    if tuple(int(part) for part in version.split(".")) < OLDEST_TOOLCHAIN:
+        oldest = ".".join(str(part) for part in OLDEST_TOOLCHAIN)
+        _refuse(f"{version} is too old: cargo has a build directory of its own since {oldest}; take a newer one")
+    return version
+
+
+def _path(path: str) -> str:
+    if path == "/" or posixpath.normpath(path) != path or path.startswith("//"):
+        _refuse(f'"{path}" is not a plain path; write it without "..", "." or double slashes, and below /')
+    return path
+
+
+def _not_root(name: str) -> str:
+    if name == "root":
+        _refuse("root is there already, and caches that root owns are the trouble to avoid; name another user")
+    return name
+
+
+def _rustflag(flag: str) -> str:
+    if re.search(r"\s", flag):
+        words = ", ".join(f'"{word}"' for word in flag.split())
+        _refuse(f'"{flag}" would reach rustc as one argument; list its words: [{words}]')
+    return flag
+
+
+def _cargo_profile(name: str) -> str:
+    if name == "debug":
+        _refuse("cargo's profile is called dev, debug is only its directory; write dev")
+    return name
+
+
+def _git_url(url: str) -> str:
+    if re.match(r"https?://[^/]*@|[a-z+]+://[^/]*:[^/]*@", url):
+        # The message must not repeat it.
+        _refuse("the URL holds a user name or a password; leave them out and use git's credential helper or ssh")
+    # `ext::` and other helpers run commands, and a leading dash is an option: only what only fetches passes.
+    if re.fullmatch(r"(https?|ssh|git|file)://[^\s]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s]+", url) is None:
+        _refuse(f'"{url}" is not a git URL; write https://…, ssh://…, git://…, file://… or user@host:path')
+    return url
+
+
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_REGISTRY = rf"(?:localhost|{_HOST}(?:\.{_HOST})+)(?::[0-9]{{1,5}})?|{_HOST}:[0-9]{{1,5}}"
+_REPOSITORY_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = rf"{_REPOSITORY_PART}(?:/{_REPOSITORY_PART})*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_REFERENCE = rf"(?:(?:{_REGISTRY})/)?{_REPOSITORY}(?::{_TAG})?(?:@sha256:[0-9a-f]{{64}})?"
+
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    PlainSerializer(format_size, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^(?:{SIZE_PATTERN})$"}),
+]
+"""Bytes; written as text with a unit."""
+
+Registry = Annotated[
+    str,
+    Matches(rf"(?:{_REGISTRY})?", "write a host like ghcr.io or localhost:5000, the rest belongs in image.name"),
+]
+Repository = Annotated[str, Field(max_length=200), Matches(_REPOSITORY, "write lower-case parts like org/rust-builder")]
+TagTemplate = Annotated[str, AfterValidator(_tag)]
+Reference = Annotated[str, Matches(_REFERENCE, "write an image reference like rust:1.95.0-slim-bookworm@sha256:…")]
+Suite = Annotated[str, Matches(r"[a-z][a-z0-9-]*", "write the name of a Debian suite, like bookworm")]
+ToolchainVersion = Annotated[
+    str,
+    BeforeValidator(_quoted_version, json_schema_input_type=str),
+    Matches(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}", 'write all three numbers of a release, like "1.95.0"'),
+    AfterValidator(_toolchain),
+]
+UserName = Annotated[
+    str,
+    Matches(r"[a-z_][a-z0-9_-]{0,31}", "write a user name of lower-case letters, digits, _ and -"),
+    AfterValidator(_not_root),
+]
+ContainerPath = Annotated[
+    str,
+    Matches(r"/[A-Za-z0-9._/-]*", "write an absolute path of letters, digits, '.', '_', '-' and '/'"),
+    AfterValidator(_path),
+]
+RustFlag = Annotated[str, Matches(r"\S[^\x00-\x1f\x7f]*", "write one argument of rustc"), AfterValidator(_rustflag)]
+CargoProfileName = Annotated[
+    str,
+    Matches(r"[A-Za-z0-9_-]+", "write the name of a cargo profile, like release"),
+    AfterValidator(_cargo_profile),
+]
+ToolVersion = Annotated[
+    str,
+    BeforeValidator(_quoted_version, json_schema_input_type=str),
+    Matches(
+        r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?",
+        'write one exact version, like "0.1.77", or null for none',
+    ),
+]
+GitRef = Annotated[str, Matches(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*", "write a branch, a tag or a commit, without blanks")]
+LocalPath = Annotated[str, Matches(r"[^\x00-\x1f\x7f]+", "write a path")]
+GitUrl = Annotated[str, AfterValidator(_git_url)]
+WholeId = Annotated[int, Field(ge=0, le=2_147_483_647)]
+Seconds = Annotated[int, Field(ge=1, le=604_800)]
+
+
+AtLeastOne = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+
+
+class StrictModel(BaseModel):
+    """A part of a file: unknown keys and values of another type are errors, and the result cannot change."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ImageSettings(StrictModel):
+    """What the images are called."""
+
+    registry: Registry = Field("", description="Host of the container registry; empty for Docker Hub or local images.")
+    name: Repository = Field("org/rust-builder", description="Repository of the images; the layers differ by tag.")
+    tags: Annotated[tuple[TagTemplate, ...], AtLeastOne, AfterValidator(_no_twins)] = Field(
+        ("{layer}", "{layer}-{rust}"),
+        description="Tags of an image; {layer}, {rust}, {date} (YYYYMMDD) and {plan} (digest) are filled in.",
+    )
+
+    @property
+    def repository(self) -> str:
+        """The repository with its registry, as `docker pull` wants it."""
+        return f"{self.registry}/{self.name}" if self.registry else self.name
+
+    def tags_of(self, *, layer: str, rust: str, date: str, plan: str) -> tuple[str, ...]:
+        """Return the tags of one image, in the order of the templates, each once."""
+        return tuple(dict.fromkeys(_filled(template, layer, rust, date, plan) for template in self.tags))
+
+
+class BaseSettings(StrictModel):
+    """What the lowest layer stands on."""
+
+    image: Reference | None = Field(
+        None,
+        description="Base image, as name:tag@sha256:…; null for the official rust:<toolchain>-slim-<suite>.",
+    )
+    suite: Suite = Field("bookworm", description="Debian suite of the official image, or of a base made here.")
+
+
+class UserSettings(StrictModel):
+    """The user that builds in the images and owns their caches."""
+
+    name: UserName = Field("runner", description="Name of the user.")
+    uid: Annotated[int, Field(ge=1, le=2_147_483_647)] = Field(1001, description="User id; 1001 is GitHub's.")
+    gid: WholeId = Field(1001, description="Id of the group that may write the caches.")
+
+
+class ContractSettings(StrictModel):
+    """The surroundings in which cooked units stay fresh; a change makes every unit new."""
+
+    cargo_home: ContainerPath = Field("/usr/local/cargo", description="CARGO_HOME in the images.")
+    build_dir: ContainerPath = Field(
+        "/usr/local/cargo-build",
+        validate_default=True,
+        description="cargo's `build.build-dir` in the images: where the cooked units are.",
+    )
+    rustflags: tuple[RustFlag, ...] = Field((), description="RUSTFLAGS of the images, one argument an item.")
+
+    @field_validator("build_dir")
+    @classmethod
+    def _apart(cls, build_dir: str, info: ValidationInfo) -> str:
+        home = info.data.get("cargo_home")
+        if home is not None and f"{build_dir}/".startswith(f"{home}/"):
+            _refuse(f"{build_dir} lies in contract.cargo_home ({home}); choose a path outside of it")
+        if home is not None and home.startswith(f"{build_dir}/"):
+            _refuse(f"{build_dir} holds contract.cargo_home ({home}); choose a path beside it")
+        return build_dir
+
+
+class BudgetSettings(StrictModel):
+    """How much the images may weigh, unpacked."""
+
+    total: Size = Field(
+        parse_size("2 GB"),
+        description='Cooked units of all layers together, like "2 GB".',
+        json_schema_extra={"default": "2 GB"},
+    )
+    safety_percent: Annotated[int, Field(ge=0, le=90)] = Field(
+        20,
+        description="Part of every budget that the plan leaves free, as sizes are estimates before the cook.",
+    )
+
+    def plannable(self, size: int) -> int:
+        """Return how many of `size` bytes a plan that goes by estimates may fill."""
+        return size * (100 - self.safety_percent) // 100
+
+
+class CookSettings(StrictModel):
+    """What is compiled."""
+
+    cargo_profiles: Annotated[tuple[CargoProfileName, ...], AtLeastOne, AfterValidator(_no_twins)] = Field(
+        ("release",),
+        description="cargo profiles to compile for: release, dev, or a name of the repositories' own.",
+    )
+
+
+class RepositorySource(StrictModel):
+    """Repositories to analyse when the command line names none: a path, or a git URL."""
+
+    path: LocalPath | None = Field(None, description="Directory; relative to this file.")
+    git: GitUrl | None = Field(None, description="URL of a git repository.")
+    ref: GitRef | None = Field(None, description="Branch, tag or commit; null for the default branch.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.path is None) == (self.git is None):
+            _refuse("needs exactly one of path and git; keep one of them")
+        if self.ref is not None and self.git is None:
+            _refuse("ref goes with git only; remove it, or name the repository by git")
+        return self
+
+
+class ToolSettings(StrictModel):
+    """Tools to install into the images: an exact version, or null for none."""
+
+    cargo_chef: ToolVersion | None = Field(None, alias="cargo-chef", description="Version of cargo-chef.")
+    sccache: ToolVersion | None = Field(None, description="Version of sccache.")
+    cargo_nextest: ToolVersion | None = Field(None, alias="cargo-nextest", description="Version of cargo-nextest.")
+
+
+class LimitSettings(StrictModel):
+    """How much of this machine, and how long."""
+
+    jobs: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="Parallel jobs; null for one a processor."
+    )
+    resolve_timeout: Seconds = Field(300, description="Seconds that cargo may take to resolve one workspace.")
+    cook_timeout: Seconds = Field(7200, description="Seconds that the cook of one layer may take.")
+
+
+class Settings(StrictModel):
+    """The whole configuration of a run."""
+
+    schema_version: Literal[1] = Field(1, alias="schema", description="Version of this file's format.")
+    image: ImageSettings = Field(default_factory=ImageSettings)
+    platforms: Annotated[tuple[Platform, ...], AtLeastOne, AfterValidator(_no_twins), AfterValidator(_in_order)] = (
+        Field((Platform.LINUX_AMD64,), description="Platforms to build the images for.")
+    )
+    base: BaseSettings = Field(default_factory=BaseSettings)
+    toolchain: ToolchainVersion = Field("1.95.0", description="Rust release in the images; quote it.")
+    user: UserSettings = Field(default_factory=UserSettings)
+    contract: ContractSettings = Field(default_factory=ContractSettings)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    cook: CookSettings = Field(default_factory=CookSettings)
+    sources: tuple[RepositorySource, ...] = Field(
+        (), description="Repositories to analyse when the command line names none."
+    )
+    tools: ToolSettings = Field(default_factory=ToolSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+
+    @property
+    def base_image(self) -> str:
+        """The reference of the base image, the official one where none is named; perhaps without a digest."""
+        return self.base.image or f"rust:{self.toolchain}-slim-{self.base.suite}"
+
+    @property
+    def rust_targets(self) -> tuple[str, ...]:
+        """The target triple of each platform, in the order of `platforms`."""
+        return tuple(platform.rust_target for platform in self.platforms)
+
+
+def has_digest(reference: str) -> bool:
+    """Whether an image reference is pinned, so that it always means the same image."""
+    return "@sha256:" in reference

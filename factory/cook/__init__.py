@@ -1,0 +1,1 @@
+"""Recipes and where they are cooked: a local directory or images."""

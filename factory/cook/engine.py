@@ -1,0 +1,217 @@
+"""The Docker engine and buildx, as far as building and verifying images needs them.
+
+The engine's API (package `docker`) answers questions and runs containers; BuildKit is reachable only through the
+command `docker buildx`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import docker
+import docker.errors
+import requests
+
+from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
+from factory.process import Completed, run, which
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+OLDEST_ENGINE = 23
+OLDEST_BUILDX = (0, 13)
+ENGINE_ADVICE = (
+    "Install Docker 23 or newer with buildx, or use `--backend local`. Without a registry in reach, "
+    "docs/air-gapped.md shows how to run a current engine from Debian packages."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the engine says of an image: its id, layers (digests, lowest first), user, environment and labels."""
+
+    id: str
+    layers: tuple[str, ...]
+    user: str
+    environment: Mapping[str, str]
+    labels: Mapping[str, str]
+    size: int
+
+
+class Engine:
+    """A usable engine; making one raises `EnvironmentFaultError` where there is none."""
+
+    def __init__(self) -> None:
+        try:
+            self._client = docker.from_env(timeout=600)
+            self._version = self._client.version()
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise EnvironmentFaultError(f"no Docker engine answers: {error}", advice=ENGINE_ADVICE) from error
+        if int(self._version["Version"].partition(".")[0]) < OLDEST_ENGINE:
+            raise EnvironmentFaultError(f"Docker {self._version['Version']} is too old", advice=ENGINE_ADVICE)
+        self.buildx_version = _buildx_version()
+
+    @property
+    def platform(self) -> str:
+        """The platform of the engine's own machine, such as `linux/amd64`."""
+        return f"{self._version['Os']}/{self._version['Arch']}"
+
+    @cached_property
+    def needs_host_network(self) -> bool:
+        """Whether the engine has no bridge network, so that only the host's reaches anything."""
+        return not any(network.name == "bridge" for network in self._client.networks.list())
+
+    def image(self, reference: str) -> ImageFacts:
+        """Return the facts of a local image; raise `ConfigurationError` when there is none of that name."""
+        try:
+            facts = self._client.images.get(reference).attrs
+        except docker.errors.ImageNotFound as error:
+            raise ConfigurationError(
+                f"{reference}: no such image in this engine", advice="Build or pull it first."
+            ) from error
+        config = facts.get("Config") or {}
+        return ImageFacts(
+            id=facts["Id"],
+            layers=tuple((facts.get("RootFS") or {}).get("Layers") or ()),
+            user=config.get("User") or "",
+            environment=dict(line.partition("=")[::2] for line in config.get("Env") or ()),
+            labels=dict(config.get("Labels") or {}),
+            size=facts["Size"],
+        )
+
+    def require_image(self, reference: str) -> None:
+        """Make sure that an image is here or can be pulled; raise `EnvironmentFaultError` otherwise."""
+        try:
+            self._client.images.get(reference)
+        except docker.errors.ImageNotFound:
+            self._pull(reference)
+
+    def _pull(self, reference: str) -> None:
+        try:
+            self._client.images.pull(reference)
+        except (docker.errors.APIError, requests.RequestException) as error:
+            raise EnvironmentFaultError(
+                f"{reference} is neither here nor can it be pulled: {error}",
+                advice="Name a base image you can reach (`base.image`), or make one with `factory base`.",
+            ) from error
+
+    @contextlib.contextmanager
+    def container(self, image: str, *, mounts: Mapping[Path, str], user: str | None = None) -> Iterator[Container]:
+        """Yield an idle container of an image with folders mounted read-only; it is removed afterwards."""
+        started = self._client.containers.run(
+            image,
+            ["sleep", "86400"],
+            entrypoint="",
+            detach=True,
+            init=True,
+            user=user,
+            network_mode="host" if self.needs_host_network else None,
+            volumes={str(source): {"bind": target, "mode": "ro"} for source, target in mounts.items()},
+        )
+        try:
+            yield Container(self._client, str(started.id))
+        finally:
+            with contextlib.suppress(docker.errors.APIError):
+                started.remove(force=True)
+
+
+class Container:
+    """A running container."""
+
+    def __init__(self, client: Any, identity: str) -> None:  # noqa: ANN401 - the docker package has no types
+        self._api = client.api
+        self._id = identity
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        workdir: str = "/",
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a program in the container and return what it said, whatever its exit code."""
+        created = self._api.exec_create(
+            self._id, list(args), workdir=workdir, user=user, environment=dict(environment or {})
+        )
+        stdout, stderr = self._api.exec_start(created["Id"], demux=True)
+        code = self._api.exec_inspect(created["Id"])["ExitCode"]
+        return Completed(args=tuple(args), returncode=code, stdout=_text(stdout), stderr=_text(stderr))
+
+
+def bake(file: Path, target: str, *, engine: Engine, folders: Sequence[Path], on_line: Callable[[str], None]) -> str:
+    """Build one target of a bake file; return the log of all its steps. Raises `BuildFailedError` with its end.
+
+    `folders` are those that the target may read and write.
+    """
+    log: list[str] = []
+    rest = ""
+
+    def on_stderr(line: str) -> None:
+        nonlocal rest
+        for text in _log_texts(line):
+            *lines, rest = (rest + text).split("\n")
+            log.extend(lines)
+            for whole in lines:
+                on_line(whole)
+
+    answer = run(bake_command(file, target, engine=engine, folders=folders), check=False, on_stderr=on_stderr)
+    if not answer.ok:
+        plain = [line for line in answer.stderr.splitlines() if not line.startswith("{")]
+        tail = "\n".join([*log[-30:], *plain[-10:]])
+        raise BuildFailedError(f"`{answer.command}` exited with {answer.returncode}\n{tail}".rstrip())
+    return "\n".join([*log, rest])
+
+
+def bake_command(file: Path, target: str, *, engine: Engine, folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return the command that builds one target of a bake file."""
+    allowed: list[str] = []
+    if engine.buildx_version >= (0, 17):
+        allowed = [f"--allow=fs={folder}" for folder in folders]
+        allowed += ["--allow=network.host"] if engine.needs_host_network else []
+    return (
+        "docker",
+        "buildx",
+        "bake",
+        "--progress=rawjson",
+        "--provenance=false",
+        *allowed,
+        "-f",
+        str(file),
+        target,
+    )
+
+
+def _log_texts(line: str) -> Iterator[str]:
+    """Yield the text that build steps wrote, from one line of `--progress=rawjson`."""
+    if not line.startswith("{"):
+        return
+    try:
+        document = json.loads(line)
+    except json.JSONDecodeError:
+        return
+    for entry in document.get("logs") or ():
+        yield base64.b64decode(entry.get("data") or "").decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def _buildx_version() -> tuple[int, int]:
+    which("docker", advice=ENGINE_ADVICE)
+    answer = run(["docker", "buildx", "version"], check=False, timeout=60)
+    match = re.search(r"v?(\d+)\.(\d+)\.\d+", answer.stdout)
+    if not answer.ok or match is None:
+        raise EnvironmentFaultError("`docker buildx` does not run", advice=ENGINE_ADVICE)
+    version = (int(match[1]), int(match[2]))
+    if version < OLDEST_BUILDX:
+        raise EnvironmentFaultError(f"buildx {match[0]} is too old", advice=ENGINE_ADVICE)
+    return version
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode("utf-8", "replace")

@@ -1,0 +1,125 @@
+"""What came out of cooking a layer: the units that are there, and those that could not be cooked, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.cargo.events import BuildEvents, Failure, keys_done
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from factory.cook.recipe import Recipe
+    from factory.model import UnitKey
+    from factory.planning.plan import Plan
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, order=True, slots=True, kw_only=True)
+class Dropped:
+    """A planned unit that is not there: it failed to compile, or stands on one that did."""
+
+    key: UnitKey
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """One layer, cooked: the keys of its own units that are there, what was dropped, and how long it took."""
+
+    layer: str
+    cooked: tuple[UnitKey, ...]
+    dropped: tuple[Dropped, ...]
+    seconds: float
+
+
+def report_layer(
+    plan: Plan, layer: str, events: Iterable[tuple[Recipe, BuildEvents]], *, seconds: float
+) -> LayerReport:
+    """Compare what the recipes of a layer were to make with what cargo says it made."""
+    wanted = {key for planned in plan.layers if planned.name == layer for key in planned.keys}
+    done: set[UnitKey] = set()
+    failures: list[Failure] = []
+    for recipe, said in events:
+        identities = {key: plan.units[key].identity for key in recipe.keys if key in plan.units}
+        done |= keys_done(identities, said.done)
+        failures += said.failures
+    return LayerReport(
+        layer=layer,
+        cooked=tuple(sorted(wanted & done)),
+        dropped=tuple(sorted(_dropped(plan, key, failures) for key in wanted - done)),
+        seconds=round(seconds, 1),
+    )
+
+
+def contents(plan: Plan, report: LayerReport) -> dict[str, Any]:
+    """Return `contents.json`: every unit of the layer's own, and what was dropped."""
+    return {
+        "schema": SCHEMA,
+        "layer": report.layer,
+        "units": [_content(plan, key) for key in report.cooked],
+        "dropped": [{"key": row.key, "unit": row.label, "reason": row.reason} for row in report.dropped],
+    }
+
+
+def contract(plan: Plan, layer: str) -> dict[str, Any]:
+    """Return `contract.json`: the surroundings in which the units of an image stay fresh."""
+    toolchain = plan.contract.toolchain
+    return {
+        "schema": SCHEMA,
+        "layer": layer,
+        "cargo_home": plan.contract.cargo_home,
+        "build_dir": plan.contract.build_dir,
+        "rustc": toolchain.rustc_verbose.splitlines(),
+        "variants": list(plan.contract.variants),
+        "plan": plan.digest,
+    }
+
+
+def _content(plan: Plan, key: UnitKey) -> Mapping[str, Any]:
+    unit = plan.units[key]
+    package = unit.identity.package
+    return {
+        "key": key,
+        "unit": unit.identity.label,
+        "crate": package.name,
+        "version": package.version,
+        "source": package.source,
+        "features": list(unit.features),
+        "side": unit.side,
+        "why": unit.why,
+        "repos": len(unit.repos),
+    }
+
+
+def _dropped(plan: Plan, key: UnitKey, failures: list[Failure]) -> Dropped:
+    unit = plan.units[key]
+    package = unit.identity.package
+    own = [said for said in failures if said.package_name == package.name and said.version in (None, package.version)]
+    names = sorted({said.package_name for said in failures})
+    if own:
+        reason = own[0].detail
+    elif names:
+        reason = f"stands on what could not be compiled: {', '.join(names)}"
+    else:
+        reason = "cargo did not report it"
+    return Dropped(key=key, label=unit.identity.label, reason=reason)
+
+
+def report_to_json(reports: Iterable[LayerReport]) -> dict[str, Any]:
+    """Return the reports of a build as JSON values."""
+    return {
+        "schema": SCHEMA,
+        "layers": [
+            {
+                "layer": report.layer,
+                "cooked": list(report.cooked),
+                "dropped": [{"key": row.key, "unit": row.label, "reason": row.reason} for row in report.dropped],
+                "seconds": report.seconds,
+            }
+            for report in reports
+        ],
+    }

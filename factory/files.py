@@ -1,0 +1,135 @@
+"""Files written whole or not at all, and JSON that is the same bytes for the same content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from factory.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Written by factory; see https://bford.info/cachedir/\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step: a reader sees the old file or the new one, never half of it.
+
+    Makes missing folders; raises `ConfigurationError` where the file cannot be written.
+    """
+    try:
+        _replace(path, text)
+    except OSError as error:
+        what = f"{path}: cannot be written: {error.strerror}"
+        raise ConfigurationError(what, advice="Name a place that is writable and has room.") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def canonical_json(value: Any, *, depth: int = 3) -> str:  # noqa: ANN401 - any JSON value
+    """Serialise to sorted JSON that ends in a newline: the form of every file we write.
+
+    Containers down to `depth` have a line for each entry, so that a diff shows what changed; what lies deeper is kept
+    on one line, so that thirty thousand units stay readable.
+    """
+    return "".join(_lines(value, depth, "")) + "\n"
+
+
+def _lines(value: Any, depth: int, indent: str) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if depth == 0 or not isinstance(value, (dict, list, tuple)) or not value:
+        yield json.dumps(value, sort_keys=True, ensure_ascii=False)
+        return
+    inner = f"{indent} "
+    is_object = isinstance(value, dict)
+    yield "{" if is_object else "["
+    items = sorted(value.items()) if isinstance(value, dict) else [("", item) for item in value]
+    for number, (key, item) in enumerate(items):
+        yield f"{',' if number else ''}\n{inner}"
+        if is_object:
+            yield f"{json.dumps(str(key), ensure_ascii=False)}: "
+        yield from _lines(item, depth - 1, inner)
+    yield f"\n{indent}{'}' if is_object else ']'}"
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write `value` as canonical JSON, in one step."""
+    write_text(path, canonical_json(value))
+
+
+def read_json(path: Path, *, made_by: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Read a JSON file of ours; raise `ConfigurationError` that names the command which makes it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file", advice=f"Run `{made_by}` first.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid JSON: {error}", advice=f"Run `{made_by}` again.") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+
+def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return the SHA-256 (hex) of `value` in a compact canonical form."""
+    compact = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(compact.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def cache_directory() -> Path:
+    """Return (and create, tagged as a cache) the directory for what can be made again.
+
+    That is `FACTORY_CACHE_DIR` or XDG's. Raises `ConfigurationError` for a chosen directory that holds something
+    else: it would be lost with the cache.
+    """
+    chosen = os.environ.get("FACTORY_CACHE_DIR")
+    root = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("rust-warm-factory")
+    root = root.absolute()
+    tag = root / "CACHEDIR.TAG"
+    if not tag.exists():
+        if chosen:
+            _refuse_foreign(root)
+        write_text(tag, CACHEDIR_TAG)
+    return root
+
+
+def clean_cache() -> Path:
+    """Remove the cache directory and return where it was; raise `ConfigurationError` when it is not tagged as ours."""
+    root = cache_directory()
+    if (root / "CACHEDIR.TAG").read_text(encoding="utf-8") != CACHEDIR_TAG:
+        raise ConfigurationError(f"{root}: its CACHEDIR.TAG is not ours", advice="Check FACTORY_CACHE_DIR.")
+    shutil.rmtree(root)
+    return root
+
+
+def _refuse_foreign(root: Path) -> None:
+    try:
+        foreign = next(root.iterdir(), None)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"{root}: {error.strerror}", advice="Check FACTORY_CACHE_DIR.") from error
+    # Another process that tags the same new directory is not foreign.
+    if foreign is not None and not foreign.name.removeprefix(".").startswith("CACHEDIR.TAG"):
+        what = f"{root}: holds other files, {foreign.name} for one, and is no cache of ours"
+        raise ConfigurationError(what, advice="Name a new or empty directory in FACTORY_CACHE_DIR.")

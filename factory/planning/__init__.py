@@ -1,0 +1,1 @@
+"""From what repos use to what images hold: layers, selection, recipes, forecast."""

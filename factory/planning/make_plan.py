@@ -1,0 +1,239 @@
+"""The stage `plan`: from an analysis and the layers' policies to a plan."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.cargo.events import identity
+from factory.cargo.variants import Command, Variant
+from factory.cook.resolution import Resolved, resolve_recipes
+from factory.planning.graph import MergedGraph, why_not_cookable
+from factory.planning.layers import place_units
+from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
+from factory.planning.recipes import Usage, group_into_recipes, split_recipe
+from factory.planning.selection import Demand, LeftOut, Selection, select
+from factory.planning.sizes import estimated_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from factory.analysis.model import Analysis
+    from factory.cargo.toolchain import Toolchain
+    from factory.config.layers import LayerTree
+    from factory.cook.recipe import Recipe
+    from factory.model import UnitKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the plan is made for: the layers, budgets in bytes (`None`: no own one), where the images keep things."""
+
+    tree: LayerTree
+    total_budget: int
+    layer_budgets: Mapping[str, int | None]
+    cargo_home: str
+    build_dir: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeCheck:
+    """What having cargo resolve the recipes takes."""
+
+    toolchain: Toolchain
+    cargo_home: Path
+    jobs: int
+
+
+def make_plan(
+    analysis: Analysis,
+    policy: Policy,
+    check: RecipeCheck,
+    *,
+    progress: Callable[[int], Callable[[str], None]],
+) -> Plan:
+    """Choose units, place them, make recipes and have cargo confirm them; forecast the hits of every workspace."""
+    graph = MergedGraph(analysis.units)
+    users = _users(analysis)
+    cookable = sorted(key for key in graph.cookable if users[key])
+    placements = place_units(cookable, graph=graph, users=users, tree=policy.tree)
+    demand = Demand(
+        users={key: users[key] for key in cookable},
+        size={key: estimated_bytes(graph.units[key]) for key in cookable},
+        placements=placements,
+    )
+    selection = select(
+        demand, graph=graph, tree=policy.tree, budgets=policy.layer_budgets, total_budget=policy.total_budget
+    )
+    resolved = _confirmed_recipes(analysis, selection, demand, graph, policy, check, progress)
+    lost = _lost(resolved, graph, selection)
+    chosen = selection.chosen - lost.keys()
+    return Plan(
+        contract=Contract(
+            cargo_home=policy.cargo_home,
+            build_dir=policy.build_dir,
+            toolchain=analysis.toolchain,
+            variants=analysis.variants,
+        ),
+        layers=_layers(chosen, demand, policy),
+        units={key: _planned_unit(key, graph, demand) for key in sorted(chosen)},
+        recipes=_in_cooking_order(resolved.recipes, policy.tree),
+        excluded=_exclusions(graph, users, selection, lost),
+        forecast=_forecast(analysis, chosen, demand, policy.tree),
+    )
+
+
+def _users(analysis: Analysis) -> dict[UnitKey, frozenset[str]]:
+    found: dict[UnitKey, set[str]] = {key: set() for key in analysis.units}
+    for workspace in analysis.resolved:
+        for use in workspace.variants.values():
+            for key in use.keys:
+                found[key].add(workspace.repo)
+    return {key: frozenset(repos) for key, repos in found.items()}
+
+
+def _confirmed_recipes(
+    analysis: Analysis,
+    selection: Selection,
+    demand: Demand,
+    graph: MergedGraph,
+    policy: Policy,
+    check: RecipeCheck,
+    progress: Callable[[int], Callable[[str], None]],
+) -> Resolved:
+    usages = _usages(analysis)
+    recipes = [
+        recipe
+        for profile in policy.tree.layers
+        for recipe in group_into_recipes(
+            profile.name,
+            [key for key in selection.chosen if demand.placements[key].layer == profile.name],
+            graph=graph,
+            usages=usages,
+            links=analysis.links,
+        )
+    ]
+    return resolve_recipes(
+        recipes,
+        split=lambda recipe: split_recipe(recipe, graph=graph, usages=usages, links=analysis.links),
+        toolchain=check.toolchain,
+        cargo_home=check.cargo_home,
+        jobs=check.jobs,
+        advance=progress(len(recipes)),
+    )
+
+
+def _usages(analysis: Analysis) -> tuple[Usage, ...]:
+    return tuple(
+        Usage(
+            keys=frozenset(use.keys),
+            command="check" if Variant.parse(name).command is Command.CHECK else "build",
+            profile=use.profile,
+            lock={entry.package: entry for entry in workspace.lock.packages},
+        )
+        for workspace in analysis.resolved
+        for name, use in sorted(workspace.variants.items())
+        if use.profile is not None
+    )
+
+
+def _lost(resolved: Resolved, graph: MergedGraph, selection: Selection) -> dict[UnitKey, str]:
+    """Return what no recipe reproduces, and everything that stands on it, each with the reason."""
+    made = frozenset(key for recipe in resolved.recipes for key in recipe.keys)
+    reasons = {key: loss.reason for loss in resolved.unreproduced for key in loss.keys if key not in made}
+    lost: dict[UnitKey, str] = {}
+    for key in graph.dependencies_first(selection.chosen):
+        below = next((lost[edge.key] for edge in graph.units[key].dependencies if edge.key in lost), None)
+        reason = reasons.get(key, below)
+        if reason is not None:
+            lost[key] = reason
+    return lost
+
+
+def _in_cooking_order(recipes: tuple[Recipe, ...], tree: LayerTree) -> tuple[Recipe, ...]:
+    """Sort by layer, then largest first: what the first recipe compiles, the others find fresh."""
+    order = {profile.name: number for number, profile in enumerate(tree.layers)}
+    return tuple(sorted(recipes, key=lambda recipe: (order[recipe.layer], -len(recipe.keys), recipe.name)))
+
+
+def _layers(chosen: frozenset[UnitKey], demand: Demand, policy: Policy) -> tuple[PlannedLayer, ...]:
+    by_layer: dict[str, list[UnitKey]] = defaultdict(list)
+    for key in sorted(chosen):
+        by_layer[demand.placements[key].layer].append(key)
+    return tuple(
+        PlannedLayer(
+            name=profile.name,
+            parent=profile.parent,
+            budget_bytes=policy.layer_budgets[profile.name],
+            estimated_bytes=sum(demand.size[key] for key in by_layer[profile.name]),
+            keys=tuple(by_layer[profile.name]),
+        )
+        for profile in policy.tree.layers
+    )
+
+
+def _planned_unit(key: UnitKey, graph: MergedGraph, demand: Demand) -> PlannedUnit:
+    unit = graph.units[key]
+    placement = demand.placements[key]
+    return PlannedUnit(
+        identity=identity(unit),
+        features=unit.features,
+        side="+".join(sorted(unit.sides)),
+        layer=placement.layer,
+        why=placement.why,
+        repos=tuple(sorted(demand.users[key])),
+        estimated_bytes=demand.size[key],
+    )
+
+
+def _exclusions(
+    graph: MergedGraph,
+    users: Mapping[UnitKey, frozenset[str]],
+    selection: Selection,
+    lost: Mapping[UnitKey, str],
+) -> tuple[Exclusion, ...]:
+    """Return why the remaining registry libraries are not in the plan, one row for a crate version and reason."""
+    rows: dict[tuple[str, str], list[UnitKey]] = defaultdict(list)
+    for key, unit in graph.units.items():
+        if not unit.is_registry or not unit.is_library or not users[key]:
+            continue
+        reason: str | None = lost.get(key)
+        if key not in graph.cookable:
+            reason = why_not_cookable(unit) or _below(key, graph)
+        elif reason is None and key not in selection.chosen:
+            reason = selection.left_out.get(key, LeftOut.OVER_BUDGET)
+        if reason is not None:
+            rows[unit.package.label, str(reason)].append(key)
+    return tuple(
+        Exclusion(
+            package=package,
+            reason=reason,
+            units=len(keys),
+            repos=len(frozenset().union(*(users[key] for key in keys))),
+        )
+        for (package, reason), keys in sorted(rows.items())
+    )
+
+
+def _below(key: UnitKey, graph: MergedGraph) -> str:
+    culprits = sorted(
+        graph.units[below].package.label for below in graph.closure(key) if why_not_cookable(graph.units[below])
+    )
+    return f"{LeftOut.NOT_COOKABLE}: {culprits[0]}" if culprits else str(LeftOut.NOT_COOKABLE)
+
+
+def _forecast(analysis: Analysis, chosen: frozenset[UnitKey], demand: Demand, tree: LayerTree) -> tuple[Forecast, ...]:
+    rows = []
+    for workspace in sorted(analysis.resolved, key=lambda workspace: workspace.path):
+        for variant, use in sorted(workspace.variants.items()):
+            layers = [demand.placements[key].layer for key in use.keys if key in chosen]
+            hits = {
+                profile.name: sum(layer in tree.path_to_root(profile.name) for layer in layers)
+                for profile in tree.layers
+            }
+            rows.append(
+                Forecast(path=workspace.path, repo=workspace.repo, variant=variant, total=len(use.keys), hits=hits)
+            )
+    return tuple(rows)

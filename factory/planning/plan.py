@@ -1,0 +1,270 @@
+"""The plan: which units each layer holds, the recipes that make them, and what every repository will find fresh.
+
+`plan.json` is the images' lockfile: sorted, diffable, and the only thing that `factory build` reads beside the
+configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.analysis.model import ToolchainFacts, profile_table_from_json, profile_table_to_json
+from factory.cargo.events import Identity
+from factory.cook.recipe import Recipe, RecipeContext, RecipePackage
+from factory.errors import ConfigurationError
+from factory.files import digest
+from factory.model import PackageId, Side, UnitKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """The surroundings in which cooked units stay fresh."""
+
+    cargo_home: str
+    build_dir: str
+    toolchain: ToolchainFacts
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedUnit:
+    """A chosen unit, for people and reports: what it is, who has it, why it is in this layer."""
+
+    identity: Identity
+    features: tuple[str, ...]
+    side: str
+    layer: str
+    why: str
+    repos: tuple[str, ...]
+    estimated_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLayer:
+    """A layer with its parent, the budget (bytes, `None`: only the total one) and what it takes by estimate."""
+
+    name: str
+    parent: str | None
+    budget_bytes: int | None
+    estimated_bytes: int
+    keys: tuple[UnitKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """Units of one crate that some repository has and the plan has not, for one reason."""
+
+    package: str
+    reason: str
+    units: int
+    repos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What one variant of one workspace will find fresh: registry units in all, and hits by image."""
+
+    path: str
+    repo: str
+    variant: str
+    total: int
+    hits: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All of it; `recipes` are in the order in which they are cooked, layer by layer."""
+
+    contract: Contract
+    layers: tuple[PlannedLayer, ...]
+    units: Mapping[UnitKey, PlannedUnit]
+    recipes: tuple[Recipe, ...]
+    excluded: tuple[Exclusion, ...]
+    forecast: tuple[Forecast, ...]
+
+    def recipes_of(self, layer: str) -> tuple[Recipe, ...]:
+        """Return the recipes of one layer, in cooking order."""
+        return tuple(recipe for recipe in self.recipes if recipe.layer == layer)
+
+    def keys_with_parents(self, layer: str) -> frozenset[UnitKey]:
+        """Return what the image of a layer holds: its own units and those of all layers under it."""
+        by_name = {planned.name: planned for planned in self.layers}
+        keys: set[UnitKey] = set()
+        current: str | None = layer
+        while current is not None:
+            keys.update(by_name[current].keys)
+            current = by_name[current].parent
+        return frozenset(keys)
+
+    @property
+    def digest(self) -> str:
+        """A digest of what is cooked and where: not of the forecast, which moves with every repository."""
+        document = plan_to_json(self)
+        return digest([document["contract"], document["layers"], document["recipes"]])
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan as JSON values; the order of everything depends on the content alone."""
+    toolchain = plan.contract.toolchain
+    return {
+        "schema": SCHEMA,
+        "contract": {
+            "cargo_home": plan.contract.cargo_home,
+            "build_dir": plan.contract.build_dir,
+            "toolchain": {
+                "version": toolchain.version,
+                "host": toolchain.host,
+                "rustc_verbose": toolchain.rustc_verbose,
+            },
+            "variants": list(plan.contract.variants),
+        },
+        "layers": [
+            {
+                "name": layer.name,
+                "parent": layer.parent,
+                "budget_bytes": layer.budget_bytes,
+                "estimated_bytes": layer.estimated_bytes,
+                "keys": sorted(layer.keys),
+            }
+            for layer in plan.layers
+        ],
+        "units": {
+            key: {
+                "identity": _identity_to_json(unit.identity),
+                "features": list(unit.features),
+                "side": unit.side,
+                "layer": unit.layer,
+                "why": unit.why,
+                "repos": sorted(unit.repos),
+                "estimated_bytes": unit.estimated_bytes,
+            }
+            for key, unit in plan.units.items()
+        },
+        "recipes": [_recipe_to_json(recipe) for recipe in plan.recipes],
+        "excluded": [
+            {"package": row.package, "reason": row.reason, "units": row.units, "repos": row.repos}
+            for row in plan.excluded
+        ],
+        "forecast": [
+            {
+                "path": row.path,
+                "repo": row.repo,
+                "variant": row.variant,
+                "units": {"total": row.total, "hit": dict(row.hits)},
+            }
+            for row in plan.forecast
+        ],
+    }
+
+
+def plan_from_json(document: Any) -> Plan:  # noqa: ANN401 - any JSON value
+    """Read what `plan_to_json` wrote; raise `ConfigurationError` on anything else."""
+    try:
+        if document["schema"] != SCHEMA:
+            message = f"schema {document['schema']}, not {SCHEMA}"
+            raise ValueError(message)
+        return _plan(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"not a plan that this version of factory reads: {error!r}", advice="Run `factory plan` again."
+        ) from error
+
+
+def _plan(document: Mapping[str, Any]) -> Plan:
+    contract = document["contract"]
+    return Plan(
+        contract=Contract(
+            cargo_home=contract["cargo_home"],
+            build_dir=contract["build_dir"],
+            toolchain=ToolchainFacts(**contract["toolchain"]),
+            variants=tuple(contract["variants"]),
+        ),
+        layers=tuple(
+            PlannedLayer(**raw | {"keys": tuple(UnitKey(key) for key in raw["keys"])}) for raw in document["layers"]
+        ),
+        units={
+            UnitKey(key): PlannedUnit(
+                **dict(raw)
+                | {
+                    "identity": _identity(raw["identity"]),
+                    "features": tuple(raw["features"]),
+                    "repos": tuple(raw["repos"]),
+                }
+            )
+            for key, raw in document["units"].items()
+        },
+        recipes=tuple(_recipe(raw) for raw in document["recipes"]),
+        excluded=tuple(Exclusion(**raw) for raw in document["excluded"]),
+        forecast=tuple(
+            Forecast(
+                path=raw["path"],
+                repo=raw["repo"],
+                variant=raw["variant"],
+                total=raw["units"]["total"],
+                hits=raw["units"]["hit"],
+            )
+            for raw in document["forecast"]
+        ),
+    )
+
+
+def _identity_to_json(identity: Identity) -> dict[str, Any]:
+    package = identity.package
+    return asdict(identity) | {"package": [package.name, package.version, package.source]}
+
+
+def _identity(raw: Mapping[str, Any]) -> Identity:
+    return Identity(**dict(raw) | {"package": PackageId(*raw["package"]), "features": tuple(raw["features"])})
+
+
+def _recipe_to_json(recipe: Recipe) -> dict[str, Any]:
+    context = recipe.context
+    return {
+        "name": recipe.name,
+        "layer": recipe.layer,
+        "command": context.command,
+        "profile": profile_table_to_json(context.profile),
+        "platform": context.platform,
+        "rustflags": list(context.rustflags),
+        "packages": [
+            {
+                "package": [entry.package.name, entry.package.version, entry.package.source],
+                "side": entry.side.value,
+                "features": list(entry.features),
+                "needs_objects": entry.needs_objects,
+            }
+            for entry in recipe.packages
+        ],
+        "lock": recipe.lock.splitlines(),
+        "keys": sorted(recipe.keys),
+    }
+
+
+def _recipe(raw: Mapping[str, Any]) -> Recipe:
+    return Recipe(
+        name=raw["name"],
+        layer=raw["layer"],
+        context=RecipeContext(
+            command=raw["command"],
+            profile=profile_table_from_json(raw["profile"]),
+            platform=raw["platform"],
+            rustflags=tuple(raw["rustflags"]),
+        ),
+        packages=tuple(
+            RecipePackage(
+                package=PackageId(*entry["package"]),
+                side=Side(entry["side"]),
+                features=tuple(entry["features"]),
+                needs_objects=entry["needs_objects"],
+            )
+            for entry in raw["packages"]
+        ),
+        lock="".join(f"{line}\n" for line in raw["lock"]),
+        keys=tuple(UnitKey(key) for key in raw["keys"]),
+    )

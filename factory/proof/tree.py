@@ -1,0 +1,144 @@
+"""What lies in a CARGO_HOME and a build directory: owners and modes, and what must not be there.
+
+The facts come as a listing, so that a directory here and one inside an image are judged by the same rules. Nothing
+relies on the layout of the build directory, which is cargo's private matter: rustc's dep-info files (`*.d`) name the
+sources of every unit, wherever they lie.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from factory.proof.model import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+_MOST_FINDINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path with its kind (`d`, `f`, `l`, or another letter of `find`), permission bits and owner."""
+
+    path: str
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ownership:
+    """Who must own everything; `shared` asks for a group that can write, and directories that hand it down."""
+
+    uid: int
+    gid: int
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """All paths under the two directories, and the dep-info files that name no source of a registry."""
+
+    cargo_home: str
+    build_dir: str
+    entries: tuple[Entry, ...]
+    foreign: tuple[str, ...]
+
+
+def list_directories(cargo_home: Path, build_dir: Path) -> Listing:
+    """List two directories of this machine."""
+    entries = [entry for root in (cargo_home, build_dir) for entry in _walk(root)]
+    dep_infos = (PurePosixPath(e.path) for e in entries if e.kind == "f" and e.path.endswith(".d"))
+    foreign = [str(path) for path in dep_infos if path.is_relative_to(str(build_dir)) and _is_foreign(str(path))]
+    return Listing(
+        cargo_home=str(cargo_home),
+        build_dir=str(build_dir),
+        entries=tuple(sorted(entries, key=lambda entry: entry.path)),
+        foreign=tuple(sorted(foreign)),
+    )
+
+
+def judge(listing: Listing, ownership: Ownership) -> tuple[Check, ...]:
+    """Return the checks that every image and directory must pass."""
+    return (
+        _ownership(listing.entries, ownership),
+        _check(
+            "no path units",
+            listing.foreign,
+            good="every unit in the build directory comes from a registry",
+            bad="units of other sources are in the build directory: cargo could hand out a wrong binary",
+        ),
+        _check(
+            "no incremental state",
+            [e.path for e in listing.entries if "/incremental/" in e.path.removeprefix(listing.build_dir)],
+            good="no incremental compilation state",
+            bad="incremental state of some crate is in the build directory",
+        ),
+        _check(
+            "no unpacked sources",
+            [e.path for e in listing.entries if _is_unpacked_source(e, listing.cargo_home)],
+            good="registry/src is empty: cargo unpacks what a build needs",
+            bad="registry/src holds unpacked sources",
+        ),
+    )
+
+
+def _walk(root: Path) -> Iterable[Entry]:
+    yield _entry(str(root))
+    for folder, names, files in os.walk(root):
+        for name in (*names, *files):
+            yield _entry(os.path.join(folder, name))  # noqa: PTH118 - a million paths: strings are enough
+
+
+def _entry(path: str) -> Entry:
+    facts = os.lstat(path)
+    kind = "l" if stat.S_ISLNK(facts.st_mode) else "d" if stat.S_ISDIR(facts.st_mode) else "f"
+    return Entry(path, kind, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
+
+
+def _is_foreign(dep_info: str) -> bool:
+    with open(dep_info, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123 - as above
+        return not any("/registry/src/" in line for line in lines)
+
+
+def _is_unpacked_source(entry: Entry, cargo_home: str) -> bool:
+    return entry.path.startswith(f"{cargo_home}/registry/src/") and entry.path.count("/") == cargo_home.count("/") + 4
+
+
+def _ownership(entries: Sequence[Entry], ownership: Ownership) -> Check:
+    wrong = [f"{entry.path}: {why}" for entry in entries if (why := _why_wrong(entry, ownership))]
+    wanted = f"{ownership.uid}:{ownership.gid}"
+    return _check(
+        "owners and modes",
+        wrong,
+        good=f"all {len(entries)} paths belong to {wanted}" + (", group-writable" if ownership.shared else ""),
+        bad=f"{len(wrong)} of {len(entries)} paths do not belong to {wanted} with the right mode",
+    )
+
+
+def _why_wrong(entry: Entry, ownership: Ownership) -> str:
+    if (entry.uid, entry.gid) != (ownership.uid, ownership.gid):
+        return f"owned by {entry.uid}:{entry.gid}"
+    if not ownership.shared or entry.kind == "l":
+        return ""
+    if entry.kind == "d" and entry.mode & 0o2770 != 0o2770:
+        return f"mode {entry.mode:04o}: a directory needs setgid and rwx for the group"
+    if entry.kind == "f" and entry.mode & 0o060 != 0o060:
+        return f"mode {entry.mode:04o}: a file needs rw for the group"
+    return ""
+
+
+def _check(name: str, findings: Sequence[str], *, good: str, bad: str) -> Check:
+    return Check(
+        name=name,
+        ok=not findings,
+        detail=bad if findings else good,
+        findings=tuple(findings[:_MOST_FINDINGS]),
+    )

@@ -1,0 +1,460 @@
+"""What a repository's own `.cargo/config.toml` files decide: recorded, evaluated as cargo does, never in
+effect.
+
+A configuration can name programs (a compiler wrapper, a linker, a credential provider). So cargo never sees a
+repository's; it sees `RecordedConfig.resolution`, which holds data only. What decides whether units are
+reused (rustflags, linker) is recorded beside it, and everything else is listed as ignored, each with its
+reason.
+
+The rules are those of `cargo/util/context`: `.cargo/config` wins over `.cargo/config.toml` in the same
+folder; the folder nearer to the workspace wins, except that arrays are joined, the nearer one last, unless
+they name a program. Files above the repository are not read: a CI job does not have them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+
+from factory.scan.cfg_expression import CfgSet, CfgSyntaxError, parse_target_key
+from factory.scan.manifest import parse_toml
+from factory.scan.model import IgnoredSetting, SkipReason, UnscannableError
+from factory.scan.source_tree import SourceTree, normalised
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_INDEXED_LINES = 20_000
+"""Settings of a longer file are reported without their lines."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedConfig:
+    """What the configuration of one workspace says, merged as cargo does; every sequence is sorted by its
+    key.
+    """
+
+    build_rustflags: tuple[str, ...] = ()
+    target_rustflags: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """For each key of `[target]`, a triple or `cfg(...)`."""
+    linkers: tuple[tuple[str, str], ...] = ()
+    """For each key of `[target]`, the linker as written."""
+    build_targets: tuple[str, ...] = ()
+    """`build.target`: not empty if cargo builds as with `--target`."""
+    resolution: str = ""
+    """The TOML that cargo may see: `registries.*.index`, `[patch]`, `[profile]` and `build.target`, sorted.
+    """
+    patch_folders: tuple[Path, ...] = ()
+    """The folders of `[patch]` entries with a path."""
+    ignored: tuple[IgnoredSetting, ...] = ()
+    """What never takes effect here."""
+
+    def effective_rustflags(self, triple: str, cfgs: CfgSet) -> tuple[str, ...]:
+        """Return the flags cargo would pass for `triple`, whose `rustc --print cfg` is `cfgs`.
+
+        Those of `target.<triple>` and of every matching `target.'cfg(...)'`, by sorted key; if there are
+        none, those of `build.rustflags`. They are hostile data: see `flags_for_resolution` before any program
+        gets them.
+        """
+        flags = [flag for key, values in self.target_rustflags if key == triple for flag in values]
+        flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
+        return tuple(flags) or self.build_rustflags
+
+    def effective_linker(self, triple: str, cfgs: CfgSet) -> str | None:
+        """Return the linker cargo would use for `triple`, as written, or `None` for rustc's own choice.
+
+        Raises `UnscannableError` where several `cfg(...)` keys match: cargo refuses that too.
+        """
+        exact = [linker for key, linker in self.linkers if key == triple]
+        matching = [(key, linker) for key, linker in self.linkers if _matches(key, cfgs)]
+        if exact:
+            return exact[0]
+        if len(matching) > 1:
+            what = f"the linker is set by both `target.{matching[0][0]}` and `target.{matching[1][0]}`"
+            raise UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="keep one: cargo refuses both")
+        return matching[0][1] if matching else None
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides anything (all but the ignored settings), as JSON values."""
+        return {
+            "build_rustflags": self.build_rustflags,
+            "target_rustflags": self.target_rustflags,
+            "linkers": self.linkers,
+            "build_targets": self.build_targets,
+            "resolution": self.resolution,
+        }
+
+
+def read_recorded(tree: SourceTree, workspace_root: Path) -> RecordedConfig:
+    """Read the configuration files from `workspace_root` up to the top of its repository, and merge them.
+
+    Raises `UnscannableError` with file and line for one that cargo would refuse. `include`d files are not
+    read.
+    """
+    top = tree.repo_root(workspace_root)
+    merged: dict[str, Any] = {}
+    ignored: list[IgnoredSetting] = []
+    for folder in (workspace_root, *workspace_root.parents):
+        if not folder.is_relative_to(top):
+            break
+        path = _config_file(tree, folder)
+        if path is not None:
+            table = _read(tree, path)
+            ignored.extend(_ignored(tree, path, table))
+            _merge(merged, _located(tree, path, table), ())
+    return _recorded(tree, workspace_root, merged, tuple(sorted(ignored)))
+
+
+def vendored_folders(tree: SourceTree, folder: Path) -> tuple[Path, ...]:
+    """Return the folders that the configuration in `folder` names as sources; none where it is malformed."""
+    try:
+        path = _config_file(tree, folder)
+        sources = {} if path is None else _read(tree, path).get("source", {})
+    except UnscannableError:
+        return ()
+    directories = [source.get("directory") for source in _dictionaries(sources)]
+    return tuple(normalised(folder / name) for name in directories if isinstance(name, str) and "\0" not in name)
+
+
+def flags_for_resolution(flags: Iterable[str]) -> tuple[str, ...]:
+    """Return the rustflags that change which `cfg(...)` hold, hence which dependencies there are; no others.
+
+    Only these may reach a rustc that runs here: flags can name programs and libraries to load. Each is one
+    argument, because rustc reads a file for any argument that begins with `@`.
+    """
+    kept: list[str] = []
+    waiting = iter(flags)
+    for flag in waiting:
+        joined = f"{flag}={next(waiting, '')}" if flag in {"--cfg", "--codegen"} else flag
+        joined = f"-C{next(waiting, '')}" if flag == "-C" else joined
+        if _CFG_FLAG.fullmatch(joined):
+            kept.append(joined)
+    return tuple(kept)
+
+
+_CFG_FLAG = re.compile(
+    r"--cfg=[^\x00-\x1f]+|(?:-C|--codegen=)(?:target-feature|target-cpu|panic|debug-assertions)=[\w.,+-]+"
+)
+_LISTS_OF_PROGRAMS = (
+    "credential-alias.*",
+    "doc.browser",
+    "host.runner",
+    "registries.*.credential-provider",
+    "registry.credential-provider",
+    "target.*.runner",
+)
+_RUNS = "names a program to run"
+_REASONS = (
+    ("build.rustc", _RUNS),
+    ("build.rustc-wrapper", _RUNS),
+    ("build.rustc-workspace-wrapper", _RUNS),
+    ("build.rustdoc", _RUNS),
+    ("build.target", "names a target specification file"),
+    ("target.*.linker", "recorded, because units are reused only under the same linker; never run"),
+    ("target.*.runner", _RUNS),
+    ("target.*.ar", _RUNS),
+    ("target.*.rustdocflags", "documentation is not built"),
+    ("target.*.rustflags", "recorded, but the cfg expression is malformed, so that cargo never applies it"),
+    ("target.*", "replaces the output of a build script"),
+    ("host*", "needs a nightly cargo"),
+    ("unstable*", "needs a nightly cargo"),
+    ("env.*", "sets a variable for compilers and build scripts: their units may not be reused"),
+    ("source.*", "replaces where crates come from"),
+    ("paths", "replaces dependencies by folders"),
+    ("registry.credential-provider", _RUNS),
+    ("registries.*.credential-provider", _RUNS),
+    ("registries.*.token", "a secret: never copied"),
+    ("registry.token", "a secret: never copied"),
+    ("credential-alias.*", _RUNS),
+    ("alias.*", "a command of its own"),
+    ("include", "another configuration file: not read"),
+    ("resolver.lockfile-path", "moves the lockfile: the one beside the manifest is read"),
+    ("net.*", "the network settings are those of this machine"),
+    ("http.*", "the network settings are those of this machine"),
+    ("*", "does not change which units there are"),
+)
+
+
+def _matches(key: str, cfgs: CfgSet) -> bool:
+    try:
+        expression = parse_target_key(key)
+    except CfgSyntaxError:
+        # As in cargo, which says nothing; here it is among the ignored settings.
+        return False
+    return expression is not None and expression.matches(cfgs)
+
+
+def _config_file(tree: SourceTree, folder: Path) -> Path | None:
+    for name in ("config", "config.toml"):
+        path = folder / ".cargo" / name
+        if tree.exists(path):
+            return path
+    return None
+
+
+def _read(tree: SourceTree, path: Path) -> dict[str, Any]:
+    text = tree.read_text(path, reason=SkipReason.MALFORMED_CONFIG)
+    try:
+        return parse_toml(text)
+    except ValueError as error:
+        what = f"{tree.display(path)}{error}"
+        raise _malformed(what) from error
+
+
+def _malformed(what: str) -> UnscannableError:
+    return UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="correct it: cargo refuses it too")
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A single value, with the file that it comes from."""
+
+    value: str | int
+    file: Path
+
+
+def _located(tree: SourceTree, path: Path, value: object) -> Any:  # noqa: ANN401 - tables, lists and leaves
+    match value:
+        case dict():
+            return {key: _located(tree, path, item) for key, item in value.items()}
+        case list():
+            return [_located(tree, path, item) for item in value]
+        case str() | int():
+            return _Leaf(value, path)
+        case _:
+            what = f"{tree.display(path)}: values of type {type(value).__name__} are not supported"
+            raise _malformed(what)
+
+
+def _merge(near: dict[str, Any], far: dict[str, Any], parents: tuple[str, ...]) -> None:
+    """Put into `near` what `far` adds."""
+    for key, value in far.items():
+        mine = near.setdefault(key, value)
+        if mine is value:
+            continue
+        parts = (*parents, key)
+        match mine, value:
+            case dict(), dict():
+                _merge(mine, value, parts)
+            case list(), list():
+                if not any(fnmatch.fnmatchcase(_dotted(parts), pattern) for pattern in _LISTS_OF_PROGRAMS):
+                    near[key] = [*value, *mine]
+            case (_Leaf(), _Leaf()):
+                pass  # the nearer one stands
+            case _:
+                what = f"`{_dotted(parts)}` has another type in one .cargo/config.toml than in the next one"
+                raise _malformed(what)
+
+
+def _recorded(
+    tree: SourceTree, root: Path, merged: dict[str, Any], ignored: tuple[IgnoredSetting, ...]
+) -> RecordedConfig:
+    build = _table(merged, "build")
+    targets = {name: _table(_table(merged, "target"), name) for name in sorted(_table(merged, "target"))}
+    triples = _strings(build.get("target"), "build.target", split=False)
+    patches = _table(merged, "patch")
+    resolution = {
+        "registries": _indexes(_table(merged, "registries")),
+        "patch": _plain(_rebased(tree, root, patches)),
+        "profile": _plain(_table(merged, "profile")),
+        "build": {"target": triples} if triples and not any(_is_file(triple) for triple in triples) else {},
+    }
+    return RecordedConfig(
+        build_rustflags=_strings(build.get("rustflags"), "build.rustflags"),
+        target_rustflags=tuple(
+            (name, _strings(table["rustflags"], f"target.{name}.rustflags"))
+            for name, table in targets.items()
+            if "rustflags" in table
+        ),
+        linkers=tuple(
+            (name, _string(table["linker"], f"target.{name}.linker"))
+            for name, table in targets.items()
+            if "linker" in table
+        ),
+        build_targets=triples,
+        resolution=tomlkit.dumps({key: value for key, value in resolution.items() if value}, sort_keys=True),
+        patch_folders=tuple(sorted({folder for _, folder in _patched(tree, patches)})),
+        ignored=ignored,
+    )
+
+
+def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    value = parent.get(key, {})
+    if not isinstance(value, dict):
+        what = f"`{key}` in .cargo/config.toml must be a table"
+        raise _malformed(what)
+    return value
+
+
+def _string(value: object, key: str) -> str:
+    if isinstance(value, _Leaf) and isinstance(value.value, str):
+        return value.value
+    what = f"`{key}` in .cargo/config.toml must be a string"
+    raise _malformed(what)
+
+
+def _strings(value: object, key: str, *, split: bool = True) -> tuple[str, ...]:
+    """A list of strings; a single string is one, of its words if `split`."""
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return tuple(_string(item, key) for item in value)
+    text = _string(value, key)
+    return tuple(text.split()) if split else (text,)
+
+
+def _indexes(registries: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return {
+        name: {"index": _string(table["index"], f"registries.{name}.index")}
+        for name in sorted(registries)
+        if "index" in (table := _table(registries, name))
+    }
+
+
+def _patched(tree: SourceTree, patches: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Each `[patch]` entry that has a path, with the folder it means: relative to the folder of `.cargo`."""
+    for source in sorted(patches):
+        for name, entry in sorted(_table(patches, source).items()):
+            if isinstance(entry, dict) and isinstance(leaf := entry.get("path"), _Leaf):
+                path = _string(leaf, f"patch.{source}.{name}.path")
+                folder = normalised(leaf.file.parent.parent / path.replace("\0", ""))
+                if PurePosixPath(path).is_absolute() or not tree.holds(folder):
+                    what = f"{tree.line_of(leaf.file, path)}: the patch `{path}` is outside the scanned folder"
+                    raise UnscannableError(SkipReason.PATH_DEPENDENCY_OUTSIDE, what)
+                yield entry, folder
+
+
+def _rebased(tree: SourceTree, root: Path, patches: dict[str, Any]) -> dict[str, Any]:
+    """The patches with their paths relative to `root`, where the one merged file will be."""
+    folders = {id(entry): folder for entry, folder in _patched(tree, patches)}
+    return {
+        source: {
+            name: {**entry, "path": os.path.relpath(folders[id(entry)], root)} if id(entry) in folders else entry
+            for name, entry in table.items()
+        }
+        for source, table in patches.items()
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - tables, lists and leaves
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+        case _Leaf():
+            return value.value
+        case _:
+            return value
+
+
+def _is_file(triple: str) -> bool:
+    return triple.endswith(".json")
+
+
+def _dictionaries(table: object) -> Iterator[dict[str, Any]]:
+    if isinstance(table, dict):
+        yield from (value for value in table.values() if isinstance(value, dict))
+
+
+def _ignored(tree: SourceTree, path: Path, table: dict[str, Any]) -> Iterator[IgnoredSetting]:
+    lines = _lines(tree.read_text(path))
+    for parts, value in _settings(table):
+        if not _is_recorded(parts, value):
+            yield IgnoredSetting(
+                key=_dotted(parts), file=tree.display(path), line=_line(lines, parts), why=_reason(parts)
+            )
+    other = path.with_name("config.toml")
+    if path.name == "config" and tree.exists(other) and not path.samefile(other):
+        yield IgnoredSetting(
+            key="(the whole file)", file=tree.display(other), why="cargo reads only `config` beside it"
+        )
+
+
+def _settings(table: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], object]]:
+    """The settings one by one: two keys deep, three below `[target]` and `[registries]`."""
+    for name, value in table.items():
+        if not isinstance(value, dict):
+            yield (name,), value
+            continue
+        for key, item in value.items():
+            if name in {"target", "registries"} and isinstance(item, dict):
+                yield from (((name, key, last), setting) for last, setting in item.items())
+            else:
+                yield (name, key), item
+
+
+def _is_recorded(parts: tuple[str, ...], value: object) -> bool:
+    match parts:
+        case ("patch" | "profile", *_) | ("build", "rustflags") | ("registries", _, "index"):
+            return True
+        case ("build", "target"):
+            return not any(_is_file(str(triple)) for triple in (value if isinstance(value, list) else [value]))
+        case ("target", key, "rustflags"):
+            return _is_well_formed(key)
+        case _:
+            return False
+
+
+def _is_well_formed(key: str) -> bool:
+    try:
+        parse_target_key(key)
+    except CfgSyntaxError:
+        return False
+    return True
+
+
+def _reason(parts: tuple[str, ...]) -> str:
+    dotted = ".".join(parts)
+    return next(why for pattern, why in _REASONS if fnmatch.fnmatchcase(dotted, pattern))
+
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_KEY = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_KEYS = rf"(?P<keys>{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY})*+)[ \t]*+"
+_HEADER_LINE = re.compile(rf"[ \t]*+\[{{1,2}}[ \t]*+{_KEYS}\]")
+_VALUE_LINE = re.compile(rf"[ \t]*+{_KEYS}=")
+
+
+def _dotted(parts: Iterable[str]) -> str:
+    return ".".join(part if _BARE.fullmatch(part) else f"'{part}'" for part in parts)
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The first line of each key of a TOML text, which tomllib does not tell; long strings may mislead it."""
+    found: dict[tuple[str, ...], int] = {}
+    header: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n", MAX_INDEXED_LINES)[:MAX_INDEXED_LINES], start=1):
+        if match := _HEADER_LINE.match(line):
+            header = _parts(match["keys"])
+            found.setdefault(header, number)
+        elif match := _VALUE_LINE.match(line):
+            found.setdefault((*header, *_parts(match["keys"])), number)
+    return found
+
+
+def _parts(keys: str) -> tuple[str, ...]:
+    try:
+        table: object = tomllib.loads(f"{keys} = 0")
+    except tomllib.TOMLDecodeError:
+        return ()
+    parts: list[str] = []
+    while isinstance(table, dict):
+        key, table = next(iter(table.items()))
+        parts.append(key)
+    return tuple(parts)
+
+
+def _line(lines: dict[tuple[str, ...], int], parts: tuple[str, ...]) -> int | None:
+    """The line of a setting, or of the inline table that it stands in, or of the first one below it."""
+    for length in range(len(parts), 0, -1):
+        if parts[:length] in lines:
+            return lines[parts[:length]]
+    return next((number for keys, number in lines.items() if keys[: len(parts)] == parts), None)

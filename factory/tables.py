@@ -1,0 +1,158 @@
+"""What people read: the answers of the commands as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factory.analysis.model import Status
+from factory.analysis.tables import crate_uses, pin_uses, profile_uses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from factory.analysis.model import Analysis
+    from factory.cook.report import LayerReport
+    from factory.output import Output
+    from factory.planning.plan import Plan
+    from factory.proof.model import Proof
+
+_MOST_VERSIONS = 4
+_MOST_ROWS = 25
+
+
+def print_analysis(analysis: Analysis, output: Output, *, top: int) -> None:
+    """Print crates by repositories, cargo profiles, pins, and every workspace that was skipped or needs a remark."""
+    uses = crate_uses(analysis)
+    repos = {workspace.repo for workspace in analysis.resolved}
+    if top and uses:
+        output.answer_table(
+            f"Crates by repositories (the first {min(top, len(uses))} of {len(uses)})",
+            ("crate", "repos", "units", "feature sets", "versions in use (repos)"),
+            [(use.name, use.repos, use.units, use.feature_sets, _counted(use.versions)) for use in uses[:top]],
+            right=("repos", "units", "feature sets"),
+        )
+    output.answer_table("Cargo profiles", ("profile", "workspaces"), profile_uses(analysis), right=("workspaces",))
+    output.answer_table("Toolchain pins", ("pin", "workspaces"), pin_uses(analysis), right=("workspaces",))
+    remarks = [(w.path, w.status.value, w.reason) for w in analysis.workspaces if w.reason]
+    if remarks:
+        output.answer_table("Skipped, or with a remark", ("workspace", "status", "why"), remarks)
+    ignored = sorted({row for workspace in analysis.workspaces for row in workspace.ignored})
+    if ignored:
+        output.answer_table(
+            "Settings of repositories that took no effect here", ("setting",), [(row,) for row in ignored]
+        )
+    registry = {key for workspace in analysis.resolved for use in workspace.variants.values() for key in use.keys}
+    skipped = sum(workspace.status is Status.SKIPPED for workspace in analysis.workspaces)
+    output.answer(
+        f"{len(repos)} repositories, {len(analysis.resolved)} workspaces resolved with rustc "
+        f"{analysis.toolchain.version}, {skipped} skipped; {len(registry)} distinct registry units"
+    )
+
+
+def print_plan(plan: Plan, output: Output) -> None:
+    """Print layers, what was left out, and the forecast for each workspace."""
+    output.answer_table(
+        "Layers",
+        ("layer", "parent", "units", "recipes", "estimated MB", "budget MB"),
+        [
+            (
+                layer.name,
+                layer.parent or "base image",
+                len(layer.keys),
+                len(plan.recipes_of(layer.name)),
+                _megabytes(layer.estimated_bytes),
+                "-" if layer.budget_bytes is None else _megabytes(layer.budget_bytes),
+            )
+            for layer in plan.layers
+        ],
+        right=("units", "recipes", "estimated MB", "budget MB"),
+    )
+    if plan.excluded:
+        shown = sorted(plan.excluded, key=lambda row: (-row.repos, row.package))[:_MOST_ROWS]
+        output.answer_table(
+            f"Left out ({len(shown)} of {len(plan.excluded)}; all are in the plan)",
+            ("crate", "units", "repos", "why"),
+            [(row.package, row.units, row.repos, row.reason) for row in shown],
+            right=("units", "repos"),
+        )
+    names = [layer.name for layer in plan.layers]
+    output.answer_table(
+        "Forecast: registry units that will be fresh, by image",
+        ("workspace", "variant", "units", *names),
+        [
+            (row.path, row.variant, row.total, *(_share(row.hits[name], row.total) for name in names))
+            for row in plan.forecast
+        ],
+        right=("units", *names),
+    )
+
+
+def print_reports(reports: Sequence[LayerReport], output: Output) -> None:
+    """Print what was cooked by layer, and what could not be, with the reason."""
+    if not reports:
+        return
+    output.answer_table(
+        "Cooked",
+        ("layer", "units", "dropped", "seconds"),
+        [(report.layer, len(report.cooked), len(report.dropped), report.seconds) for report in reports],
+        right=("units", "dropped", "seconds"),
+    )
+    dropped = [(report.layer, row.label, row.reason) for report in reports for row in report.dropped]
+    if dropped:
+        output.answer_table("Could not be cooked, with everything above", ("layer", "unit", "why"), dropped)
+
+
+def print_proof(proof: Proof, output: Output) -> None:
+    """Print checks, repositories and misses."""
+    output.answer_table(
+        f"Checks of {proof.target}",
+        ("check", "result", "detail"),
+        [(check.name, "ok" if check.ok else "FAILED", check.detail) for check in proof.checks],
+    )
+    for check in proof.checks:
+        if check.findings:
+            output.answer_table(f"{check.name}: the first findings", ("path",), [(path,) for path in check.findings])
+    print_builds(proof, output)
+    misses = [(repo.path, miss) for repo in proof.repos for miss in repo.misses]
+    if misses:
+        output.answer_table(
+            f"Misses ({min(_MOST_ROWS, len(misses))} of {len(misses)}; --json has all)",
+            ("workspace", "unit"),
+            misses[:_MOST_ROWS],
+        )
+
+
+def print_builds(proof: Proof, output: Output) -> None:
+    """Print one row a repository: cold and warm seconds and hits."""
+    if not proof.repos:
+        return
+    output.answer_table(
+        "Builds",
+        ("repo", "cold s", "warm s", "hits", "problem"),
+        [
+            (
+                repo.path,
+                "-" if repo.cold_seconds is None else repo.cold_seconds,
+                repo.seconds,
+                _share(repo.fresh, repo.total),
+                repo.problem,
+            )
+            for repo in proof.repos
+        ],
+        right=("cold s", "warm s", "hits"),
+    )
+
+
+def _counted(counts: Sequence[tuple[str, int]]) -> str:
+    shown = ", ".join(f"{name} ({count})" for name, count in counts[:_MOST_VERSIONS])
+    more = len(counts) - _MOST_VERSIONS
+    return f"{shown}, {more} more" if more > 0 else shown
+
+
+def _share(part: int, whole: int) -> str:
+    # Rounded down: 99.9 % must not read as all of them.
+    return f"{part}/{whole} ({part * 100 // whole if whole else 100} %)"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f}"

@@ -1,0 +1,128 @@
+"""What the Docker ring stands on: an engine, a base image, a container registry, a crate registry."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from factory import process
+from factory.base import build_base
+from factory.output import Output
+from tests.docker.crates import Crate, CrateRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ENGINE = Path(__file__).resolve().parents[2] / "scripts" / "engine.py"
+OLDEST_USABLE_MAJOR = 23
+SUITE = "bookworm"
+USERS_CACHE = os.environ.get("FACTORY_CACHE_DIR")
+"""Read before any fixture gives the tests a cache of their own."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests here, and keep them in one worker: they share two cores and one engine."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.docker)
+            item.add_marker(pytest.mark.xdist_group("docker"))
+
+
+@pytest.fixture(scope="session")
+def docker_env() -> Iterator[Mapping[str, str]]:
+    """Point this process at a usable Docker: the current one, else a private engine, which stays up."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not _usable():
+            up = process.run([sys.executable, ENGINE, "up"], check=False)
+            if not up.ok:
+                pytest.skip(f"no usable Docker, and no private one: {up.stderr.strip()}")
+            lines = process.run([sys.executable, ENGINE, "env"]).stdout
+            for name, value in _evaluated(lines).items():
+                patch.setenv(name, value)
+        yield dict(os.environ)
+
+
+@pytest.fixture
+def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the user's cache for this test: to install a Debian system takes half a minute."""
+    _use_users_cache(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def base_image(docker_env: Mapping[str, str]) -> str:
+    """Return the tag of a base with the local toolchain; made once, then a matter of seconds."""
+    assert docker_env
+    sysroot = Path(process.run(["rustc", "--print", "sysroot"]).stdout.strip())
+    tag = f"rust-warm-factory/base:test-{SUITE}"
+    with pytest.MonkeyPatch.context() as patch:
+        _use_users_cache(patch)
+        build_base(tag=tag, suite=SUITE, toolchain=sysroot, ca_bundle=None, output=Output())
+    return tag
+
+
+@pytest.fixture(scope="session")
+def registry(docker_env: Mapping[str, str]) -> str:
+    """Return the address, `127.0.0.1:PORT`, of a container registry, which stays up afterwards."""
+    assert docker_env
+    up = process.run([sys.executable, ENGINE, "registry", "up"], check=False)
+    if not up.ok:
+        pytest.skip(f"no container registry: {up.stderr.strip()}")
+    return up.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def crate_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrateRegistry]:
+    """Serve a handful of tiny crates in the place of crates.io, on loopback."""
+    with CrateRegistry(tmp_path_factory.mktemp("crates")) as crates:
+        crates.publish(Crate(name="tiny-leaf", source="pub fn leaf() -> u8 { 1 }"))
+        crates.publish(
+            Crate(
+                name="tiny-scripted",
+                source='pub fn scripted() -> u8 { tiny_leaf::leaf() + env!("NUMBER").len() as u8 }',
+                build_script='println!("cargo:rerun-if-changed=src/lib.rs\\ncargo:rustc-env=NUMBER=1");',
+                dependencies=("tiny-leaf",),
+            )
+        )
+        crates.publish(
+            Crate(
+                name="tiny-upper",
+                source="pub fn upper() -> u8 { tiny_scripted::scripted() }",
+                dependencies=("tiny-scripted",),
+            )
+        )
+        crates.publish(
+            Crate(
+                name="tiny-networked",
+                source="",
+                build_script=f'std::net::TcpStream::connect("{crates.address}").expect("no network");',
+            )
+        )
+        yield crates
+
+
+def _use_users_cache(patch: pytest.MonkeyPatch) -> None:
+    if USERS_CACHE is None:
+        patch.delenv("FACTORY_CACHE_DIR", raising=False)
+    else:
+        patch.setenv("FACTORY_CACHE_DIR", USERS_CACHE)
+
+
+def _usable() -> bool:
+    version = process.run(["docker", "version", "--format", "{{.Server.Version}}"], check=False)
+    major = re.match(r"\d+", version.stdout)
+    if not version.ok or major is None or int(major[0]) < OLDEST_USABLE_MAJOR:
+        return False
+    return process.run(["docker", "buildx", "version"], check=False).ok
+
+
+def _evaluated(exports: str) -> dict[str, str]:
+    """Return what a shell makes of `export` lines."""
+    names = re.findall(r"^export (\w+)=", exports, re.MULTILINE)
+    script = exports + "".join(f'printf "%s\\0" "${name}"\n' for name in names)
+    values = process.run(["sh", "-euc", script]).stdout.split("\0")
+    return dict(zip(names, values, strict=False))

@@ -1,0 +1,116 @@
+"""A crate registry on loopback that stands in for crates.io: cargo's sparse protocol over a directory."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import io
+import json
+import tarfile
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION = "1.0.0"
+PACKED_AT = 1_750_000_000
+"""The time of the files in each package: later than the time that the tests give to a layer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crate:
+    """A crate to publish, in its only version."""
+
+    name: str
+    source: str
+    build_script: str | None = None
+    dependencies: tuple[str, ...] = ()
+
+    def files(self) -> dict[str, str]:
+        """Return the package's files by their path."""
+        dependencies = "".join(f'{name} = "{VERSION}"\n' for name in self.dependencies)
+        manifest = (
+            f'[package]\nname = "{self.name}"\nversion = "{VERSION}"\nedition = "2021"\n\n'
+            f"[dependencies]\n{dependencies}"
+        )
+        files = {"Cargo.toml": manifest, "src/lib.rs": self.source}
+        if self.build_script is not None:
+            files["build.rs"] = f"fn main() {{ {self.build_script} }}\n"
+        return files
+
+
+class CrateRegistry:
+    """Serves published crates on a free port of 127.0.0.1 until its `with` block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        handler = functools.partial(_QuietHandler, directory=str(folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        (folder / "config.json").write_text(json.dumps({"dl": f"http://{self.address}/dl/{{crate}}.crate"}))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def cargo_config(self) -> str:
+        """What a `.cargo/config.toml` says to take crates.io's packages from here."""
+        return (
+            '[source.crates-io]\nreplace-with = "loopback"\n\n'
+            f'[source.loopback]\nregistry = "sparse+http://{self.address}/"\n'
+        )
+
+    def publish(self, crate: Crate) -> None:
+        """Add the crate's package and its line in the index."""
+        package = _packed(crate)
+        (self._folder / "dl").mkdir(exist_ok=True)
+        (self._folder / "dl" / f"{crate.name}.crate").write_bytes(package)
+        line = {
+            "name": crate.name,
+            "vers": VERSION,
+            "deps": [_index_dependency(name) for name in crate.dependencies],
+            "cksum": hashlib.sha256(package).hexdigest(),
+            "features": {},
+            "yanked": False,
+        }
+        entry = self._folder / crate.name[:2] / crate.name[2:4] / crate.name
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry.write_text(json.dumps(line) + "\n")
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing: stderr belongs to the tests."""
+
+
+def _packed(crate: Crate) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as package:
+        for path, text in crate.files().items():
+            member = tarfile.TarInfo(f"{crate.name}-{VERSION}/{path}")
+            member.size = len(text.encode())
+            member.mtime = PACKED_AT
+            package.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def _index_dependency(name: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "req": f"^{VERSION}",
+        "features": [],
+        "optional": False,
+        "default_features": True,
+        "target": None,
+        "kind": "normal",
+    }

@@ -1,0 +1,317 @@
+"""The ground of the Docker side: a base image out of nothing, and layers of warm dependencies on it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factory import process
+from factory.base import build_base, pin_base
+from factory.errors import BuildFailedError, ConfigurationError, RegistryFaultError
+from factory.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.docker.crates import CrateRegistry
+
+DOCKERFILES = Path(__file__).resolve().parents[2] / "Dockerfiles"
+EPOCH = 315_532_800
+SHARE = "/usr/local/share/rust-warm-factory"
+BUILD_DIR = "/usr/local/cargo-build"
+WARM_PATHS = f"/usr/local/cargo {BUILD_DIR} {SHARE}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layers:
+    """Two built layers: their tags, and what cargo reported while each was cooked."""
+
+    core: str
+    web: str
+    core_report: tuple[dict[str, Any], ...]
+    web_report: tuple[dict[str, Any], ...]
+
+
+@pytest.fixture(scope="module")
+def layers(
+    base_image: str, crate_registry: CrateRegistry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Layers]:
+    folder = tmp_path_factory.mktemp("bake")
+    write_recipe(folder / "core", "factory-recipe-core", ("tiny-scripted",), crate_registry)
+    write_recipe(folder / "core", "factory-recipe-networked", ("tiny-leaf", "tiny-networked"), crate_registry)
+    check = ("check", "--profile=bench")
+    write_recipe(folder / "core", "factory-recipe-check", ("tiny-leaf",), crate_registry, cook=check)
+    tests = ("test", "--no-run", "--profile", "dev")
+    write_recipe(folder / "core", "factory-recipe-tests", ("tiny-scripted",), crate_registry, cook=tests)
+    write_recipe(folder / "web", "factory-recipe-web", ("tiny-upper",), crate_registry)
+    bake_file = folder / "docker-bake.json"
+    bake_file.write_text(json.dumps({"target": bake_targets(folder, base_image)}))
+    for layer in ("core", "web"):
+        # A layer is reported before it is finished: its contents tell what was cooked.
+        bake(bake_file, f"{layer}-report")
+        (folder / layer / "contents" / "contents.json").write_text("{}\n")
+        bake(bake_file, layer)
+    yield Layers(
+        core="rust-warm-factory/test:core",
+        web="rust-warm-factory/test:web",
+        core_report=read_report(folder / "core"),
+        web_report=read_report(folder / "web"),
+    )
+    process.run(["docker", "image", "rm", "rust-warm-factory/test:core", "rust-warm-factory/test:web"])
+
+
+def test_any_user_can_run_the_toolchain_of_the_base(base_image: str) -> None:
+    says = in_container(base_image, "cargo --version && echo $CARGO_HOME $RUSTUP_HOME", user="4242:4242")
+    assert says.splitlines() == [
+        process.run(["cargo", "--version"]).stdout.strip(),
+        "/usr/local/cargo /usr/local/rustup",
+    ]
+
+
+def test_any_user_can_compile_and_link_in_the_base(base_image: str) -> None:
+    says = in_container(base_image, "cd /tmp && cargo new --quiet hello && cd hello && cargo run", user="4242:4242")
+    assert says == "Hello, world!\n"
+
+
+@pytest.mark.usefixtures("users_cache")
+def test_the_base_gets_the_certificates_it_is_given(docker_env: Mapping[str, str], tmp_path: Path) -> None:
+    assert docker_env
+    bundle = tmp_path / "company.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nours\n-----END CERTIFICATE-----\n")
+    sysroot = Path(process.run(["rustc", "--print", "sysroot"]).stdout.strip())
+    tag = "rust-warm-factory/base:test-certificates"
+    image = build_base(tag=tag, suite="bookworm", toolchain=sysroot, ca_bundle=bundle, output=Output())
+    try:
+        assert in_container(image, "cat /etc/ssl/certs/ca-certificates.crt", user="1:1") == bundle.read_text()
+    finally:
+        process.run(["docker", "image", "rm", tag])
+
+
+@pytest.mark.parametrize("suite", ["Bookworm", "../x", "sid main\ndeb"])
+def test_a_suite_that_is_none_is_refused(suite: str) -> None:
+    with pytest.raises(ConfigurationError, match="not the name of a Debian suite"):
+        build_base(tag="x", suite=suite, toolchain="debian", ca_bundle=None, output=Output())
+
+
+def test_a_directory_without_a_toolchain_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="it has no bin/cargo"):
+        build_base(tag="x", suite="bookworm", toolchain=tmp_path, ca_bundle=None, output=Output())
+
+
+def test_a_failed_base_leaves_nothing_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_CACHE_DIR", str(tmp_path))
+    with pytest.raises(BuildFailedError, match="mmdebstrap"):
+        build_base(tag="x", suite="no-such-suite", toolchain="debian", ca_bundle=None, output=Output())
+    assert list((tmp_path / "base").iterdir()) == []
+
+
+def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registry: str, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    metadata = tmp_path / "metadata.json"
+    named = f"{registry}/pinned:1"
+    output = f"--output=type=image,name={named},push=true"
+    build = ["docker", "buildx", "build", "--provenance=false", output, f"--metadata-file={metadata}"]
+    process.run([*build, str(tmp_path)])
+    pinned = pin_base(named)
+    assert pinned == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
+    assert pin_base(pinned) == pinned
+    assert base_image
+
+
+def test_a_missing_image_and_a_silent_registry_are_told_apart(registry: str) -> None:
+    with pytest.raises(RegistryFaultError, match="no such image"):
+        pin_base(f"{registry}/nothing:1")
+    with pytest.raises(RegistryFaultError, match="did not answer"):
+        pin_base("127.0.0.1:9/nothing:1")
+
+
+def test_what_was_cooked_is_fresh_for_a_consumer(layers: Layers, crate_registry: CrateRegistry, tmp_path: Path) -> None:
+    warm = freshness(layers.web, ("tiny-upper",), crate_registry, tmp_path)
+    assert warm == {"tiny-leaf": True, "tiny-scripted": True, "tiny-upper": True, "consumer": False}
+
+
+def test_the_layer_below_has_its_own_crates_only(layers: Layers, crate_registry: CrateRegistry, tmp_path: Path) -> None:
+    below = in_container(layers.core, f"find {BUILD_DIR} /usr/local/cargo/registry", user="1001:1001")
+    assert "tiny-upper" not in below.replace("_", "-")
+    assert freshness(layers.core, ("tiny-scripted",), crate_registry, tmp_path)["tiny-scripted"]
+
+
+def test_a_build_script_gets_no_network_and_the_rest_is_cooked_all_the_same(layers: Layers) -> None:
+    finished = {line["name"]: line["exit"] for line in of_reason(layers.core_report, "factory-recipe-finished")}
+    assert finished.pop("factory-recipe-networked") == 101
+    assert finished == {"factory-recipe-core": 0, "factory-recipe-check": 0, "factory-recipe-tests": 0}
+    cooked = {name_of(line) for line in of_reason(layers.core_report, "compiler-artifact")}
+    assert {"tiny-leaf", "tiny-scripted"} <= cooked
+
+
+def test_a_parents_units_are_fresh_when_the_next_layer_is_cooked(layers: Layers) -> None:
+    fresh = {name_of(line): line["fresh"] for line in of_reason(layers.web_report, "compiler-artifact")}
+    assert fresh["tiny-leaf"]
+    assert fresh["tiny-scripted"]
+    assert not fresh["tiny-upper"]
+
+
+def test_every_warm_path_belongs_to_the_runner_and_is_open_to_its_group(layers: Layers) -> None:
+    bare = f"find {WARM_PATHS} ! -path '/usr/local/cargo/bin/*'"
+    foreign = in_container(layers.web, rf"{bare} ! \( -user 1001 -group 1001 \)", user="0:0")
+    closed = in_container(layers.web, f"{bare} ! -type l ! -perm -g=rw", user="0:0")
+    unmarked = in_container(layers.web, f"{bare} -type d ! -perm -g=rwxs", user="0:0")
+    assert (foreign, closed, unmarked) == ("", "", "")
+
+
+def test_the_image_holds_no_unit_of_a_recipe_and_no_rubbish(layers: Layers) -> None:
+    rubbish = r"find / -xdev \( -iname '*factory*recipe*' -o -path '*/registry/src' -o -name incremental \
+        -o -name .global-cache -o -path /run/factory -o -path '/tmp/*' \)"
+    assert in_container(layers.web, rubbish, user="0:0") == ""
+
+
+def test_every_file_of_a_layer_has_the_time_it_was_given(layers: Layers) -> None:
+    cooked = f"find {WARM_PATHS} ! -path '/usr/local/cargo/bin/*' -printf '%T@\\n' | sort -u"
+    times = in_container(layers.web, cooked, user="0:0")
+    assert [float(time) for time in times.split()] == [EPOCH]
+
+
+def test_another_member_of_the_group_can_build_too(
+    layers: Layers, crate_registry: CrateRegistry, tmp_path: Path
+) -> None:
+    warm = freshness(layers.web, ("tiny-upper",), crate_registry, tmp_path, user="2002:1001")
+    assert warm["tiny-upper"]
+
+
+def test_a_childs_layers_begin_with_its_parents(layers: Layers, base_image: str) -> None:
+    base, core, web = (layer_digests(image) for image in (base_image, layers.core, layers.web))
+    assert core[: len(base)] == base
+    assert web[: len(core)] == core
+    assert len(base) < len(core) < len(web)
+
+
+def test_the_image_runs_as_the_runner_and_brings_its_contents(layers: Layers) -> None:
+    says = in_container(layers.web, f"id -un; id -gn; echo $HOME; ls {SHARE} {SHARE}/core; cat {SHARE}/web/*.json")
+    assert says.split() == [
+        *("runner", "runner", "/home/runner"),
+        *(f"{SHARE}:", "core", "web", f"{SHARE}/core:", "contents.json", "cook.jsonl", "{}"),
+    ]
+
+
+def test_cooking_again_gives_the_same_layers(layers: Layers, base_image: str, tmp_path: Path) -> None:
+    again = "rust-warm-factory/test:again"
+    inspect = ["docker", "image", "inspect", "--format", '{{index .Config.Labels "from"}}', layers.core]
+    folder = Path(read_output(inspect).strip())
+    targets = bake_targets(folder, base_image)
+    target = {"core": targets["core"] | {"tags": [again], "no-cache": True}}
+    bake_file = tmp_path / "docker-bake.json"
+    bake_file.write_text(json.dumps({"target": target}))
+    bake(bake_file, "core")
+    try:
+        assert layer_digests(again) == layer_digests(layers.core)
+    finally:
+        process.run(["docker", "image", "rm", again])
+
+
+def bake_targets(folder: Path, base_image: str) -> dict[str, dict[str, Any]]:
+    """Return bake targets for the report and the image of `core` and of `web` above it."""
+    return (
+        layer_targets(folder, "core", start="contract", parent=f"docker-image://{base_image}")
+        | layer_targets(folder, "web", start="parent", parent="target:core")
+    )  # fmt: skip
+
+
+def layer_targets(folder: Path, layer: str, *, start: str, parent: str) -> dict[str, dict[str, Any]]:
+    home = folder / layer
+    (home / "contents").mkdir(exist_ok=True)
+    shared: dict[str, Any] = {
+        "context": str(DOCKERFILES),
+        "dockerfile": "layer.Dockerfile",
+        "contexts": {"parent": parent, "recipes": str(home / "recipes"), "contents": str(home / "contents")},
+        "args": {"START": start, "LAYER": layer, "SOURCE_DATE_EPOCH": str(EPOCH)},
+        "network": "host",
+    }
+    report = shared | {"target": "report", "output": [f"type=local,dest={home / 'report'}"]}
+    image = shared | {
+        "target": "layer",
+        "tags": [f"rust-warm-factory/test:{layer}"],
+        "labels": {"from": str(folder)},
+        "output": ["type=docker"],
+        "attest": ["type=provenance,disabled=true"],
+    }
+    return {f"{layer}-report": report, layer: image}
+
+
+def bake(bake_file: Path, target: str) -> None:
+    command = ["docker", "buildx", "bake", "--progress=plain", "--allow=network.host"]
+    allowed = [f"--allow=fs.read={bake_file.parent.parent}", f"--allow=fs.read={DOCKERFILES}"]
+    process.run([*command, *allowed, f"--allow=fs.write={bake_file.parent}", f"--file={bake_file}", target])
+
+
+def write_recipe(
+    layer: Path,
+    name: str,
+    dependencies: Sequence[str],
+    crates: CrateRegistry,
+    *,
+    cook: Sequence[str] = ("build", "--release"),
+) -> None:
+    recipes = layer / "recipes"
+    write_package(recipes / name, name, dependencies, crates)
+    (recipes / name / "build.rs").write_text("fn main() {}\n")
+    (recipes / name / "cook.args").write_text("\n".join(cook))
+    with (recipes / "recipes.list").open("a") as names:
+        names.write(f"{name}\n")
+
+
+def write_package(folder: Path, name: str, dependencies: Sequence[str], crates: CrateRegistry) -> None:
+    """Write a package with its lock, which cargo makes here so that the image can build with --locked."""
+    (folder / "src").mkdir(parents=True)
+    (folder / "src" / "lib.rs").write_text("")
+    lines = "".join(f'{dependency} = "=1.0.0"\n' for dependency in dependencies)
+    manifest = f'[package]\nname = "{name}"\nversion = "0.0.0"\nedition = "2021"\n\n[dependencies]\n{lines}'
+    (folder / "Cargo.toml").write_text(manifest)
+    (folder / ".cargo").mkdir()
+    (folder / ".cargo" / "config.toml").write_text(crates.cargo_config)
+    process.run(["cargo", "generate-lockfile"], cwd=folder)
+
+
+def freshness(
+    image: str, dependencies: Sequence[str], crates: CrateRegistry, folder: Path, *, user: str = "1001:1001"
+) -> dict[str, bool]:
+    """Build a consumer in the image without a network; return whether each package's library was fresh."""
+    write_package(folder / "consumer", "consumer", dependencies, crates)
+    process.run(["chmod", "-R", "a+rwX", folder / "consumer"])
+    build = "cd /work && cargo build --release --locked --offline --message-format=json"
+    mount = ("--volume", f"{folder / 'consumer'}:/work")
+    lines = [json.loads(line) for line in in_container(image, build, user=user, options=mount).splitlines()]
+    artifacts = of_reason(lines, "compiler-artifact")
+    return {name_of(line): line["fresh"] for line in artifacts if line["target"]["kind"] == ["lib"]}
+
+
+def in_container(image: str, script: str, *, user: str | None = None, options: Sequence[str] = ()) -> str:
+    command = ["docker", "run", "--rm", "--network=none", *options, *([f"--user={user}"] if user else [])]
+    return read_output([*command, image, "sh", "-euc", script])
+
+
+def read_output(command: Sequence[str]) -> str:
+    return process.run(command, timeout=120).stdout
+
+
+def layer_digests(image: str) -> list[str]:
+    layers: list[str] = json.loads(
+        read_output(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image])
+    )
+    return layers
+
+
+def read_report(layer: Path) -> tuple[dict[str, Any], ...]:
+    lines = (layer / "report" / layer.name / "cook.jsonl").read_text().splitlines()
+    return tuple(json.loads(line) for line in lines)
+
+
+def of_reason(lines: Sequence[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
+    return [line for line in lines if line["reason"] == reason]
+
+
+def name_of(artifact: dict[str, Any]) -> str:
+    return str(artifact["target"]["name"]).replace("_", "-")

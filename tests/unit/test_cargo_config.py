@@ -1,0 +1,261 @@
+"""Recorded configuration: merged and evaluated as cargo does, and nothing of it in effect."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.scan.cargo_config import RecordedConfig, flags_for_resolution, read_recorded
+from factory.scan.cfg_expression import CfgSet
+from factory.scan.model import SkipReason, UnscannableError
+from factory.scan.source_tree import SourceTree
+from tests.hostile import HOST, write_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINUX = CfgSet.parse('target_os="linux"\nunix\n')
+CONFIG = ".cargo/config.toml"
+
+
+def record(root: Path, files: dict[str, str], *, workspace: str = ".") -> RecordedConfig:
+    write_files(root, {".git/HEAD": "", **files})
+    tree = SourceTree(scan_root=root, label="repo")
+    return read_recorded(tree, root / workspace)
+
+
+def ignored(recorded: RecordedConfig) -> dict[str, int | None]:
+    return {setting.key: setting.line for setting in recorded.ignored}
+
+
+def test_nothing_is_recorded_without_configuration(tmp_path: Path) -> None:
+    assert record(tmp_path, {}) == RecordedConfig()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ('[build]\nrustflags = ["-Ca", "-C b"]\n', ("-Ca", "-C b")),
+        ('[build]\nrustflags = " -Ca  -Cb\\t"\n', ("-Ca", "-Cb")),
+        (f'[build]\nrustflags = "-Ca"\n[target.{HOST}]\nrustflags = "-Cb"\n', ("-Cb",)),
+        # An empty list is as good as none: cargo goes on to [build].
+        (f'[build]\nrustflags = "-Ca"\n[target.{HOST}]\nrustflags = []\n', ("-Ca",)),
+        ("[build]\nrustflags = '-Ca'\n[target.'cfg(windows)']\nrustflags = '-Cb'\n", ("-Ca",)),
+        ("[build]\nrustflags = '-Ca'\n[target.other-triple]\nrustflags = '-Cb'\n", ("-Ca",)),
+        # The triple first, then every matching cfg in the order of the sorted keys.
+        (
+            f"[target.'cfg(unix)']\nrustflags = '-Cz'\n[target.'cfg(not(windows))']\nrustflags = ['-Cm']\n"
+            f"[target.{HOST}]\nrustflags = '-Ct'\n",
+            ("-Ct", "-Cm", "-Cz"),
+        ),
+        ("[target.'cfg(unix']\nrustflags = '-Cz'\n", ()),
+    ],
+)
+def test_effective_rustflags(tmp_path: Path, config: str, expected: tuple[str, ...]) -> None:
+    assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, LINUX) == expected
+
+
+def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
+    files = {
+        CONFIG: f'[build]\nrustflags = ["-Cfar"]\n[target.{HOST}]\nlinker = "far"\nrunner = ["far"]\n'
+        "[profile.release]\nlto = true\nstrip = true\n",
+        f"inner/{CONFIG}": f'[build]\nrustflags = ["-Cnear"]\n[target.{HOST}]\nlinker = "near"\n'
+        "[profile.release]\nlto = false\n",
+    }
+    recorded = record(tmp_path, files, workspace="inner")
+    assert recorded.effective_rustflags(HOST, LINUX) == ("-Cfar", "-Cnear")
+    assert recorded.effective_linker(HOST, LINUX) == "near"
+    assert tomllib.loads(recorded.resolution) == {"profile": {"release": {"lto": False, "strip": True}}}
+
+
+def test_files_above_the_repository_are_not_read(tmp_path: Path) -> None:
+    write_files(tmp_path, {CONFIG: '[build]\nrustflags = "-Cabove"\n', "repo/.git": "gitdir: x"})
+    recorded = read_recorded(SourceTree(scan_root=tmp_path, label="x"), tmp_path / "repo")
+    assert recorded.build_rustflags == ()
+
+
+def test_the_name_without_suffix_wins(tmp_path: Path) -> None:
+    recorded = record(tmp_path, {".cargo/config": "[build]\nrustflags = '-Ca'\n", CONFIG: "[build]\nrustflags='-Cb'"})
+    assert recorded.build_rustflags == ("-Ca",)
+    assert [(setting.file, setting.key) for setting in recorded.ignored] == [
+        ("repo/.cargo/config.toml", "(the whole file)")
+    ]
+
+
+def test_a_link_between_both_names_is_one_file(tmp_path: Path) -> None:
+    write_files(tmp_path, {CONFIG: "[build]\nrustflags = '-Ca'\n"})
+    (tmp_path / ".cargo/config").symlink_to("config.toml")
+    recorded = record(tmp_path, {})
+    assert recorded.build_rustflags == ("-Ca",)
+    assert recorded.ignored == ()
+
+
+def test_effective_linker(tmp_path: Path) -> None:
+    both = "[target.'cfg(unix)']\nlinker = 'a'\n[target.'cfg(not(windows))']\nlinker = 'b'\n"
+    recorded = record(tmp_path, {CONFIG: both})
+    with pytest.raises(UnscannableError, match="set by both"):
+        recorded.effective_linker(HOST, LINUX)
+    assert recorded.effective_linker(HOST, CfgSet.parse("windows")) is None
+    recorded = record(tmp_path, {CONFIG: f"{both}[target.{HOST}]\nlinker = 'c'\n"})
+    assert recorded.effective_linker(HOST, LINUX) == "c"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [('"a-b-c"', ("a-b-c",)), ('["a", "b"]', ("a", "b")), ('"host-tuple"', ("host-tuple",))]
+)
+def test_build_targets(tmp_path: Path, value: str, expected: tuple[str, ...]) -> None:
+    recorded = record(tmp_path, {CONFIG: f"[build]\ntarget = {value}\n"})
+    assert recorded.build_targets == expected
+    assert tomllib.loads(recorded.resolution) == {"build": {"target": list(expected)}}
+
+
+def test_a_target_specification_file_is_recorded_but_ignored(tmp_path: Path) -> None:
+    recorded = record(tmp_path, {CONFIG: '[build]\ntarget = "my/target.json"\n'})
+    assert recorded.build_targets == ("my/target.json",)
+    assert recorded.resolution == ""
+    assert ignored(recorded) == {"build.target": 2}
+
+
+def test_only_data_for_the_resolver_is_left(tmp_path: Path) -> None:
+    config = """\
+include = ["more.toml"]
+paths = ["/elsewhere"]
+alias.b = "!x"
+[build]
+rustc-wrapper = "w"
+rustc-workspace-wrapper = "w"
+rustc = "w"
+rustflags = "-Ca"
+target = ["t"]
+[env]
+CC = { value = "w", force = true }
+RUSTC = "w"
+[registry]
+credential-provider = "w"
+[registries.mine]
+index = "sparse+https://example.invalid/"
+token = "s3cret"
+credential-provider = ["w", "x"]
+[source.crates-io]
+replace-with = "v"
+[source]
+v = { directory = "v" }
+[target.'cfg(unix)']
+linker = "w"
+runner = "w"
+rustflags = ["-Cb"]
+[target.x86_64-unknown-linux-gnu.ssl]
+rustc-link-lib = ["evil"]
+[target.'cfg(']
+rustflags = "-Cc"
+[profile.dev]
+opt-level = 1
+[patch.crates-io]
+serde = { path = "../other/serde", features = ["x"] }
+"""
+    write_files(tmp_path / "other/serde", {"Cargo.toml": ""})
+    recorded = record(tmp_path, {f"inner/{CONFIG}": config}, workspace="inner")
+    assert tomllib.loads(recorded.resolution) == {
+        "build": {"target": ["t"]},
+        "patch": {"crates-io": {"serde": {"path": "../other/serde", "features": ["x"]}}},
+        "profile": {"dev": {"opt-level": 1}},
+        "registries": {"mine": {"index": "sparse+https://example.invalid/"}},
+    }
+    assert recorded.patch_folders == (tmp_path / "other/serde",)
+    assert ignored(recorded) == {
+        "include": 1,
+        "paths": 2,
+        "alias.b": 3,
+        "build.rustc-wrapper": 5,
+        "build.rustc-workspace-wrapper": 6,
+        "build.rustc": 7,
+        "env.CC": 11,
+        "env.RUSTC": 12,
+        "registry.credential-provider": 14,
+        "registries.mine.token": 17,
+        "registries.mine.credential-provider": 18,
+        "source.crates-io": 19,
+        "source.v": 22,
+        "target.'cfg(unix)'.linker": 24,
+        "target.'cfg(unix)'.runner": 25,
+        "target.x86_64-unknown-linux-gnu.ssl": 27,
+        "target.'cfg('.rustflags": 30,
+    }
+    assert "s3cret" not in repr(recorded)
+    assert all(setting.why and setting.file == f"repo/inner/{CONFIG}" for setting in recorded.ignored)
+    assert f"repo/inner/{CONFIG}:5: build.rustc-wrapper: names a program to run" in map(str, recorded.ignored)
+
+
+def test_a_patch_keeps_its_meaning_in_another_folder(tmp_path: Path) -> None:
+    config = '[patch.crates-io]\nserde = { path = "vendored/serde" }\n'
+    recorded = record(tmp_path, {CONFIG: config, "a/b/x": ""}, workspace="a/b")
+    assert tomllib.loads(recorded.resolution)["patch"]["crates-io"]["serde"] == {"path": "../../vendored/serde"}
+    assert recorded.patch_folders == (tmp_path / "vendored/serde",)
+
+
+@pytest.mark.parametrize("path", ["/etc", "../../outside"])
+def test_a_patch_outside_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UnscannableError) as caught:
+        record(tmp_path, {CONFIG: f'[patch.crates-io]\nserde = {{ path = "{path}" }}\n'})
+    assert caught.value.reason is SkipReason.PATH_DEPENDENCY_OUTSIDE
+    assert caught.value.what.startswith(f"repo/{CONFIG}:2: ")
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ("[build\n", f"repo/{CONFIG}:1:7: "),
+        ("x = 1.5\n", "type float"),
+        ("x = 2026-01-01\n", "type date"),
+        ("[build]\nrustflags = 3\n", "`build.rustflags`"),
+        ("[build]\nrustflags = [3]\n", "`build.rustflags`"),
+        ("build = 3\n", "`build`"),
+        ("[target]\nx = 3\n", "`x`"),
+        ("[target.x]\nlinker = ['a']\n", "`target.x.linker`"),
+        ("[registries.x]\nindex = 3\n", "`registries.x.index`"),
+    ],
+)
+def test_what_cargo_refuses_is_refused(tmp_path: Path, config: str, what: str) -> None:
+    with pytest.raises(UnscannableError) as caught:
+        record(tmp_path, {CONFIG: config})
+    assert caught.value.reason is SkipReason.MALFORMED_CONFIG
+    assert what in caught.value.what
+
+
+def test_an_array_and_a_string_do_not_merge(tmp_path: Path) -> None:
+    files = {CONFIG: '[build]\nrustflags = ["-Ca"]\n', f"inner/{CONFIG}": '[build]\nrustflags = "-Cb"\n'}
+    with pytest.raises(UnscannableError, match="another type"):
+        record(tmp_path, files, workspace="inner")
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        (("--cfg", "tokio_unstable"), ("--cfg=tokio_unstable",)),
+        (('--cfg=feature="x"',), ('--cfg=feature="x"',)),
+        (
+            ("-C", "target-cpu=native", "-Ctarget-feature=+crt-static"),
+            ("-Ctarget-cpu=native", "-Ctarget-feature=+crt-static"),
+        ),
+        (("--codegen", "panic=abort"), ("--codegen=panic=abort",)),
+        (("-Clinker=/evil", "-C", "linker=/evil", "-Zcodegen-backend=/evil.so", "@/etc/passwd"), ()),
+        (("--cfg", "@/etc/passwd"), ("--cfg=@/etc/passwd",)),
+        (("--cfg", "a\x1f-Clinker=/evil"), ()),
+        (("-C", "target-cpu=x\n"), ()),
+        (("-C",), ()),
+        (("-L", "/evil", "--extern", "a=b", "--sysroot=/evil"), ()),
+    ],
+)
+def test_flags_that_may_reach_a_rustc(flags: tuple[str, ...], kept: tuple[str, ...]) -> None:
+    assert flags_for_resolution(flags) == kept
+
+
+@given(st.lists(st.text(max_size=20), max_size=6))
+def test_no_other_flag_gets_through(flags: list[str]) -> None:
+    for flag in flags_for_resolution(flags):
+        assert flag.startswith(("--cfg=", "-Ctarget", "-Cpanic", "-Cdebug-assertions", "--codegen="))
+        assert not any(character < " " for character in flag)

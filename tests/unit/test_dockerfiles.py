@@ -1,0 +1,57 @@
+"""Every Dockerfile and every script in the image passes its linter, and needs nothing from the network to start."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from factory import process
+
+FOLDER = Path(__file__).resolve().parents[2] / "Dockerfiles"
+TOOLS = Path(sys.executable).parent
+DOCKERFILES = sorted(FOLDER.glob("*.Dockerfile"))
+SCRIPTS = sorted(FOLDER.glob("*.sh"))
+
+
+def test_there_is_something_to_check() -> None:
+    assert {path.name for path in DOCKERFILES} == {"base.Dockerfile", "layer.Dockerfile"}
+    assert {path.name for path in SCRIPTS} == {"contents.sh", "contract.sh", "cook.sh", "fetch.sh", "settle.sh"}
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_hadolint_finds_nothing(path: Path) -> None:
+    found = process.run([TOOLS / "hadolint", "--no-color", path], check=False)
+    assert (found.stdout, found.returncode) == ("", 0)
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(path: Path) -> None:
+    found = process.run([TOOLS / "shellcheck", "--external-sources", path.name], cwd=FOLDER, check=False)
+    assert (found.stdout, found.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_posix_shell(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("#!/bin/sh\n")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_no_frontend_and_no_image_is_pulled(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "syntax=" not in text
+    sources = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
+    assert set(sources) - stages <= {"scratch", "parent", "${START}", "${TOOLCHAIN}"}
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_only_the_step_that_fetches_has_a_network(path: Path) -> None:
+    steps = re.findall(r"^RUN (?:.*\\\n)*.*", path.read_text(encoding="utf-8"), re.MULTILINE)
+    networked = [step for step in steps if not step.startswith("RUN --network=none ")]
+    assert steps
+    assert all("fetch.sh" in step for step in networked)
