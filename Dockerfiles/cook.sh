@@ -1,6 +1,7 @@
 #!/bin/sh
 # As the runner, without a network: compiles each recipe into the shared build directory, keeps what cargo said
-# in cook.jsonl, and removes every unit of the recipes themselves. A recipe that fails is the caller's to judge.
+# in cook.jsonl and errors.log, and removes every unit of the recipes themselves. A recipe that fails is the
+# caller's to judge.
 set -eu
 # shellcheck source=settle.sh
 . /run/factory/settle.sh
@@ -10,14 +11,18 @@ RECIPES=/run/factory/recipes
 SCRATCH=/tmp/factory/recipe
 TARGET=/tmp/factory/target
 MESSAGES=/tmp/factory/messages
+LOG=/tmp/factory/log
+PIPE=/tmp/factory/pipe
 
 : "${LAYER:?give it as a build argument: the name of the layer}"
 REPORT=$SHARE/$LAYER/cook.jsonl
+ERRORS=$SHARE/$LAYER/errors.log
 
 main() {
     begin
     mkdir -p "${SCRATCH%/*}" "${REPORT%/*}"
     : >"$REPORT"
+    mkfifo "$PIPE"
     while IFS= read -r recipe || [ -n "$recipe" ]; do
         cook "$recipe"
     done <"$RECIPES/recipes.list"
@@ -32,8 +37,13 @@ cook() {
     cd "$SCRATCH"
     printf 'cooking %s\n' "$1" >&2
     printf '{"reason":"factory-recipe","name":"%s"}\n' "$1" >>"$REPORT"
+    tee "$LOG" <"$PIPE" >&2 &
     exit_code=0
-    compile </dev/null >"$MESSAGES" || exit_code=$?
+    compile </dev/null >"$MESSAGES" 2>"$PIPE" || exit_code=$?
+    wait $!
+    # Why something failed stands nowhere else, and the build log is gone when this step comes from a cache.
+    # A panic names its thread by a number, which is another one each time.
+    [ "$exit_code" -eq 0 ] || sed -n -e "s/^\( *thread '.*'\) ([0-9]*) panicked/\1 panicked/" -e '/^error/,$p' "$LOG" >>"$ERRORS"
     # Two cooks of one recipe end their units in any order, and have to give the same file.
     LC_ALL=C sort "$MESSAGES" >>"$REPORT"
     printf '{"reason":"factory-recipe-finished","name":"%s","exit":%d}\n' "$1" "$exit_code" >>"$REPORT"
@@ -54,19 +64,18 @@ compile() {
 
 # Two path packages of one name in one build directory, and cargo may run the first one's code for the second.
 forget_recipe() {
-    package=$(cargo pkgid --locked --offline) || fail "recipe $recipe: cargo cannot read its package"
-    set -- --package "$package"
+    set --
     while IFS= read -r argument || [ -n "$argument" ]; do
-        case $argument in
-        --release | -r | --profile=* | --target=*) set -- "$@" "$argument" ;;
-        --profile | --target) IFS= read -r value || :; set -- "$@" "$argument" "$value" ;;
-        esac
-    done <cook.args
-    cargo clean --locked --offline --quiet --target-dir "$TARGET" "$@"
+        set -- "$@" "$argument"
+    done <clean.args
+    cargo "$@" --locked --offline --quiet --target-dir "$TARGET"
     rm -rf "$TARGET"
-    name=$(sed -n 's/^name *= *"\(.*\)"$/\1/p' Cargo.toml | head -n 1)
-    left=$(units_named "$name" && units_named "$(printf '%s\n' "$name" | tr - _)")
-    [ -z "$left" ] || fail "recipe $recipe: cargo left units of $name behind: $left"
+    own=$(sed -n '/^--package$/{n;p;}' clean.args)
+    [ -n "$own" ] || fail "recipe $recipe: its clean.args name no --package"
+    for name in $own; do
+        left=$(units_named "$name" && units_named "$(printf '%s\n' "$name" | tr - _)")
+        [ -z "$left" ] || fail "recipe $recipe: cargo left units of $name behind: $left"
+    done
 }
 
 units_named() {

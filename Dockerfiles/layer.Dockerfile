@@ -2,7 +2,7 @@
 #
 # Build context: the directory of this file (its scripts are mounted, and stay out of the image). Named contexts:
 #   parent    the base image for the root layer, else the image of the layer below
-#   recipes   recipes.list, and for each name in it <name>/ with a package, its lock and cook.args
+#   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args
 #   contents  the files that the target `layer` adds: contract.json, contents.json
 # Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image.
 # Only the step that fetches uses the network of the build; all others have none.

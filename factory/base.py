@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,9 @@ PACKAGES = ("gcc", "g++", "make", "libc6-dev", "pkg-config", "libssl-dev", "ca-c
 TOOLCHAIN_PACKAGES = ("rustc", "cargo")
 
 ROLLING_SUITES = frozenset({"sid", "unstable"})
+
+MIRROR_SETTINGS = ("Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until", "Acquire::Check-Date")
+APT_SETTINGS_FILE = "00machine"
 
 BOOTSTRAP_SECONDS = 1800.0
 BUILD_SECONDS = 1800.0
@@ -112,20 +116,29 @@ def _root_directory(suite: str, packages: tuple[str, ...], output: Output) -> Pa
 
 def _bootstrap(suite: str, packages: tuple[str, ...], archive: Path, output: Output) -> None:
     mmdebstrap = process.which("mmdebstrap", advice="Install it: `apt-get install mmdebstrap`.")
+    settings = archive.with_name(APT_SETTINGS_FILE)
+    settings.write_text(_apt_settings(), encoding="utf-8")
     command = (
         str(mmdebstrap),
         "--variant=minbase",
         f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")),
+        # By hooks, because what --aptopt sets would stay in the image.
+        f"--setup-hook=copy-in {shlex.quote(str(settings))} /etc/apt/apt.conf.d",
+        f'--customize-hook=rm "$1/etc/apt/apt.conf.d/{APT_SETTINGS_FILE}"',
         *(suite, str(archive), "-"),
     )
     sources = _sources(suite)
     output.command(command)
     completed = process.run(command, stdin=sources, timeout=BOOTSTRAP_SECONDS, check=False, on_stderr=output.detail)
     if not completed.ok:
-        raise _step_failed(
-            completed, advice="See whether `apt-get update` works here, and whether its mirror has the suite."
-        )
+        advice = "See whether `apt-get update` works here, and whether its mirror has the suite."
+        raise _step_failed(completed, advice=advice)
+
+
+def _apt_settings() -> str:
+    """Return this machine's own settings for reaching its mirror: proxies, certificates, dates."""
+    return process.run(("apt-config", "dump", *MIRROR_SETTINGS), timeout=INSPECT_SECONDS).stdout
 
 
 def _sources(suite: str) -> str:

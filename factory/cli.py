@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import enum
 import os
+import signal
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from factory import __version__, pipeline, tables
+from factory import __version__, pipeline, process, tables
 from factory.analysis.model import analysis_to_json
 from factory.base import build_base, pin_base
 from factory.cargo.toolchain import find_sysroot
@@ -24,7 +25,11 @@ from factory.planning.plan import plan_to_json
 from factory.proof.model import proof_to_json
 
 EXIT_OUR_BUG = 70
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = (130, 143)
+"""Ctrl-C, and a polite request to end."""
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 app = typer.Typer(
     name="factory",
@@ -35,9 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-config_app = typer.Typer(help="The configuration: what holds, and where it comes from.", no_args_is_help=True)
+config_app = typer.Typer(help="Show the configuration, or its schema.", no_args_is_help=True)
 cache_app = typer.Typer(
-    help="What can be made again: resolved workspaces, git sources, archives.", no_args_is_help=True
+    help="Find or remove the cache.\n\nIt holds what can be made again: resolved workspaces and git sources.",
+    no_args_is_help=True,
 )
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
@@ -76,6 +82,8 @@ ProfilesOption = Annotated[
 def main() -> int:
     """Run the program and return its exit code: 0, or that of the error (see factory/errors.py)."""
     output = Output()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except FactoryError as error:
@@ -93,6 +101,12 @@ def main() -> int:
     return 0
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Output().answer(f"factory {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     context: typer.Context,
@@ -105,11 +119,11 @@ def _common(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the answer only.")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show commands (-v).")] = 0,
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    if version:
-        Output().answer(f"factory {__version__}")
-        raise typer.Exit
+    del version  # its callback has ended the program
     context.obj = _Globals(config, Output(verbosity=-1 if quiet else verbose))
 
 
@@ -122,9 +136,11 @@ def analyze(
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Find what the repositories compile: every workspace, resolved by cargo, nothing of it executed.
+    """Find what the repositories compile.
 
-    Example: factory analyze ./repos https://git.example.org/team/service.git#main
+    Every workspace with a lockfile is resolved by cargo; nothing of it is executed.
+
+    Example: factory analyze ./repos https://git.example.org/app.git#main
     """
     run = _run(context)
     analysis = pipeline.analyze(run, pipeline.scan(run, paths or run.sources), offline=offline)
@@ -145,7 +161,12 @@ def plan(
     profiles: ProfilesOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Choose what to cook, in which layer, and forecast what every repository will find fresh."""
+    """Choose what to cook, and forecast the hits.
+
+    Says for every crate in which layer it is or why it is left out, and for every repository what it will find fresh.
+
+    Example: factory plan --analysis analysis.json --profiles ./profiles
+    """
     run = _run(context)
     made = pipeline.plan(run, pipeline.read_analysis(analysis), profiles)
     document = plan_to_json(made)
@@ -168,7 +189,12 @@ def build(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Cook the plan: into images (core, web, db, each FROM the one before) or into a local directory."""
+    """Cook the plan, into images or a directory.
+
+    The images are a chain by default: core, web, db, each FROM the one before. The local backend needs only cargo.
+
+    Example: factory build --backend local --output ./warm
+    """
     run = _run(context)
     chosen = pipeline.read_plan(plan)
     if backend is Backend.LOCAL:
@@ -208,10 +234,13 @@ def verify(
     ] = "release",
     json: JsonOption = False,
 ) -> None:
-    """Prove it: build repositories on the result, and check owners, path units and leftovers.
+    """Prove it: build repositories on the result.
 
-    Real sources are built as they are: their build scripts run. Exit 1 when a check fails, a build fails, or a
-    repository has fewer fresh units than --min-hit.
+    Counts the units that cargo reports fresh, and checks owners, modes, units of other sources and leftovers. Real
+    sources are built as they are: their build scripts run. Exit 1 when a check fails, a build fails, or a repository
+    has fewer fresh units than --min-hit.
+
+    Example: factory verify org/rust-builder:web --repo ./repos/app
     """
     run = _run(context)
     proof = pipeline.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
@@ -236,7 +265,13 @@ def base(
         str | None, typer.Option("--pin", help="Instead: print the digest that a tag stands for now.")
     ] = None,
 ) -> None:
-    """Make a base image from Debian packages, where none can be pulled; or pin one that can (--pin)."""
+    """Make a base image, where none can be pulled.
+
+    It is made from Debian packages and this machine's Rust toolchain. With --pin, print the digest of an image that
+    can be pulled instead.
+
+    Example: factory base --tag registry.example.org/rust-base:1.95.0
+    """
     run = _run(context)
     if pin is not None:
         run.output.answer(pin_base(pin))
@@ -252,7 +287,12 @@ def demo(
         Backend | None, typer.Option("--backend", help="Default: docker where usable, else local.")
     ] = None,
 ) -> None:
-    """Take the sample repositories that come with factory through analyze, plan, build and verify."""
+    """Take sample repositories through every stage.
+
+    They come with the program. At the end stands how long each took to build without and with the warm units.
+
+    Example: factory demo --backend local
+    """
     run = _run(context)
     proof = pipeline.demo(run, use_docker=None if backend is None else backend is Backend.DOCKER)
     tables.print_builds(proof, run.output)
@@ -260,7 +300,10 @@ def demo(
 
 @config_app.command("show")
 def config_show(context: typer.Context, json: JsonOption = False) -> None:
-    """Show every setting with its source."""
+    """Show every setting with its source.
+
+    Example: factory config show --json
+    """
     common: _Globals = context.obj
     configuration = load_configuration(common.config, environ=os.environ, start=Path.cwd())
     rows = show(configuration)
@@ -273,21 +316,32 @@ def config_show(context: typer.Context, json: JsonOption = False) -> None:
 
 @config_app.command("schema")
 def config_schema(context: typer.Context) -> None:
-    """Print the JSON schema of registry-config.yaml, for editors."""
+    """Print the JSON schema of registry-config.yaml.
+
+    Example: factory config schema > registry-config.schema.json
+    """
     common: _Globals = context.obj
     common.output.answer_json(json_schema())
 
 
 @cache_app.command("dir")
 def cache_dir(context: typer.Context) -> None:
-    """Print where the cache is."""
+    """Print where the cache is.
+
+    Example: du -sh "$(factory cache dir)"
+    """
     common: _Globals = context.obj
     common.output.answer(str(cache_directory()))
 
 
 @cache_app.command("clean")
 def cache_clean(context: typer.Context) -> None:
-    """Remove the cache; only a directory that carries our tag is removed."""
+    """Remove the cache.
+
+    Only a directory that carries the tag of this program is removed. The next run makes it again.
+
+    Example: factory cache clean
+    """
     common: _Globals = context.obj
     common.output.say(f"removed {clean_cache()}")
 
@@ -303,15 +357,20 @@ def _run(context: typer.Context) -> pipeline.Run:
 
 def _sources(configuration: Configuration) -> tuple[str, ...]:
     """Return the configured sources as the command line would name them; paths are relative to the file."""
-    beside = configuration.file.parent if configuration.file else Path()
     return tuple(
-        f"{source.git}#{source.ref}" if source.ref else source.git or str(beside / (source.path or ""))
+        f"{source.git}#{source.ref}" if source.ref else source.git or str(configuration.folder / (source.path or ""))
         for source in configuration.settings.sources
     )
 
 
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """End as the signal asks, and take along what runs in other threads."""
+    process.stop_running()
+    raise SystemExit(128 + number)
+
+
 def _exit_code(end: SystemExit, output: Output) -> int:
     code = end.code if isinstance(end.code, int) else 0 if end.code is None else 2
-    if code == EXIT_INTERRUPTED:
+    if code in EXIT_INTERRUPTED:
         output.error("interrupted: finished stages are kept, unfinished files were not written")
     return code

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 UnitKey = NewType("UnitKey", str)
-"""32 hexadecimal digits: see `factory.cargo.keys`."""
+"""32 hexadecimal digits: see `factory.cargo.unit_graph`."""
 
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 """How cargo names the default registry in package ids and lockfiles."""

@@ -18,13 +18,13 @@ from factory.analysis import analyze as analysis_stage
 from factory.analysis.model import Status, Workspace, analysis_from_json
 from factory.analysis.tables import pin_conflict
 from factory.cargo.home import prepare_resolving_home
-from factory.cargo.toolchain import find_toolchain
+from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.config.layers import load_layer_profiles
 from factory.cook import images
 from factory.cook.engine import Engine
 from factory.cook.local import cook_locally
-from factory.errors import ConfigurationError, FactoryError, NothingToDoError
+from factory.errors import ConfigurationError, EnvironmentFaultError, FactoryError, NothingToDoError
 from factory.files import cache_directory, canonical_json, read_json
 from factory.planning.make_plan import Policy, RecipeCheck, make_plan
 from factory.planning.plan import plan_from_json
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from factory.analysis.model import Analysis
+    from factory.cargo.toolchain import Toolchain
     from factory.config.model import Settings
     from factory.cook.report import LayerReport
     from factory.output import Output
@@ -87,7 +88,7 @@ def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
         )
     cache = cache_directory()
     resolver = analysis_stage.Resolver(
-        toolchain=find_toolchain(run.settings.toolchain),
+        toolchain=_resolving_toolchain(run, run.settings.toolchain),
         variants=tuple(Variant.parse(name) for name in run.settings.cook.cargo_profiles),
         cargo_home=prepare_resolving_home(cache / "cargo-home"),
         cache=cache / "resolved",
@@ -118,7 +119,7 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         build_dir=settings.contract.build_dir,
     )
     check = RecipeCheck(
-        toolchain=find_toolchain(analysis.toolchain.version),
+        toolchain=_resolving_toolchain(run, analysis.toolchain.version),
         cargo_home=prepare_resolving_home(cache_directory() / "cargo-home"),
         jobs=run.jobs,
     )
@@ -140,6 +141,12 @@ def build_locally(run: Run, plan: Plan, folder: Path, *, dry_run: bool) -> tuple
 def build_images(run: Run, plan: Plan, *, dry_run: bool) -> tuple[LayerReport, ...]:
     """Cook the plan into images of the Docker engine; with `dry_run`, only say how."""
     engine = Engine()
+    others = [str(platform) for platform in run.settings.platforms if platform != engine.platform]
+    if others:
+        raise ConfigurationError(
+            f"this engine builds for {engine.platform}, and `platforms` lists {', '.join(others)}",
+            advice="A platform's units are resolved and cooked on a machine of that platform: build them there.",
+        )
     build = images.image_build(plan, run.settings, cache_directory() / "bake" / plan.digest[:12])
     if dry_run:
         definition = images.bake_definition(build, host_network=engine.needs_host_network)
@@ -219,6 +226,22 @@ def read_analysis(path: Path) -> Analysis:
 def read_plan(path: Path) -> Plan:
     """Read `plan.json`."""
     return plan_from_json(read_json(path, made_by="factory plan"))
+
+
+def _resolving_toolchain(run: Run, version: str) -> Toolchain:
+    """Return the toolchain that the images will have: this machine's when it is the same, else the base image's."""
+    try:
+        return find_toolchain(version)
+    except EnvironmentFaultError as here:
+        run.output.say(f"{here.what}: asking the base image {run.settings.base_image}")
+        Engine().require_image(run.settings.base_image)
+        found = find_toolchain_in_image(run.settings.base_image)
+        if found.version != version:
+            raise EnvironmentFaultError(
+                f"{run.settings.base_image} has rustc {found.version}, not {version}",
+                advice="Let `toolchain` and `base.image` say the same.",
+            ) from here
+        return found
 
 
 def _docker_is_usable(run: Run) -> bool:

@@ -70,6 +70,7 @@ def run(
     """
     words = tuple(str(arg) for arg in args)
     child = _start(words, cwd=cwd, env=env, stdin=stdin)
+    _running.add(child)
     try:
         readers = (_Reader(child.stdout, on_stdout), _Reader(child.stderr, on_stderr))
         if stdin is not None:
@@ -83,6 +84,8 @@ def run(
     except BaseException:
         _stop(child)
         raise
+    finally:
+        _running.discard(child)
     stdout, stderr = (reader.result(child) for reader in readers)
     completed = Completed(args=words, returncode=child.returncode, stdout=stdout, stderr=stderr)
     if check and not completed.ok:
@@ -98,6 +101,16 @@ def which(program: str, *, advice: str) -> Path:
             return candidate
     message = f"`{program}` was not found on PATH"
     raise EnvironmentFaultError(message, advice=advice)
+
+
+def stop_running() -> None:
+    """Stop every program that runs in any thread: each is in a session of its own, where no Ctrl-C reaches it."""
+    for child in tuple(_running):
+        _stop(child)
+
+
+# What a signal handler has to find, whatever thread started it.
+_running: set[subprocess.Popen[str]] = set()
 
 
 class _Reader:

@@ -3,7 +3,7 @@
 
 For machines where the installed engine is too old and nothing can be pulled. Needs root, Debian and a package
 mirror that apt already knows. Everything lives in one directory, `$FACTORY_ENGINE_DIR` or
-`~/.cache/rust-warm-factory/engine`; nothing outside it is written, but for Debian packages that are missing.
+`~/.cache/rust-warm-factory-engine`; nothing outside it is written, but for Debian packages that are missing.
 
     python3 scripts/engine.py up             start it (or say that the current docker is usable)
     eval "$(python3 scripts/engine.py env)"  use it in this shell
@@ -102,7 +102,8 @@ class Place:
         """Take `$FACTORY_ENGINE_DIR`, else the default; refuse a path too long for a socket."""
         named = os.environ.get("FACTORY_ENGINE_DIR")
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        place = cls(root=Path(named).absolute() if named else caches / "rust-warm-factory" / "engine")
+        # Not inside the factory's own cache: to clean that must not pull a running engine's ground away.
+        place = cls(root=Path(named).absolute() if named else caches / "rust-warm-factory-engine")
         if len(os.fsencode(place.socket)) > LONGEST_SOCKET_PATH:
             msg = f"{place.socket}: too long for a Unix socket\nSet FACTORY_ENGINE_DIR to a shorter path."
             raise MachineError(msg)
@@ -428,9 +429,7 @@ def _mirror() -> str:
     """Return the archive that this machine's own apt configuration uses for its release."""
     if shutil.which("apt-get") is None:
         msg = "the private engine is made of Debian packages, and there is no apt-get here\n"
-        raise MachineError(
-            msg + "Install Docker 23 or newer with buildx: https://docs.docker.com/engine/install/"
-        )
+        raise MachineError(msg + "Install Docker 23 or newer with buildx: https://docs.docker.com/engine/install/")
     codename = re.search(r"^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(), re.MULTILINE)
     lines = _run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
     for line in lines.splitlines():
@@ -491,9 +490,7 @@ def _output(command: Sequence[str], environment: Mapping[str, str]) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def _run(
-    command: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
-) -> str:
+def _run(command: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
     try:
         done = _completed(command, cwd=cwd, environment=environment, timeout=COMMAND_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -36,9 +36,7 @@ def main() -> int:
     try:
         os.execv(program, [str(program), *sys.argv[2:]])  # noqa: S606 - a program of our own environment
     except OSError as error:
-        return _fail(
-            f"cannot start {program}: {error.strerror}", advice=f"Remove {VENV} and try again.", code=4
-        )
+        return _fail(f"cannot start {program}: {error.strerror}", advice=f"Remove {VENV} and try again.", code=4)
 
 
 def prepare() -> None:

@@ -98,9 +98,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/test", description="Check and test the project.")
     names = [*(ring.name for ring in RINGS), "all"]
-    parser.add_argument(
-        "rings", nargs="*", choices=names, default="all", metavar="RING", help=", ".join(names)
-    )
+    parser.add_argument("rings", nargs="*", choices=names, default="all", metavar="RING", help=", ".join(names))
     return parser
 
 
@@ -203,6 +201,8 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # A cancelled CI job gets SIGTERM: as an exception, it stops the ring that runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "x86_64-unknown-linux-gnu"
-SECRET_FILE = "/etc/passwd"
+OUTSIDE_FILE = "/etc/passwd"
 """What a symbolic link out of a repository points at; none of it may turn up anywhere."""
 
 
@@ -162,7 +162,7 @@ def _member_config(repo: _Repo) -> None:
 
 def _rustflags(repo: _Repo) -> None:
     flags = [f"-Clinker={repo.command}", "-C", f"linker={repo.command}", f"-Zcodegen-backend={repo.command}"]
-    repo.config(f"[build]\nrustflags = {[*flags, '@' + SECRET_FILE, '--cfg', 'tokio_unstable']}\n")
+    repo.config(f"[build]\nrustflags = {[*flags, '@' + OUTSIDE_FILE, '--cfg', 'tokio_unstable']}\n")
 
 
 def _paths_override(repo: _Repo) -> None:
@@ -224,25 +224,25 @@ def _symlink_loops(repo: _Repo) -> None:
 def _source_symlink(repo: _Repo) -> None:
     repo.write(_package(repo.root.name))
     (repo.root / "src/main.rs").unlink()
-    (repo.root / "src/main.rs").symlink_to(SECRET_FILE)
+    (repo.root / "src/main.rs").symlink_to(OUTSIDE_FILE)
     (repo.root / "examples").symlink_to("/etc")
 
 
 def _manifest_symlink(repo: _Repo) -> None:
     repo.write({"Cargo.lock": lock(repo.root.name), "src/lib.rs": ""})
-    (repo.root / "Cargo.toml").symlink_to(SECRET_FILE)
+    (repo.root / "Cargo.toml").symlink_to(OUTSIDE_FILE)
 
 
 def _lock_symlink(repo: _Repo) -> None:
     repo.write(_package(repo.root.name))
     (repo.root / "Cargo.lock").unlink()
-    (repo.root / "Cargo.lock").symlink_to(SECRET_FILE)
+    (repo.root / "Cargo.lock").symlink_to(OUTSIDE_FILE)
 
 
 def _config_symlink(repo: _Repo) -> None:
     repo.write(_package(repo.root.name))
     (repo.root / ".cargo").mkdir()
-    (repo.root / ".cargo/config.toml").symlink_to(SECRET_FILE)
+    (repo.root / ".cargo/config.toml").symlink_to(OUTSIDE_FILE)
 
 
 def _manifest_folder(repo: _Repo) -> None:
@@ -346,7 +346,7 @@ _UNUSABLE: dict[str, tuple[Callable[[_Repo], None], SkipReason]] = {
         SkipReason.PATH_DEPENDENCY_OUTSIDE,
     ),
     "target-outside": (
-        _with_manifest(manifest("x", f'[[bin]]\nname = "x"\npath = "{SECRET_FILE}"\n')),
+        _with_manifest(manifest("x", f'[[bin]]\nname = "x"\npath = "{OUTSIDE_FILE}"\n')),
         SkipReason.TARGET_OUTSIDE,
     ),
     "workspace-pointer-outside": (

@@ -27,9 +27,11 @@ from factory.cargo.unit_graph import Surroundings
 from factory.errors import ConfigurationError
 from factory.files import digest, write_text
 from factory.planning.graph import MergedGraph
+from factory.scan.cargo_config import read_recorded
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
+from factory.scan.source_tree import SourceTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace, Scan, Skipped
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
-_CACHE_GENERATION = 1
+_CACHE_GENERATION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Resolver:
     timeout: float = 300
     """Seconds that cargo may take for one workspace and variant."""
     rustflags: tuple[str, ...] = ()
-    """The images' own RUSTFLAGS: they hold for every repository that sets none."""
+    """The images' own RUSTFLAGS: cargo puts them before those of a repository."""
 
 
 def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -> Analysis:
@@ -84,6 +86,7 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver) -> Analysis:
     """Return the analysis of one workspace, from the cache where its content was resolved before."""
     try:
         content = skeleton_digest(found)
+        ignored = tuple(str(setting) for setting in read_recorded(SourceTree.of(found), found.root).ignored)
     except UnscannableError as error:
         return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {})
     entry = resolver.cache / f"{_cache_key(content, resolver)}.json"
@@ -92,13 +95,14 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver) -> Analysis:
         kept, lasting = _resolve_workspace(found, resolver)
         if lasting:
             write_text(entry, json.dumps(analysis_to_json(kept), separators=(",", ":")))
-    # The same content may stand in two places: path and repository are not part of it.
+    # The same content may stand in two places: paths, and settings that change nothing, are not part of it.
     workspace = replace(
         kept.workspaces[0],
         path=found.path,
         repo=found.repo,
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
+        ignored=ignored,
     )
     return replace(kept, workspaces=(workspace,))
 
@@ -124,7 +128,6 @@ def _resolve_workspace(found: FoundWorkspace, resolver: Resolver) -> tuple[Analy
     folder = Path(tempfile.mkdtemp(prefix="factory-skeleton-"))
     try:
         skeleton = write_skeleton(found, folder)
-        lock = parse_lock(found.lock.read_text(encoding="utf-8"))
         surroundings = _surroundings(skeleton.recorded, resolver)
         graphs: dict[str, UnitGraph] = {}
         for variant in resolver.variants:
@@ -138,14 +141,15 @@ def _resolve_workspace(found: FoundWorkspace, resolver: Resolver) -> tuple[Analy
                 timeout=resolver.timeout,
             )
             if isinstance(answer, Unresolved):
-                row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}", skeleton.recorded)
+                row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
                 return _analysis(resolver, [row], {}, {}), answer.trouble not in PASSING
             graphs[str(variant)] = answer
-        return _resolved(found, resolver, graphs, lock, skeleton.recorded), True
+        lock = parse_lock((skeleton.root / "Cargo.lock").read_text(encoding="utf-8"))
+        return _resolved(found, resolver, graphs, lock), True
     except UnscannableError as error:
-        return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {}), True
+        return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {}), False
     except (OSError, ValueError) as error:
-        row = replace(_row(found, Status.SKIPPED, f"unreadable: {error}", None))
+        row = _row(found, Status.SKIPPED, f"unreadable: {error}")
         return _analysis(resolver, [row], {}, {}), False
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +160,6 @@ def _resolved(
     resolver: Resolver,
     graphs: Mapping[str, UnitGraph],
     lock: Lock,
-    recorded: RecordedConfig,
 ) -> Analysis:
     units: Mapping[UnitKey, Unit] = {}
     uses: dict[str, VariantUse] = {}
@@ -172,7 +175,7 @@ def _resolved(
             rustflags=max((unit.rustflags for unit in registry), default=()),
         )
         links |= graph.links
-    row = replace(_row(found, Status.RESOLVED, "", recorded), variants=uses, lock=lock)
+    row = replace(_row(found, Status.RESOLVED, ""), variants=uses, lock=lock)
     return _analysis(resolver, [row], units, links)
 
 
@@ -188,14 +191,14 @@ def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
             if recorded.target_rustflags or recorded.linkers
             else CfgSet.parse("")
         )
-        rustflags[platform] = recorded.effective_rustflags(triple, cfgs) or resolver.rustflags
+        rustflags[platform] = recorded.effective_rustflags(triple, cfgs, beneath=resolver.rustflags)
         linker = recorded.effective_linker(triple, cfgs)
         if linker is not None:
             linkers[platform] = linker
     return Surroundings(rustc=toolchain.rustc_verbose, rustflags=rustflags, linkers=linkers)
 
 
-def _row(found: FoundWorkspace, status: Status, reason: str, recorded: RecordedConfig | None) -> Workspace:
+def _row(found: FoundWorkspace, status: Status, reason: str) -> Workspace:
     return Workspace(
         path=found.path,
         repo=found.repo,
@@ -203,7 +206,6 @@ def _row(found: FoundWorkspace, status: Status, reason: str, recorded: RecordedC
         reason=reason,
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
-        ignored=tuple(str(setting) for setting in recorded.ignored) if recorded else (),
         variants={},
         lock=Lock(()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import asdict, dataclass, replace
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.lock import Lock, LockedPackage
@@ -12,7 +13,7 @@ from factory.errors import ConfigurationError
 from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, Unit, UnitKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 SCHEMA = 1
 
@@ -50,8 +51,8 @@ class Workspace:
 
     @property
     def registry_units(self) -> int:
-        """How many registry units the first variant has."""
-        return len(next(iter(self.variants.values())).keys) if self.variants else 0
+        """How many registry units its variants have, each counted once."""
+        return len({key for use in self.variants.values() for key in use.keys})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +99,6 @@ def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
 def analysis_from_json(document: Any) -> Analysis:  # noqa: ANN401 - any JSON value
     """Read what `analysis_to_json` wrote; raise `ConfigurationError` on anything else."""
     try:
-        if document["schema"] != SCHEMA:
-            message = f"schema {document['schema']}, not {SCHEMA}"
-            raise ValueError(message)
         return _analysis(document)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ConfigurationError(
@@ -110,15 +108,33 @@ def analysis_from_json(document: Any) -> Analysis:  # noqa: ANN401 - any JSON va
 
 
 def _analysis(document: Mapping[str, Any]) -> Analysis:
+    if document["schema"] != SCHEMA:
+        message = f"schema {document['schema']}, not {SCHEMA}"
+        raise ValueError(message)
     profiles = [CargoProfile(**raw | {"rustflags": tuple(raw["rustflags"])}) for raw in document["profiles"]]
     packages: dict[tuple[str, str, str], PackageId] = {}
+    units = {UnitKey(key): _unit(UnitKey(key), raw, profiles, packages) for key, raw in document["units"].items()}
+    workspaces = tuple(_workspace(raw, packages) for raw in document["workspaces"])
+    _check_edges(units, workspaces)
     return Analysis(
         toolchain=ToolchainFacts(**document["toolchain"]),
         variants=tuple(document["variants"]),
-        workspaces=tuple(_workspace(raw, packages) for raw in document["workspaces"]),
-        units={UnitKey(key): _unit(UnitKey(key), raw, profiles, packages) for key, raw in document["units"].items()},
+        workspaces=workspaces,
+        units=units,
         links={PackageId(name, version, source): links for name, version, source, links in document["links"]},
     )
+
+
+def _check_edges(units: Mapping[UnitKey, Unit], workspaces: Iterable[Workspace]) -> None:
+    """Raise `ValueError` for what a file made by hand could have: edges to nowhere, or in a circle."""
+    edges = {key: [edge.key for edge in unit.dependencies] for key, unit in units.items()}
+    named = {key for keys in edges.values() for key in keys}
+    named.update(key for workspace in workspaces for use in workspace.variants.values() for key in use.keys)
+    unknown = sorted(named - units.keys())
+    if unknown:
+        message = f"there is no unit {unknown[0]}"
+        raise ValueError(message)
+    TopologicalSorter(edges).prepare()
 
 
 def _by_path(workspace: Workspace) -> str:
@@ -262,13 +278,17 @@ def _unit(
 
 
 def merge_units(one: Mapping[UnitKey, Unit], other: Mapping[UnitKey, Unit]) -> dict[UnitKey, Unit]:
-    """Return the units of both. The same unit may be reached from other sides elsewhere: sides are united."""
+    """Return the units of both, whichever comes first.
+
+    Equal keys may still differ in two things: the sides from which a unit is reached, which are united, and the name
+    of a cargo profile that shares its directory (`dev` and `test`), of which the first by name is taken.
+    """
     merged = dict(one)
     for key, unit in other.items():
-        known = merged.get(key)
-        merged[key] = (
-            unit if known is None or known.sides == unit.sides else replace(unit, sides=unit.sides | known.sides)
-        )
+        known = merged.setdefault(key, unit)
+        if known != unit:
+            first = min(known, unit, key=lambda same: same.profile.name)
+            merged[key] = replace(first, sides=unit.sides | known.sides)
     return merged
 
 

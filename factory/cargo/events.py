@@ -26,11 +26,14 @@ _FAILED = re.compile(
     r"|could not compile `(?P<crate>[^`\s]+)`)"
 )
 _MOST_DETAIL_LINES = 12
+_NOISE = re.compile(r"\s*(?:cargo::?[a-z-]+=|note: run with `RUST_BACKTRACE)")
+_NEXT = ("error:", "warning: build failed", "   Compiling")
+_THREAD = re.compile(r"(thread '[^']*') \(\d+\)")
 
 
 @dataclass(frozen=True, order=True, slots=True, kw_only=True)
 class Identity:
-    """All that cargo's JSON says of a unit. Rarely two units have the same identity: they are counted, not told apart."""
+    """All that cargo's JSON says of a unit. Rarely two units have the same one: they are counted, not told apart."""
 
     package: PackageId
     target_name: str
@@ -210,13 +213,14 @@ def _failures(stderr: str) -> tuple[Failure, ...]:
         match = _FAILED.match(line)
         if match is None:
             continue
-        detail = [text for text in lines[number + 1 : number + 40] if text.strip()]
-        stop = next((index for index, text in enumerate(detail) if text.startswith(("error:", "   Compiling"))), None)
+        detail = [text for text in lines[number + 1 : number + 40] if text.strip() and not _NOISE.match(text)]
+        stop = next((index for index, text in enumerate(detail) if text.startswith(_NEXT)), None)
         found.append(
             Failure(
                 match["script"] or match["crate"],
                 match["script_version"],
-                "\n".join([line, *detail[:stop][-_MOST_DETAIL_LINES:]]),
+                # The number of the thread is another each time.
+                _THREAD.sub(r"\1", "\n".join([line, *detail[:stop][-_MOST_DETAIL_LINES:]])),
             )
         )
     return tuple(found)

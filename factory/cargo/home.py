@@ -53,7 +53,7 @@ def _link(link: Path, target: Path) -> None:
         target.touch(exist_ok=True)
     if link.is_symlink() and link.readlink() == target:
         return
-    if not target.exists():
-        return
+    # A link to the CARGO_HOME of an earlier run would lend its credentials to this one.
     link.unlink(missing_ok=True)
-    link.symlink_to(target)
+    if target.exists():
+        link.symlink_to(target)

@@ -73,13 +73,15 @@ def derive_profile_table(units: Iterable[Unit]) -> ProfileTable:
     host = [unit for unit in compiled if _side(unit) is Side.HOST]
     base = _base(target or host, defaults) if target else dict(defaults) | _link_settings(host)
     override = _override(host, base)
+    if _drops_debug_information_by_hand(compiled, base):
+        override["debug"] = "0"
     expected = {
         Side.TARGET: base,
         Side.HOST: base | {"codegen-units": None, "opt-level": "0", "debug": "0"} | override,
     }
     return ProfileTable(
         name=name,
-        base=_changed(base, defaults) + _strip_setting(compiled),
+        base=_changed(base, defaults) + _strip_setting(compiled, override.get("debug", base["debug"])),
         build_override=tuple(sorted(override.items())),
         packages=_package_settings(compiled, expected),
     )
@@ -170,16 +172,29 @@ def _package_settings(
     return tuple((package, tuple(sorted(settings.items()))) for package, settings in sorted(found.items()))
 
 
-def _strip_setting(compiled: Sequence[Unit]) -> Settings:
+def _drops_debug_information_by_hand(compiled: Sequence[Unit], base: Mapping[str, Any]) -> bool:
+    """Cargo strips a host unit when its debug information was switched off, not when cargo itself dropped it."""
+    host = [unit.profile for unit in compiled if _side(unit) is Side.HOST]
+    stripped = any(profile.debuginfo == "0" and profile.strip == "debuginfo" for profile in host)
+    # A unit that both sides share shows that the choice was left to cargo.
+    return base["debug"] != "0" and stripped and not any(len(unit.sides) > 1 for unit in compiled)
+
+
+def _strip_setting(compiled: Sequence[Unit], host_debug: str) -> Settings:
     """Only when it was set by hand: cargo's own choice is to strip where there is no debug information."""
     by_key = {unit.key: unit for unit in compiled}
-    by_hand = Counter(unit.profile.strip for unit in compiled if unit.profile.strip != _automatic_strip(unit, by_key))
+    by_hand = Counter(
+        unit.profile.strip for unit in compiled if unit.profile.strip != _automatic_strip(unit, by_key, host_debug)
+    )
     return (("strip", by_hand.most_common(1)[0][0]),) if by_hand else ()
 
 
-def _automatic_strip(unit: Unit, by_key: Mapping[Any, Unit]) -> str:
-    around = [unit, *(by_key[edge.key] for edge in unit.dependencies if edge.key in by_key)]
-    return "none" if any(near.profile.debuginfo != "0" for near in around) else "debuginfo"
+def _automatic_strip(unit: Unit, by_key: Mapping[Any, Unit], host_debug: str) -> str:
+    # Cargo chooses before it drops a host unit's debug information, but after it did so for the dependencies.
+    dropped = _side(unit) is Side.HOST and unit.profile.debuginfo == "0"
+    around = [host_debug if dropped else unit.profile.debuginfo]
+    around += [by_key[edge.key].profile.debuginfo for edge in unit.dependencies if edge.key in by_key]
+    return "none" if any(debuginfo != "0" for debuginfo in around) else "debuginfo"
 
 
 def _changed(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:

@@ -29,6 +29,7 @@ UNIT_GRAPH_ENVIRONMENT = {"RUSTC_BOOTSTRAP": "1"}
 class Trouble(enum.StrEnum):
     """Why cargo could not resolve a workspace."""
 
+    LOCK_MALFORMED = "malformed-lock"
     LOCK_OUTDATED = "lock-outdated"
     MSRV = "rust-version-too-new"
     NIGHTLY = "needs-nightly"
@@ -42,7 +43,7 @@ class Trouble(enum.StrEnum):
     OTHER = "cargo-failed"
 
 
-PASSING = frozenset({Trouble.GIT_UNREACHABLE, Trouble.NETWORK, Trouble.TIMEOUT, Trouble.OTHER})
+PASSING = frozenset({Trouble.GIT_UNREACHABLE, Trouble.PACKAGE_MISSING, Trouble.NETWORK, Trouble.TIMEOUT, Trouble.OTHER})
 """Troubles that may be gone next time: such an answer is not kept."""
 
 
@@ -62,6 +63,10 @@ class UnitGraph:
     links: Mapping[PackageId, str]
 
 
+_MOST_CAUSES = 4
+_MOST_CHARACTERS = 400
+_NOT_A_CAUSE = ("Caused by:", "help:", "note:", "As a reminder", "failed to clone into:", "|", "-->")
+
 # The first match wins: the special before the general.
 _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
     (r"requires? rustc \S+|requires a rustc version", Trouble.MSRV, "build images with a newer toolchain"),
@@ -69,6 +74,11 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
         r"feature `\S+` is required|only allowed on nightly|nightly version of Cargo",
         Trouble.NIGHTLY,
         "it needs nightly",
+    ),
+    (
+        r"failed to parse lock file|checksum for `.*` changed between lock files",
+        Trouble.LOCK_MALFORMED,
+        "make the lock anew with the cargo of the images",
     ),
     (
         r"lock file .* needs to be updated|cannot update the lock file|cannot create the lock file",
@@ -97,7 +107,7 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
         "check the path",
     ),
     (
-        r"failed to parse manifest|TOML parse error|virtual manifest|workspace",
+        r"failed to parse manifest|TOML parse error|virtual manifest|workspace|--> \S*Cargo\.toml:\d",
         Trouble.MANIFEST,
         "mend the manifest",
     ),
@@ -128,7 +138,17 @@ def resolve(
         return Unresolved(Trouble.TIMEOUT, error.what)
     if not answer.ok:
         return explain(answer.stderr, hide=str(workspace))
+    if _names_cargo_features(workspace):
+        # The variable that made cargo print the graph made it accept features of nightly as well.
+        args = ["metadata", "--no-deps", "--format-version=1", *(["--offline"] if offline else [])]
+        plain = toolchain.cargo(args, cwd=workspace, cargo_home=cargo_home, timeout=timeout)
+        if not plain.ok:
+            return explain(plain.stderr, hide=str(workspace))
     return UnitGraph(parse_unit_graph(answer.stdout, surroundings), links_names(answer.stdout))
+
+
+def _names_cargo_features(workspace: Path) -> bool:
+    return any(b"cargo-features" in manifest.read_bytes() for manifest in workspace.rglob("Cargo.toml"))
 
 
 def _cfg_flags(surroundings: Surroundings) -> dict[str, str]:
@@ -143,8 +163,25 @@ def explain(stderr: str, *, hide: str = "") -> Unresolved:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Warnings and progress come before; the error is what remains.
     start = next((number for number, line in enumerate(lines) if line.startswith("error")), 0)
-    said = " ".join(lines[start : start + 8])[:500] or "cargo said nothing"
+    said = lines[start:]
     for pattern, trouble, remedy in _SIGNS:
-        if re.search(pattern, " ".join(lines[start:]), re.IGNORECASE):
-            return Unresolved(trouble, f"{said} -> {remedy}")
-    return Unresolved(Trouble.OTHER, said)
+        if re.search(pattern, " ".join(said), re.IGNORECASE):
+            return Unresolved(trouble, f"{_essence(trouble, said)}; {remedy}")
+    return Unresolved(Trouble.OTHER, f"{_essence(Trouble.OTHER, said)}; see what `cargo build --locked` says in it")
+
+
+def _essence(trouble: Trouble, said: list[str]) -> str:
+    """Return what a reader needs of an error of many lines."""
+    if trouble is Trouble.MSRV:
+        needs = re.findall(r"(\S+)@\S+ requires rustc (\d+\.\d+(?:\.\d+)?)", " ".join(said))
+        if needs:
+            version = max((version for _, version in needs), key=lambda text: [int(part) for part in text.split(".")])
+            names = sorted({name for name, _ in needs})
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            return f"{names[0]}{others} {'need' if others else 'needs'} rustc {version}"
+        return said[0].removeprefix("error: ")[:_MOST_CHARACTERS]
+    causes = [line for line in said if not line.startswith(_NOT_A_CAUSE)]
+    return (
+        "; ".join(line.removeprefix("error: ") for line in causes[:_MOST_CAUSES])[:_MOST_CHARACTERS]
+        or "no reason given"
+    )

@@ -18,15 +18,26 @@ _CODEGEN = (
     "|overflow-checks|panic|prefer-dynamic|relocation-model|rpath|split-debuginfo|strip|symbol-mangling-version"
     "|target-cpu|target-feature"
 )
-_HARMLESS = re.compile(
-    rf"--cfg=.+|-[AWDF].+|--(?:allow|warn|deny|forbid|cap-lints)=.+|-C(?:{_CODEGEN})(?:=[\w.,+-]*)?"
-    r"|-Clink-arg=-fuse-ld=(?:mold|lld|gold|bfd)|-Clink-args?=-Wl,[\w,=.-]+|-g|-O"
+# Linkers read files and load plugins as well: `-Wl,-plugin,x.so` is one word like the others.
+_LINKER = (
+    r"--as-needed|--no-as-needed|--build-id(?:=\w+)?|--compress-debug-sections=\w+|--eh-frame-hdr|--gc-sections"
+    r"|--no-gc-sections|--hash-style=\w+|--icf=\w+|--no-undefined|--sort-common|--strip-all|--strip-debug|-O\d|-S|-s"
+    r"|-z,[a-z-]+(?:=\d+)?"
 )
-_WITH_VALUE = frozenset({"--cfg", "--allow", "--warn", "--deny", "--forbid", "--cap-lints"})
+_HARMLESS = re.compile(
+    rf"--(?:check-)?cfg=.+|-[AWDF].+|--(?:allow|warn|deny|forbid|cap-lints)=.+|-C(?:{_CODEGEN})(?:=[\w.,+-]*)?"
+    rf"|-Clink-arg=-fuse-ld=(?:mold|lld|gold|bfd)|-Clink-args?=-Wl(?:,(?:{_LINKER}))+|-g|-O",
+    re.ASCII,
+)
+_WITH_VALUE = frozenset({"--cfg", "--check-cfg", "--allow", "--warn", "--deny", "--forbid", "--cap-lints"})
 
 
 def why_not_cookable_flags(flags: Sequence[str]) -> str | None:
     """Say why nothing is cooked with these flags; `None` when they are harmless and mean the same everywhere."""
+    for flag in flags:
+        # rustc replaces such a word by the lines of the file before it looks at any option.
+        if flag.startswith("@"):
+            return f"RUSTFLAGS hold `{flag}`, a file with more flags"
     for flag in _joined(flags):
         if flag == "-Ctarget-cpu=native":
             return "RUSTFLAGS hold `target-cpu=native`, which is another processor on every machine"

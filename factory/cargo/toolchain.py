@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,16 +28,18 @@ _DROPPED = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Toolchain:
-    """A rustc with its cargo on this machine.
+    """A rustc with its cargo, on this machine or in an image.
 
     `rustc_verbose` is the whole output of `rustc -vV`, which cargo hashes into every unit; `rustup_toolchain` is the
-    name to give rustup, `None` for its default or where there is no rustup.
+    name to give rustup, `None` for its default or where there is no rustup; `image` is where the toolchain is, `None`
+    for this machine.
     """
 
     version: str
     host: str
     rustc_verbose: str
-    rustup_toolchain: str | None
+    rustup_toolchain: str | None = None
+    image: str | None = None
 
     def environment(self, cargo_home: Path | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return an environment for cargo: ours, without whatever could change a unit key."""
@@ -63,6 +65,9 @@ class Toolchain:
         on_stderr: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run cargo in `cwd` and return what it said, whatever its exit code."""
+        if self.image is not None:
+            command = _in_container(self.image, ["cargo", *args], cwd, cargo_home, extra or {})
+            return run(command, timeout=timeout, check=False, on_stderr=on_stderr)
         return run(
             ["cargo", *args],
             cwd=cwd,
@@ -74,7 +79,10 @@ class Toolchain:
 
     def print_cfg(self, triple: str) -> str:
         """Return `rustc --print cfg` for a target: the facts that `cfg(...)` keys are evaluated against."""
-        return run(["rustc", "--print", "cfg", "--target", triple], cwd=Path("/"), env=self.environment()).stdout
+        args = ["rustc", "--print", "cfg", "--target", triple]
+        if self.image is not None:
+            return run(_in_container(self.image, args, Path("/"), None, {})).stdout
+        return run(args, cwd=Path("/"), env=self.environment()).stdout
 
 
 def find_toolchain(version: str | None = None) -> Toolchain:
@@ -98,6 +106,17 @@ def find_toolchain(version: str | None = None) -> Toolchain:
     )
 
 
+def find_toolchain_in_image(image: str) -> Toolchain:
+    """Return the toolchain of a local image; raise `EnvironmentFaultError` where it has none that runs.
+
+    It resolves and nothing else: what it compiled would lie in a container that is gone.
+    """
+    answer = run(_in_container(image, ["rustc", "-vV"], Path("/"), None, {}), check=False, timeout=120)
+    if not answer.ok:
+        raise EnvironmentFaultError(f"{image} has no rustc that runs: {answer.stderr.strip()[:300]}")
+    return replace(_toolchain(answer.stdout, None), image=image)
+
+
 def find_sysroot(version: str | None = None) -> Path:
     """Return the directory of this machine's toolchain of `version`: compiler, cargo and standard library."""
     environment = find_toolchain(version).environment()
@@ -109,10 +128,30 @@ def _inspect(rustup_toolchain: str | None) -> Toolchain | None:
     answer = run(["rustc", "-vV"], cwd=Path("/"), env=probe.environment(), check=False, timeout=60)
     if not answer.ok:
         return None
-    facts = dict(line.partition(": ")[::2] for line in answer.stdout.splitlines() if ": " in line)
+    return _toolchain(answer.stdout, rustup_toolchain)
+
+
+def _toolchain(rustc_verbose: str, rustup_toolchain: str | None) -> Toolchain:
+    facts = dict(line.partition(": ")[::2] for line in rustc_verbose.splitlines() if ": " in line)
     return Toolchain(
         version=facts["release"],
         host=facts["host"],
-        rustc_verbose=answer.stdout,
+        rustc_verbose=rustc_verbose,
         rustup_toolchain=rustup_toolchain,
     )
+
+
+def _in_container(
+    image: str, args: Sequence[str], cwd: Path, cargo_home: Path | None, extra: Mapping[str, str]
+) -> list[str]:
+    """Return the command that runs a program in an image, with the folders it needs at the same paths as here."""
+    variables = dict(extra) | {"HOME": "/tmp", "CARGO_TERM_COLOR": "never"}  # noqa: S108 - in the container
+    folders = [] if cwd == Path("/") else [cwd]
+    if cargo_home is not None:
+        variables["CARGO_HOME"] = str(cargo_home)
+        # Links in the CARGO_HOME for resolving lead to the downloads of the user's own.
+        folders += [cargo_home, *sorted({link.resolve() for link in cargo_home.iterdir() if link.is_symlink()})]
+    options = [f"--volume={folder}:{folder}" for folder in folders]
+    options += [f"--env={name}={value}" for name, value in sorted(variables.items())]
+    user = f"--user={os.getuid()}:{os.getgid()}"
+    return ["docker", "run", "--rm", "--network=host", user, f"--workdir={cwd}", *options, image, *args]

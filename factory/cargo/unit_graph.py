@@ -42,12 +42,7 @@ class Surroundings:
 def parse_unit_graph(text: str, surroundings: Surroundings) -> tuple[Unit, ...]:
     """Return the units of cargo's unit graph in cargo's order; raise `EnvironmentFaultError` on an unknown format."""
     try:
-        graph = json.loads(text)
-        if graph["version"] != _FORMAT_VERSION:
-            message = f"version {graph['version']}"
-            raise ValueError(message)
-        raw_units: list[dict[str, Any]] = graph["units"]
-        return _units(raw_units, graph["roots"], surroundings)
+        return _units(json.loads(text), surroundings)
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentFaultError(
             f"cargo's unit graph is not in the known format: {error!r}",
@@ -55,17 +50,23 @@ def parse_unit_graph(text: str, surroundings: Surroundings) -> tuple[Unit, ...]:
         ) from error
 
 
-def _units(raw_units: list[dict[str, Any]], roots: list[int], surroundings: Surroundings) -> tuple[Unit, ...]:
+def _units(graph: Mapping[str, Any], surroundings: Surroundings) -> tuple[Unit, ...]:
+    if graph["version"] != _FORMAT_VERSION:
+        message = f"version {graph['version']}"
+        raise ValueError(message)
+    raw_units: list[dict[str, Any]] = graph["units"]
+    roots: list[int] = graph["roots"]
     demands = lto_demands([_lto_node(raw) for raw in raw_units], roots)
     sides = _sides(raw_units, roots)
     cross = any(raw["platform"] is not None for raw in raw_units)
     done: dict[int, Unit] = {}
     for index in _dependencies_first(raw_units, roots):
         raw = raw_units[index]
-        dependencies = tuple(
+        edges = (
             Dependency(extern_name=edge["extern_crate_name"], public=edge["public"], key=done[edge["index"]].key)
             for edge in raw["dependencies"]
         )
+        dependencies = tuple(sorted(edges, key=lambda edge: (edge.extern_name, edge.key)))
         done[index] = _unit(raw, demands[index], frozenset(sides[index]), dependencies, surroundings, cross=cross)
     return tuple(done[index] for index in range(len(raw_units)))
 
@@ -167,8 +168,8 @@ def _sides(raw_units: list[dict[str, Any]], roots: list[int]) -> list[set[Side]]
         if side in sides[index]:
             continue
         sides[index].add(side)
-        for edge in raw_units[index]["dependencies"]:
-            pending.append((edge["index"], _own_side(raw_units[edge["index"]], side)))
+        edges = (edge["index"] for edge in raw_units[index]["dependencies"])
+        pending.extend((edge, _own_side(raw_units[edge], side)) for edge in edges)
     return sides
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from factory.config.quoting import quoted
+
 _UNITS = {
     "TiB": 1024**4,
     "TB": 1000**4,
@@ -27,7 +29,7 @@ def parse_size(text: str) -> int:
     """Return the bytes that `text` means, rounded down; raise `ValueError` (for users to read) if none."""
     match = _SIZE.fullmatch(text)
     if match is None or match["unit"] not in _UNITS:
-        message = f'"{text}" is not a size; write a number and a unit, like "500 MB" or "1.5 GiB"'
+        message = f'{quoted(text)} is not a size; write a number and a unit, like "500 MB" or "1.5 GiB"'
         raise ValueError(message)
     part = match["part"] or ""
     size = int(match["whole"] + part) * _UNITS[match["unit"]] // int("1" + "0" * len(part))

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 PREFIX = "FACTORY_"
 
-PROGRAM_VARIABLES = ("FACTORY_CACHE_DIR", "FACTORY_CONFIG", "FACTORY_DEBUG", "FACTORY_ENGINE_DIR")
+PROGRAM_VARIABLES = (
+    "FACTORY_CACHE_DIR",
+    "FACTORY_CONFIG",
+    "FACTORY_DEBUG",
+    "FACTORY_ENGINE_DIR",
+    "FACTORY_PLAN",
+    "FACTORY_PROFILES",
+    "FACTORY_TEST_PATIENCE",
+)
 """Variables that the program reads itself: they set no key."""
 
 _SPLIT_AT_BLANKS = frozenset({"contract.rustflags"})

@@ -130,6 +130,11 @@ def load_layer_profiles(folder: Path | None) -> LayerTree:
     return LayerTree(layers=tuple(read))
 
 
+def folded(crate: str) -> str:
+    """Return a crate's name in the form to compare: crates.io has no two names that differ in `-`, `_` or case only."""
+    return crate.replace("_", "-").lower()
+
+
 def layer_json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a layer's profile, for editors."""
     return schema_of(_ProfileFile) | {"title": "profiles/<layer>.toml"}
@@ -138,10 +143,10 @@ def layer_json_schema() -> dict[str, Any]:
 def _each_once(crates: tuple[str, ...]) -> tuple[str, ...]:
     seen: set[str] = set()
     for crate in crates:
-        if _same_crate(crate) in seen:
+        if folded(crate) in seen:
             message = f"{crate} is listed twice; name each crate once"
             raise ValueError(message)
-        seen.add(_same_crate(crate))
+        seen.add(folded(crate))
     return crates
 
 
@@ -180,7 +185,8 @@ def _read(file: Path) -> tuple[LayerProfile, list[str]]:
     except ValidationError as error:
         schema = layer_json_schema()
         for details in error.errors():
-            lines.append(f"{file}: {_key(details['loc'], content)}: {describe(details, schema=schema)}")
+            key = _key(details["loc"], content)
+            lines.append(f"{file}: {key}{describe(details, schema=schema)}")
         return LayerProfile(name=file.stem), lines
     both = sorted(set(profile.always) & set(profile.never))
     lines += [f"{file}: never: {crate} is in always too; keep it in one of them" for crate in both]
@@ -203,9 +209,11 @@ def _content(file: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _key(location: Location, content: Mapping[str, Any]) -> str:
-    """Return a key as TOML shows it, with its table in brackets where it is one."""
+    """Return a key as TOML shows it, with its table in brackets where it is one, and a colon after it."""
+    if not location:
+        return ""
     table = isinstance(content.get(str(location[0])), dict)
-    return f"[{location[0]}]" if table else dotted(location)
+    return f"[{location[0]}]: " if table else f"{dotted(location)}: "
 
 
 def _layer(name: str, profile: _ProfileFile) -> LayerProfile:
@@ -280,11 +288,6 @@ def _anchor_problems(profiles: Iterable[LayerProfile]) -> Iterator[tuple[str, st
     owners: dict[str, str] = {}
     for profile in profiles:
         for crate in sorted(profile.anchors):
-            owner = owners.setdefault(_same_crate(crate), profile.name)
+            owner = owners.setdefault(folded(crate), profile.name)
             if owner != profile.name:
                 yield profile.name, f"anchors: {crate} is an anchor of {owner} too; keep it in one of them"
-
-
-def _same_crate(name: str) -> str:
-    # crates.io lets nobody publish two names that differ only in this.
-    return name.replace("_", "-").lower()

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from factory.config.byte_sizes import SIZE_PATTERN, format_size, parse_size
+from factory.config.quoting import quoted
 
 if TYPE_CHECKING:
     from pydantic import ValidationInfo
@@ -52,6 +53,11 @@ RUST_TARGETS = {
 
 OLDEST_TOOLCHAIN = (1, 91, 0)
 """The first cargo with a stable `build.build-dir`, which the contract stands on."""
+
+# Taken from public Dockerfiles that pin the same tag (August 2026); `factory base --pin rust:<tag>` prints today's.
+OFFICIAL_DIGESTS = {
+    "rust:1.95.0-slim-bookworm": "sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082",
+}
 
 TAG_PLACEHOLDERS = ("layer", "rust", "date", "plan")
 
@@ -79,7 +85,7 @@ class Matches:
 
     def _check(self, text: str) -> str:
         if re.fullmatch(self.pattern, text) is None:
-            _refuse(f'"{text}" does not fit; {self.need}')
+            _refuse(f"{quoted(text)} does not fit; {self.need}")
         return text
 
 
@@ -94,7 +100,10 @@ def _size(value: object, info: ValidationInfo) -> object:
     return parse_size(value) if isinstance(value, str) else value
 
 
-def _no_twins(values: tuple[str, ...]) -> tuple[str, ...]:
+def _some_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    # Not `min_length`: pydantic counts the valid items only, and would call a list of one bad item empty.
+    if not values:
+        _refuse("is empty; name at least one, or remove the key to get its default")
     twins = sorted({str(value) for value in values if values.count(value) > 1})
     if twins:
         _refuse(f"{', '.join(twins)} is listed twice; name each once")
@@ -112,9 +121,9 @@ def _tag(template: str) -> str:
     if unknown:
         _refuse(f"{{{unknown[0]}}} is not a placeholder; use {known}")
     if "{layer}" not in template:
-        _refuse(f'"{template}" would be the same tag for every layer; put {{layer}} into it')
+        _refuse(f"{quoted(template)} would be the same tag for every layer; put {{layer}} into it")
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", _filled(template, "x", "1.95.0", "20260101", "0")) is None:
-        _refuse(f'"{template}" does not make a tag; use letters, digits, "_", "." and "-" beside {known}')
+        _refuse(f'{quoted(template)} does not make a tag; use letters, digits, "_", "." and "-" beside {known}')
     return template
 
 
@@ -139,7 +148,7 @@ def _toolchain(version: str) -> str:
 
 def _path(path: str) -> str:
     if path == "/" or posixpath.normpath(path) != path or path.startswith("//"):
-        _refuse(f'"{path}" is not a plain path; write it without "..", "." or double slashes, and below /')
+        _refuse(f'{quoted(path)} is not a plain path; write it without "..", "." or double slashes, and below /')
     return path
 
 
@@ -152,7 +161,7 @@ def _not_root(name: str) -> str:
 def _rustflag(flag: str) -> str:
     if re.search(r"\s", flag):
         words = ", ".join(f'"{word}"' for word in flag.split())
-        _refuse(f'"{flag}" would reach rustc as one argument; list its words: [{words}]')
+        _refuse(f"{quoted(flag)} would reach rustc as one argument; list its words: [{words}]")
     return flag
 
 
@@ -168,7 +177,7 @@ def _git_url(url: str) -> str:
         _refuse("the URL holds a user name or a password; leave them out and use git's credential helper or ssh")
     # `ext::` and other helpers run commands, and a leading dash is an option: only what only fetches passes.
     if re.fullmatch(r"(https?|ssh|git|file)://[^\s]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s]+", url) is None:
-        _refuse(f'"{url}" is not a git URL; write https://…, ssh://…, git://…, file://… or user@host:path')
+        _refuse(f"{quoted(url)} is not a git URL; write https://…, ssh://…, git://…, file://… or user@host:path")
     return url
 
 
@@ -232,7 +241,7 @@ WholeId = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Seconds = Annotated[int, Field(ge=1, le=604_800)]
 
 
-AtLeastOne = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+_NAMES = Field(json_schema_extra={"minItems": 1, "uniqueItems": True})
 
 
 class StrictModel(BaseModel):
@@ -246,7 +255,7 @@ class ImageSettings(StrictModel):
 
     registry: Registry = Field("", description="Host of the container registry; empty for Docker Hub or local images.")
     name: Repository = Field("org/rust-builder", description="Repository of the images; the layers differ by tag.")
-    tags: Annotated[tuple[TagTemplate, ...], AtLeastOne, AfterValidator(_no_twins)] = Field(
+    tags: Annotated[tuple[TagTemplate, ...], _NAMES, AfterValidator(_some_names)] = Field(
         ("{layer}", "{layer}-{rust}"),
         description="Tags of an image; {layer}, {rust}, {date} (YYYYMMDD) and {plan} (digest) are filled in.",
     )
@@ -266,7 +275,7 @@ class BaseSettings(StrictModel):
 
     image: Reference | None = Field(
         None,
-        description="Base image, as name:tag@sha256:…; null for the official rust:<toolchain>-slim-<suite>.",
+        description="Base image, as name:tag@sha256:…; null for the official `rust:<toolchain>-slim-<suite>`.",
     )
     suite: Suite = Field("bookworm", description="Debian suite of the official image, or of a base made here.")
 
@@ -322,7 +331,7 @@ class BudgetSettings(StrictModel):
 class CookSettings(StrictModel):
     """What is compiled."""
 
-    cargo_profiles: Annotated[tuple[CargoProfileName, ...], AtLeastOne, AfterValidator(_no_twins)] = Field(
+    cargo_profiles: Annotated[tuple[CargoProfileName, ...], _NAMES, AfterValidator(_some_names)] = Field(
         ("release",),
         description="cargo profiles to compile for: release, dev, or a name of the repositories' own.",
     )
@@ -367,8 +376,8 @@ class Settings(StrictModel):
 
     schema_version: Literal[1] = Field(1, alias="schema", description="Version of this file's format.")
     image: ImageSettings = Field(default_factory=ImageSettings)
-    platforms: Annotated[tuple[Platform, ...], AtLeastOne, AfterValidator(_no_twins), AfterValidator(_in_order)] = (
-        Field((Platform.LINUX_AMD64,), description="Platforms to build the images for.")
+    platforms: Annotated[tuple[Platform, ...], _NAMES, AfterValidator(_some_names), AfterValidator(_in_order)] = Field(
+        (Platform.LINUX_AMD64,), description="Platforms to build the images for."
     )
     base: BaseSettings = Field(default_factory=BaseSettings)
     toolchain: ToolchainVersion = Field("1.95.0", description="Rust release in the images; quote it.")
@@ -384,8 +393,10 @@ class Settings(StrictModel):
 
     @property
     def base_image(self) -> str:
-        """The reference of the base image, the official one where none is named; perhaps without a digest."""
-        return self.base.image or f"rust:{self.toolchain}-slim-{self.base.suite}"
+        """The reference of the base image: the one that is named, else the official one, pinned where we know how."""
+        official = f"rust:{self.toolchain}-slim-{self.base.suite}"
+        digest = OFFICIAL_DIGESTS.get(official)
+        return self.base.image or (f"{official}@{digest}" if digest else official)
 
     @property
     def rust_targets(self) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def parse_yaml(text: str) -> Document:
         return _broken(Position(1, 1), f"not YAML: {_first_line(error)}; save it as plain UTF-8 text")
     except RecursionError:
         return _broken(Position(1, 1), "nested too deeply; keep to the keys of the documentation")
-    if root is None:
+    if root is None or _is_nothing(root):
         return Document()
     if not isinstance(root, MappingNode):
         return _broken(_position(root.start_mark), 'not a table of keys; write "key: value" lines')
@@ -109,7 +109,9 @@ class _Reading:
         items = []
         for index, item in enumerate(node.value):
             here = (*location, index)
-            self.positions[here] = _position(item.start_mark)
+            # The node of an alias stands where its anchor does: then its list is the nearest place known.
+            alias = id(item) in self._seen
+            self.positions[here] = self.positions[location] if alias else _position(item.start_mark)
             items.append(self._value(item, here))
         return items
 
@@ -172,6 +174,10 @@ _CONVERSIONS: Mapping[str, Callable[[str], Scalar]] = {
     "bool": lambda text: text.lower() == "true",
     "null": lambda _text: None,
 }
+
+
+def _is_nothing(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and str(node.tag).endswith(":null")
 
 
 def _is_text(text: str) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from factory.config.quoting import quoted
 from factory.config.schema import keys_at, leaves
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from factory.config.positions import Location
-
-LONGEST_QUOTE = 60
 
 
 def describe(error: ErrorDetails, *, schema: Mapping[str, Any], written: str | None = None) -> str:
@@ -50,18 +48,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" for the nearest of `known`, or nothing when none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else ""
-
-
-def quoted(value: object, written: str | None = None) -> str:
-    """Return a value for a message: what it is, and shortly how it is written."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict):
-        return "a table of keys"
-    if isinstance(value, list):
-        return "a list"
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) or written is None else written
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
 
 
 def _text(error: ErrorDetails, value: str) -> str:
@@ -107,6 +93,8 @@ def _choice(error: ErrorDetails, value: str) -> str:
 
 
 _PHRASES: Mapping[str, Callable[[ErrorDetails, str], str]] = {
+    # What we hand over is JSON that we wrote: only its depth can be refused.
+    "json_invalid": lambda _error, _value: "nested too deeply; keep to the keys of the documentation",
     "string_type": _text,
     "int_type": _whole_number,
     "int_from_float": _whole_number,
@@ -121,7 +109,6 @@ _PHRASES: Mapping[str, Callable[[ErrorDetails, str], str]] = {
     "missing": lambda _error, _value: "is missing; add it",
     "greater_than_equal": lambda error, value: f"{value} is too small; write {error['ctx']['ge']} or more",
     "less_than_equal": lambda error, value: f"{value} is too large; write {error['ctx']['le']} or less",
-    "too_short": lambda _error, _value: "is empty; name at least one, or remove the key to get its default",
     "string_too_long": lambda error, value: (
         f"{value} is too long; write {error['ctx']['max_length']} characters at most"
     ),

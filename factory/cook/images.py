@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, parse_events
 from factory.cook.engine import Engine, bake, bake_command
+from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer
 from factory.errors import BuildFailedError
 from factory.files import write_json, write_text
@@ -160,18 +161,16 @@ def _write_inputs(build: ImageBuild, engine: Engine) -> None:
 def _build_layer(build: ImageBuild, layer: PlannedLayer, engine: Engine, output: Output) -> LayerReport:
     started = time.monotonic()
     recipes = build.plan.recipes_of(layer.name)
-    crates = {(entry.package.name, entry.package.version) for recipe in recipes for entry in recipe.packages}
+    crates = crates_of(recipes)
     with output.progress(f"{layer.name}: cooking", len(crates)) as advance:
-        seen: set[tuple[str, ...]] = set()
-
-        def on_line(line: str) -> None:
-            words = tuple(line.split()[1:3])
-            if line.lstrip().startswith(("Compiling ", "Checking ", "Fresh ")) and words not in seen:
-                seen.add(words)
-                advance(" ".join(words))
-
-        log = bake(build.bake_file, f"{layer.name}-report", engine=engine, folders=_folders(build), on_line=on_line)
-    events = _events(build, layer.name, log)
+        bake(
+            build.bake_file,
+            f"{layer.name}-report",
+            engine=engine,
+            folders=_folders(build),
+            on_line=crate_counter(crates, advance),
+        )
+    events = _events(build, layer.name)
     report = report_layer(
         build.plan,
         layer.name,
@@ -185,9 +184,11 @@ def _build_layer(build: ImageBuild, layer: PlannedLayer, engine: Engine, output:
     return report
 
 
-def _events(build: ImageBuild, layer: str, log: str) -> Mapping[str, BuildEvents]:
-    """Split the layer's `cook.jsonl` by recipe; why something failed stands only in the log, which all share."""
-    path = build.folder / "reports" / layer / layer / "cook.jsonl"
+def _events(build: ImageBuild, layer: str) -> Mapping[str, BuildEvents]:
+    """Split the layer's `cook.jsonl` by recipe; why something failed stands in `errors.log`, which all share."""
+    folder = build.folder / "reports" / layer / layer
+    path, errors = folder / "cook.jsonl", folder / "errors.log"
+    log = errors.read_text(encoding="utf-8") if errors.exists() else ""
     events: dict[str, BuildEvents] = {}
     lines: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():

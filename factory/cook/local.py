@@ -19,6 +19,7 @@ import tomlkit
 from factory.cargo.events import EVENT_ARGS, BuildEvents, parse_events
 from factory.cargo.home import user_cargo_home
 from factory.cargo.lock import parse_lock
+from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.files import write_json, write_text
@@ -58,9 +59,12 @@ def cook_locally(
         write_json(share / "contents.json", contents(plan, report))
         write_json(share / "contract.json", contract(plan, layer.name))
         reports.append(report)
-    if (folder / "cargo-home" / "registry" / "src").exists():
+    home = folder / "cargo-home"
+    if (home / "registry" / "src").exists():
         # Cargo unpacks the sources again from the downloads beside them.
-        shutil.rmtree(folder / "cargo-home" / "registry" / "src")
+        shutil.rmtree(home / "registry" / "src")
+    # When cargo last used what: for cleaning up, which is off here, and never the same twice.
+    (home / ".global-cache").unlink(missing_ok=True)
     (folder / INCOMPLETE).unlink()
     return tuple(reports)
 
@@ -130,17 +134,15 @@ def _compile(
     timeout: float,
 ) -> BuildEvents:
     args = [*recipe.cargo_args, "--locked", "--offline", "--keep-going", "--target-dir", str(work / "target")]
-    crates = {(entry.package.name, entry.package.version) for entry in recipe.packages}
+    crates = crates_of([recipe])
     with output.progress(label, len(crates)) as advance:
-        seen: set[str] = set()
-
-        def on_stderr(line: str) -> None:
-            words = line.split()
-            if words[:1] in (["Compiling"], ["Checking"], ["Fresh"]) and len(words) > 2 and words[1] not in seen:
-                seen.add(words[1])
-                advance(" ".join(words[1:3]))
-
-        answer = toolchain.cargo([*args, *EVENT_ARGS], cwd=work, cargo_home=home, timeout=timeout, on_stderr=on_stderr)
+        answer = toolchain.cargo(
+            [*args, *EVENT_ARGS],
+            cwd=work,
+            cargo_home=home,
+            timeout=timeout,
+            on_stderr=crate_counter(crates, advance),
+        )
     events = parse_events(answer.stdout, answer.stderr)
     if not answer.ok and not events.failures:
         raise BuildFailedError(f"{label}: cargo failed before compiling anything:\n{answer.stderr.strip()[-1500:]}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from factory.config.layers import folded
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -49,11 +51,11 @@ def place_units(
 def _anchors(order: list[UnitKey], graph: MergedGraph, tree: LayerTree) -> dict[UnitKey, tuple[str, str] | None]:
     """Return for each unit the deepest layer with an anchor in its closure, and that anchor."""
     depth = {profile.name: number for number, profile in enumerate(tree.layers)}
-    layer_of = {crate: profile.name for profile in tree.layers for crate in profile.anchors}
+    layer_of = {folded(crate): profile.name for profile in tree.layers for crate in profile.anchors}
     found: dict[UnitKey, tuple[str, str] | None] = {}
     for key in order:
         unit = graph.units[key]
-        own = layer_of.get(unit.package.name)
+        own = layer_of.get(folded(unit.package.name))
         below = [found[edge.key] for edge in unit.dependencies if edge.key in found]
         choices = [anchor for anchor in below if anchor is not None]
         if own is not None:

@@ -166,17 +166,37 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 def plan_from_json(document: Any) -> Plan:  # noqa: ANN401 - any JSON value
     """Read what `plan_to_json` wrote; raise `ConfigurationError` on anything else."""
     try:
-        if document["schema"] != SCHEMA:
-            message = f"schema {document['schema']}, not {SCHEMA}"
-            raise ValueError(message)
-        return _plan(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        plan = _plan(document)
+        _check_names(plan)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ConfigurationError(
             f"not a plan that this version of factory reads: {error!r}", advice="Run `factory plan` again."
         ) from error
+    return plan
+
+
+def _check_names(plan: Plan) -> None:
+    """Raise `ValueError` for what a plan edited by hand could have: names of nothing, or parents in a circle."""
+    known: set[str | None] = {None}
+    for layer in plan.layers:
+        if layer.parent not in known:
+            message = f"the parent of layer {layer.name} does not come before it"
+            raise ValueError(message)
+        known.add(layer.name)
+        unknown = [key for key in layer.keys if key not in plan.units]
+        if unknown:
+            message = f"layer {layer.name}: there is no unit {unknown[0]}"
+            raise ValueError(message)
+    strays = sorted({recipe.layer for recipe in plan.recipes} - known)
+    if strays:
+        message = f"there is no layer {strays[0]}"
+        raise ValueError(message)
 
 
 def _plan(document: Mapping[str, Any]) -> Plan:
+    if document["schema"] != SCHEMA:
+        message = f"schema {document['schema']}, not {SCHEMA}"
+        raise ValueError(message)
     contract = document["contract"]
     return Plan(
         contract=Contract(

@@ -7,6 +7,7 @@ where its resolver allows one (a semver range, a `links` name), the same context
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from factory.cargo.lock import LockedPackage
     from factory.cargo.profile_table import ProfileTable, Settings
-    from factory.model import Unit
+    from factory.model import CargoProfile, Unit
     from factory.planning.graph import MergedGraph
 
 Slot = tuple[str, ...]
@@ -143,7 +144,23 @@ def _claims(
             slots["links", links[package]] = f"{package.name} {package.version}"
         if unit.is_library:
             sides.update({(package, side): key for side in unit.sides})
+            slots[_debuginfo_slot(unit)] = f"{unit.profile.debuginfo} {unit.profile.strip}"
     return slots, sides
+
+
+def _debuginfo_slot(unit: Unit) -> Slot:
+    """Cargo gives a host unit the debug information of a target unit that is the same but for that.
+
+    So a closure whose host units have none cannot share a recipe with one that brings in such target units.
+    """
+    features = ",".join(unit.features)
+    place = (*_slot(unit.package), unit.package.version, features, unit.mode, str(unit.platform))
+    return ("debuginfo", *place, _without_debuginfo(unit.profile))
+
+
+@functools.lru_cache(maxsize=1024)
+def _without_debuginfo(profile: CargoProfile) -> str:
+    return repr(replace(profile, name=profile.directory, debuginfo="", strip=""))
 
 
 def semver_range(version: str) -> str:

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from factory.config.layers import folded
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -51,6 +53,7 @@ def select(
     A unit's dependencies are used by at least as many repositories as the unit, so they come first anyway. Ties are
     broken by height and key: the result does not depend on the order of the input.
     """
+    barred, rare = _barred(demand, graph, tree), _too_rare(demand, graph, tree)
     left_out: dict[UnitKey, LeftOut] = {}
     chosen: set[UnitKey] = set()
     spent: dict[str, int] = {profile.name: 0 for profile in tree.layers}
@@ -59,16 +62,17 @@ def select(
         if not graph.units[key].is_library:
             # Build scripts and their runs are of use only under the library that needs them.
             continue
-        reason = _refusal(key, demand, graph, tree)
         missing = graph.closure(key) - chosen
-        if reason is None and not room.admits(missing, spent, demand):
-            reason = LeftOut.OVER_BUDGET
-        if reason is not None:
-            left_out[key] = reason
-            continue
-        for needed in missing:
-            spent[demand.placements[needed].layer] += demand.size[needed]
-        chosen |= missing
+        if key in barred:
+            left_out[key] = LeftOut.NEVER
+        elif key in rare:
+            left_out[key] = LeftOut.TOO_RARE
+        elif not room.admits(missing, spent, demand):
+            left_out[key] = LeftOut.OVER_BUDGET
+        else:
+            for needed in missing:
+                spent[demand.placements[needed].layer] += demand.size[needed]
+            chosen |= missing
     return Selection(
         chosen=frozenset(chosen),
         left_out={key: reason for key, reason in left_out.items() if key not in chosen},
@@ -91,13 +95,24 @@ class _Room:
         return all(budget is None or wanted <= budget for budget, wanted in limits)
 
 
-def _refusal(key: UnitKey, demand: Demand, graph: MergedGraph, tree: LayerTree) -> LeftOut | None:
-    profiles = {profile.name: profile for profile in tree.layers}
-    closure = graph.closure(key)
-    never = frozenset().union(*(profile.never for profile in tree.layers))
-    if any(graph.units[below].package.name in never for below in closure):
-        return LeftOut.NEVER
-    profile = profiles[demand.placements[key].layer]
-    if graph.units[key].package.name in profile.always:
-        return None
-    return LeftOut.TOO_RARE if len(demand.users[key]) < profile.min_repos else None
+def _barred(demand: Demand, graph: MergedGraph, tree: LayerTree) -> frozenset[UnitKey]:
+    """Return the units of crates that a profile says never of, with all that stands on them."""
+    never = {folded(crate) for profile in tree.layers for crate in profile.never}
+    barred: set[UnitKey] = set()
+    for key in graph.dependencies_first(demand.users):
+        unit = graph.units[key]
+        if folded(unit.package.name) in never or any(edge.key in barred for edge in unit.dependencies):
+            barred.add(key)
+    return frozenset(barred)
+
+
+def _too_rare(demand: Demand, graph: MergedGraph, tree: LayerTree) -> frozenset[UnitKey]:
+    """Return the units with fewer repositories than their layer asks for, unless it says always of their crate."""
+    least = {profile.name: profile.min_repos for profile in tree.layers}
+    always = {profile.name: {folded(crate) for crate in profile.always} for profile in tree.layers}
+    return frozenset(
+        key
+        for key, repos in demand.users.items()
+        if len(repos) < least[layer := demand.placements[key].layer]
+        and folded(graph.units[key].package.name) not in always[layer]
+    )

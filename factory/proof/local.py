@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.cook.local import INCOMPLETE
@@ -14,8 +16,7 @@ from factory.proof.model import Proof
 from factory.proof.tree import Ownership, judge, list_directories
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from factory.cargo.toolchain import Toolchain
     from factory.cargo.variants import Variant
@@ -45,7 +46,7 @@ def verify_directory(
     owner = folder.stat()
     ownership = Ownership(uid=owner.st_uid, gid=owner.st_gid, shared=False)
     checks = judge(list_directories(home, build_dir), ownership)
-    before = _files(home)
+    before = _times(home)
     repos = []
     try:
         for found in workspaces:
@@ -84,12 +85,28 @@ def _build(
         return repo_proof(found, variant, answer, seconds=time.monotonic() - started)
 
 
-def _files(home: Path) -> frozenset[Path]:
-    return frozenset(path for path in home.rglob("*") if "src" not in path.parts and not path.is_dir())
+def _times(home: Path) -> Mapping[Path, int]:
+    """Return all there is in a CARGO_HOME, with the time of each folder (0 for everything else)."""
+    times = {path: 0 for _, entries in _walk(home) for path in entries}
+    return times | {folder: folder.stat().st_mtime_ns for folder, _ in _walk(home)}
 
 
-def _restore(home: Path, before: frozenset[Path]) -> None:
-    """Remove what the builds downloaded and unpacked."""
-    shutil.rmtree(home / "registry" / "src", ignore_errors=True)
-    for path in _files(home) - before:
-        path.unlink(missing_ok=True)
+def _restore(home: Path, before: Mapping[Path, int]) -> None:
+    """Remove what the builds downloaded and unpacked, and give the folders their times back."""
+    for _, entries in _walk(home):
+        for path in entries:
+            if path in before:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    for path, time_ns in before.items():
+        if time_ns:
+            os.utime(path, ns=(time_ns, time_ns))
+
+
+def _walk(home: Path) -> Iterable[tuple[Path, list[Path]]]:
+    """Yield every folder from `home` down, and what is in it; what is removed meanwhile is not entered."""
+    for folder, names, files in os.walk(home):
+        yield Path(folder), [Path(folder, name) for name in (*names, *files)]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from factory.errors import EnvironmentFaultError
 from factory.proof.model import Check
 
 if TYPE_CHECKING:
@@ -53,10 +53,15 @@ class Listing:
 
 
 def list_directories(cargo_home: Path, build_dir: Path) -> Listing:
-    """List two directories of this machine."""
-    entries = [entry for root in (cargo_home, build_dir) for entry in _walk(root)]
-    dep_infos = (PurePosixPath(e.path) for e in entries if e.kind == "f" and e.path.endswith(".d"))
-    foreign = [str(path) for path in dep_infos if path.is_relative_to(str(build_dir)) and _is_foreign(str(path))]
+    """List two directories of this machine; raise `EnvironmentFaultError` when a part of them cannot be seen."""
+    try:
+        entries = [entry for root in (cargo_home, build_dir) for entry in _walk(root)]
+        built = (e.path for e in entries if e.kind == "f" and e.path.startswith(f"{build_dir}/"))
+        foreign = [path for path in built if path.endswith(".d") and _is_foreign(path)]
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{error.filename}: cannot be verified: {error.strerror}", advice="Verify as the owner, or as root."
+        ) from error
     return Listing(
         cargo_home=str(cargo_home),
         build_dir=str(build_dir),
@@ -77,7 +82,7 @@ def judge(listing: Listing, ownership: Ownership) -> tuple[Check, ...]:
         ),
         _check(
             "no incremental state",
-            [e.path for e in listing.entries if "/incremental/" in e.path.removeprefix(listing.build_dir)],
+            [e.path for e in listing.entries if _is_incremental(e, listing.build_dir)],
             good="no incremental compilation state",
             bad="incremental state of some crate is in the build directory",
         ),
@@ -92,20 +97,28 @@ def judge(listing: Listing, ownership: Ownership) -> tuple[Check, ...]:
 
 def _walk(root: Path) -> Iterable[Entry]:
     yield _entry(str(root))
-    for folder, names, files in os.walk(root):
+    for folder, names, files in os.walk(root, onerror=_refuse):
         for name in (*names, *files):
             yield _entry(os.path.join(folder, name))  # noqa: PTH118 - a million paths: strings are enough
 
 
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _entry(path: str) -> Entry:
     facts = os.lstat(path)
-    kind = "l" if stat.S_ISLNK(facts.st_mode) else "d" if stat.S_ISDIR(facts.st_mode) else "f"
+    kind = stat.filemode(facts.st_mode)[0].replace("-", "f")
     return Entry(path, kind, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
 
 
 def _is_foreign(dep_info: str) -> bool:
     with open(dep_info, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123 - as above
         return not any("/registry/src/" in line for line in lines)
+
+
+def _is_incremental(entry: Entry, build_dir: str) -> bool:
+    return entry.path.startswith(f"{build_dir}/") and "/incremental/" in entry.path.removeprefix(build_dir)
 
 
 def _is_unpacked_source(entry: Entry, cargo_home: str) -> bool:

@@ -56,16 +56,17 @@ class RecordedConfig:
     ignored: tuple[IgnoredSetting, ...] = ()
     """What never takes effect here."""
 
-    def effective_rustflags(self, triple: str, cfgs: CfgSet) -> tuple[str, ...]:
+    def effective_rustflags(self, triple: str, cfgs: CfgSet, *, beneath: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return the flags cargo would pass for `triple`, whose `rustc --print cfg` is `cfgs`.
 
         Those of `target.<triple>` and of every matching `target.'cfg(...)'`, by sorted key; if there are
-        none, those of `build.rustflags`. They are hostile data: see `flags_for_resolution` before any program
+        none, those of `build.rustflags`, after those that CARGO_HOME's configuration sets (`beneath`): cargo joins
+        the arrays of all files. They are hostile data: see `flags_for_resolution` before any program
         gets them.
         """
         flags = [flag for key, values in self.target_rustflags if key == triple for flag in values]
         flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
-        return tuple(flags) or self.build_rustflags
+        return tuple(flags) or (*beneath, *self.build_rustflags)
 
     def effective_linker(self, triple: str, cfgs: CfgSet) -> str | None:
         """Return the linker cargo would use for `triple`, as written, or `None` for rustc's own choice.

@@ -5,14 +5,15 @@ Small and dumb on purpose: a `Build` is data, and `Kitchen` does with real cargo
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.analysis.model import merge_units
 from factory.cargo.events import EVENT_ARGS, identity, keys_done, parse_events
 from factory.cargo.links import links_names
 from factory.cargo.lock import LockedPackage, parse_lock, render_lock
@@ -25,6 +26,8 @@ from factory.planning.graph import MergedGraph
 from factory.planning.recipes import Usage, group_into_recipes, semver_range
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from factory.cargo.events import BuildEvents, Identity
     from factory.cargo.toolchain import Toolchain
     from factory.cook.recipe import Recipe
@@ -104,7 +107,7 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolved:
-    """A build as cargo resolves it: its folder, what compiles its dependencies, its units with their keys, its final lock."""
+    """A build as cargo resolves it. `command` is the one that compiles its dependencies: `build` or `check`."""
 
     folder: Path
     command: str
@@ -158,9 +161,7 @@ class Kitchen:
     ) -> Completed:
         """Run cargo with its intermediate artifacts in `build_dir`."""
         words = [*args, "--config", f"build.build-dir={json.dumps(str(build_dir))}"]
-        return self.toolchain.cargo(
-            words, cwd=cwd, cargo_home=self.cargo_home, extra=environment, timeout=_SECONDS
-        )
+        return self.toolchain.cargo(words, cwd=cwd, cargo_home=self.cargo_home, extra=environment, timeout=_SECONDS)
 
     def fetch(self, folder: Path) -> None:
         """Have cargo complete the lock and download what is missing."""
@@ -203,7 +204,7 @@ class Kitchen:
     def cook(self, *builds: Build, without: frozenset[str] = frozenset(), clean: bool = True) -> Warm:
         """Cook what `builds` use, `without` some crates and everything above them."""
         resolved = [self.resolve(build) for build in builds]
-        graph = MergedGraph({unit.key: unit for each in resolved for unit in each.units})
+        graph = MergedGraph(functools.reduce(merge_units, ({u.key: u for u in each.units} for each in resolved)))
         wanted = frozenset(
             key
             for key in graph.cookable
@@ -236,9 +237,7 @@ class Kitchen:
         graph = self.cargo((*recipe.cargo_args, *UNIT_GRAPH_ARGS), folder, build_dir, UNIT_GRAPH_ENVIRONMENT)
         assert graph.ok, graph.stderr
         context = recipe.context
-        surroundings = Surroundings(
-            rustc=self.toolchain.rustc_verbose, rustflags={context.platform: context.rustflags}
-        )
+        surroundings = Surroundings(rustc=self.toolchain.rustc_verbose, rustflags={context.platform: context.rustflags})
         units = [unit for unit in parse_unit_graph(graph.stdout, surroundings) if unit.is_registry]
         cooked = self.cargo((*recipe.cargo_args, "--locked", "--offline", *EVENT_ARGS), folder, build_dir)
         assert cooked.ok, cooked.stderr

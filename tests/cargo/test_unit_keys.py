@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,15 @@ import pytest
 
 from factory.cargo.events import EVENT_ARGS, parse_events
 from factory.cargo.toolchain import find_toolchain
+from factory.cook.resolution import resolve_recipes
 from factory.model import Side
 from tests.cargo.scenario import HOST, Build, Kitchen, Resolved, Warm, Workspace, identities
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from factory.cargo.events import Identity
     from factory.model import Unit
 
 pytestmark = pytest.mark.cargo
@@ -49,6 +51,10 @@ RICH = replace(
 def release(table: str) -> str:
     """Return `[profile.release]` with one line in it."""
     return f"[profile.release]\n{table}\n"
+
+
+MACRO_CRATES = {"cfg-if", "proc-macro2", "quote", "unicode-ident"}
+LTO_CRATES = {"itoa", "log", "unicode-ident", "wasm-bindgen-shared"}
 
 
 def with_lto(*, members: Mapping[str, str] | None = None, lib: str | None = None, is_bin: bool = True) -> Build:
@@ -86,18 +92,37 @@ MACRO_ON_TARGET = Workspace(
 SAME_MACRO_ON_TARGET = Workspace(
     dependencies=("proc-macro-error-attr2 = '2'", "proc-macro2 = '1'", "unicode-ident = '1'")
 )
+MACRO_MEMBER = Workspace(
+    dependencies=("itoa = '1'", "macros = { path = 'macros' }"),
+    members={"macros": "[lib]\nproc-macro = true\n[dependencies]\nquote = '1'\ncfg-if = '1'\n"},
+)
+DEV_FEATURES = Workspace(
+    dependencies=("log = '0.4'", "cfg-if = '1'"),
+    dev_dependencies=("log = { version = '0.4', features = ['std'] }", "itoa = '1'"),
+    lib="",
+)
 LOG_PLAIN = Workspace(dependencies=("log = '0.4'", "cfg-if = '1'"))
 LOG_STD = Workspace(dependencies=("log = { version = '0.4', features = ['std'] }", "cfg-if = '1'"))
 FLAGS = ("-C", "force-frame-pointers=yes")
-FLAGGED = Build(
-    workspace=replace(LIGHT, config=f"[build]\nrustflags = {json.dumps(FLAGS)}\n"), rustflags={None: FLAGS}
-)
+FLAGGED = Build(workspace=replace(LIGHT, config=f"[build]\nrustflags = {json.dumps(FLAGS)}\n"), rustflags={None: FLAGS})
 CROSS = Build(workspace=LIGHT, args=("--target", HOST))
 CUSTOM_PROFILE = replace(LIGHT, tables="[profile.dist]\ninherits = 'release'\ncodegen-units = 1\n")
 OVERRIDES = replace(
     LIGHT,
     tables="[profile.release.package.itoa]\nopt-level = 1\n[profile.release.package.proc-macro2]\nopt-level = 2\n"
     "[profile.release.build-override]\ncodegen-units = 4\n",
+)
+SHARED_SIDES = replace(BOTH_SIDES, tables="[profile.release.build-override]\nopt-level = 3\n")
+HOST_DEBUG = replace(BOTH_SIDES, tables="[profile.dev.build-override]\ndebug = true\n")
+HOST_NO_DEBUG = replace(BOTH_SIDES, tables="[profile.dev.build-override]\ndebug = false\n")
+MANY_SETTINGS = replace(
+    LIGHT,
+    tables=release("lto = 'thin'\ncodegen-units = 1\npanic = 'abort'\nstrip = 'symbols'\noverflow-checks = true"),
+)
+DEV_SETTINGS = replace(
+    LIGHT,
+    tables="[profile.dev]\ndebug = 'line-tables-only'\nopt-level = 1\n[profile.dev.build-override]\nopt-level = 3\n"
+    "[profile.dev.package.'*']\nopt-level = 2\n",
 )
 PLUGIN = {"plugin": "[lib]\ncrate-type = ['cdylib', 'rlib']\n[dependencies]\nitoa = '1'\nlibc = '0.2'\n"}
 
@@ -107,24 +132,45 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "shapes in release": (
         Build(workspace=TWO_VERSIONS),
         Build(workspace=BOTH_SIDES),
+        Build(workspace=SHARED_SIDES),
         Build(workspace=MACRO_ON_TARGET),
         Build(workspace=SAME_MACRO_ON_TARGET),
+        Build(workspace=MACRO_MEMBER),
     ),
     "shapes in dev": (
         Build(workspace=TWO_VERSIONS, variant="dev"),
         Build(workspace=BOTH_SIDES, variant="dev"),
+        Build(workspace=HOST_DEBUG, variant="dev"),
+        Build(workspace=HOST_NO_DEBUG, variant="dev"),
         Build(workspace=MACRO_ON_TARGET, variant="dev"),
         Build(workspace=SAME_MACRO_ON_TARGET, variant="dev"),
+        Build(workspace=MACRO_MEMBER, variant="dev"),
+        Build(workspace=DEV_FEATURES, variant="dev"),
+        Build(workspace=DEV_FEATURES, variant="test:dev"),
+    ),
+    "shapes in check": (
+        Build(workspace=TWO_VERSIONS, variant="check:dev"),
+        Build(workspace=BOTH_SIDES, variant="check:dev"),
+        Build(workspace=MACRO_ON_TARGET, variant="check:dev"),
+        Build(workspace=SAME_MACRO_ON_TARGET, variant="check:dev"),
     ),
     "contexts": (
         FLAGGED,
         CROSS,
         Build(workspace=CUSTOM_PROFILE, variant="dist"),
         Build(workspace=OVERRIDES),
+        Build(workspace=MANY_SETTINGS),
+        Build(workspace=DEV_SETTINGS, variant="dev"),
     ),
-    "lto of a binary beside a cdylib": (with_lto(members=PLUGIN),),
-    "lto of a cdylib": (with_lto(lib="crate-type = ['cdylib']", is_bin=False),),
-    "lto of a dylib": (with_lto(lib="crate-type = ['dylib']", is_bin=False),),
+    "lto": (
+        with_lto(),
+        with_lto(members=PLUGIN),
+        with_lto(lib="crate-type = ['cdylib']", is_bin=False),
+        with_lto(lib="crate-type = ['staticlib', 'cdylib']"),
+        with_lto(lib="crate-type = ['rlib', 'cdylib']"),
+        replace(with_lto(lib="crate-type = ['lib']"), variant="test:release"),
+    ),
+    "lto beside a cdylib": (with_lto(members=PLUGIN),),
     "conflicting features": (Build(workspace=LOG_PLAIN), Build(workspace=LOG_STD)),
 }
 """What each shared warm directory is cooked for."""
@@ -166,6 +212,10 @@ def with_feature(crate: str, line: str) -> Workspace:
     return replace(RICH, dependencies=(*kept, line))
 
 
+HOST_SIDE_AND_RUN = 10
+"""The 9 units of the light workspace's host side, and the run of the target side's build script: of the profile, cargo
+gives that only what build scripts are told, such as `opt-level`."""
+
 SAME_CLOSURE = (
     rich("as cooked", Fresh.ALL, RICH),
     rich("other path", Fresh.ALL, RICH, folder="elsewhere/a folder/ünïcode"),
@@ -184,7 +234,12 @@ SAME_CLOSURE = (
     rich(
         "renamed",
         Fresh.ALL,
-        Workspace(dependencies=("numbers = { package = 'itoa', version = '1' }", "errors = { package = 'anyhow', version = '1' }")),
+        Workspace(
+            dependencies=(
+                "numbers = { package = 'itoa', version = '1' }",
+                "errors = { package = 'anyhow', version = '1' }",
+            )
+        ),
     ),
     rich(
         "target-specific",
@@ -196,19 +251,23 @@ SAME_CLOSURE = (
     ),
 )
 OTHER_CLOSURE = (
-    rich("a feature of a leaf", 35, with_feature("log", "log = { version = '0.4', features = ['std'] }")),
-    rich("a feature of serde", 30, with_feature("serde", "serde = { version = '1', features = ['derive', 'rc'] }")),
-    rich("a patch of a leaf", 35, replace(RICH, versions={"itoa": "1.0.18"})),
-    rich("a patch of a leaf with a build script", 33, replace(RICH, versions={"libc": "0.2.183"})),
-    rich("a patch of unicode-ident", 19, replace(RICH, versions={"unicode-ident": "1.0.24"})),
-    rich("a patch of proc-macro2", 26, replace(LIGHT, versions={"proc-macro2": "1.0.106"})),
-    rich("one more crate", 16, replace(LIGHT, dependencies=(*LIGHT.dependencies, "bitflags_old = { package = 'bitflags', version = '1' }"))),
+    rich("a feature of a leaf", 29, with_feature("log", "log = { version = '0.4', features = ['std'] }")),
+    rich("a feature of serde", 24, with_feature("serde", "serde = { version = '1', features = ['derive', 'rc'] }")),
+    rich("a patch of a leaf", 29, replace(RICH, versions={"itoa": "1.0.18"})),
+    rich("a patch of a leaf with a build script", 27, replace(RICH, versions={"libc": "0.2.183"})),
+    rich("a patch of unicode-ident", 21, replace(RICH, versions={"unicode-ident": "1.0.24"})),
+    rich("a patch of proc-macro2", 10, replace(LIGHT, versions={"proc-macro2": "1.0.106"})),
+    rich(
+        "one more crate",
+        15,
+        replace(LIGHT, dependencies=(*LIGHT.dependencies, "bitflags_old = { package = 'bitflags', version = '1' }")),
+    ),
 )
 PROFILES = (
     light("opt-level = 2", Fresh.HOST_SIDE, tables=release("opt-level = 2")),
     light("opt-level = 's'", Fresh.HOST_SIDE, tables=release("opt-level = 's'")),
-    light("codegen-units", Fresh.HOST_SIDE, tables=release("codegen-units = 1")),
-    light("panic", Fresh.HOST_SIDE, tables=release("panic = 'abort'")),
+    light("codegen-units", HOST_SIDE_AND_RUN, tables=release("codegen-units = 1")),
+    light("panic", HOST_SIDE_AND_RUN, tables=release("panic = 'abort'")),
     light("lto = thin", Fresh.NONE, tables=release("lto = 'thin'")),
     light("lto = fat", Fresh.NONE, tables=release("lto = 'fat'")),
     light("lto = true", Fresh.NONE, tables=release("lto = true")),
@@ -224,16 +283,18 @@ PROFILES = (
     light("build-override.opt-level", 4, tables="[profile.release.build-override]\nopt-level = 1\n"),
     light("build-override.debug", 4, tables="[profile.release.build-override]\ndebug = 1\n"),
     light("build-override.codegen-units", 4, tables="[profile.release.build-override]\ncodegen-units = 1\n"),
-    light("override of a package", 15, tables="[profile.release.package.itoa]\nopt-level = 1\n"),
-    light("override of every package", 4, tables="[profile.release.package.'*']\ndebug-assertions = true\n"),
+    light("override of a package", 14, tables="[profile.release.package.itoa]\nopt-level = 1\n"),
+    light("override of every package", Fresh.NONE, tables="[profile.release.package.'*']\ndebug-assertions = true\n"),
     light("custom profile", Fresh.NONE, tables="[profile.dist]\ninherits = 'release'\n", variant="dist"),
 )
 COMMANDS = (
     light("dev", Fresh.NONE, variant="dev"),
     light("check", Fresh.NONE, variant="check:dev"),
-    light("check --release", Fresh.HOST_SIDE, variant="check:release"),
+    light("check --release", HOST_SIDE_AND_RUN, variant="check:release"),
     light("test --release --no-run", Fresh.ALL, variant="test:release"),
     light("test --no-run", Fresh.NONE, variant="test:dev"),
+    # Tests unwind, whatever the profile says.
+    light("test with panic = abort", Fresh.ALL, variant="test:release", tables=release("panic = 'abort'")),
 )
 SURROUNDINGS = (
     Row(
@@ -291,13 +352,13 @@ CROSSWISE = (
     ),
     Row(
         name="check of another shape on what was cooked for dev and check",
-        fresh=4,
+        fresh=1,
         build=Build(workspace=BOTH_SIDES, variant="check:dev"),
         warm="debug",
     ),
     Row(
         name="resolver 1 where features differ between the sides",
-        fresh=4,
+        fresh=6,
         build=Build(workspace=replace(BOTH_SIDES, resolver="1")),
         warm="shapes in release",
     ),
@@ -312,9 +373,9 @@ CROSSWISE = (
     ),
     Row(
         name="LTO of the binary alone where a cdylib was cooked beside it",
-        fresh=3,
+        fresh=5,
         build=with_lto(),
-        warm="lto of a binary beside a cdylib",
+        warm="lto beside a cdylib",
     ),
 )
 ROWS = (*SAME_CLOSURE, *OTHER_CLOSURE, *PROFILES, *COMMANDS, *SURROUNDINGS, *COOKED_FOR_IT, *CROSSWISE)
@@ -373,6 +434,35 @@ def test_conflicting_features_make_two_recipes(pantry: Pantry) -> None:
     assert len(pantry.warm("conflicting features").recipes) == 2
 
 
+@pytest.mark.parametrize(
+    ("build", "crates"),
+    [
+        (with_lto(lib="crate-type = ['dylib']", is_bin=False), LTO_CRATES),
+        (Build(workspace=MACRO_MEMBER, variant="check:dev"), MACRO_CRATES),
+    ],
+    ids=["a dylib with LTO", "check of a proc-macro"],
+)
+def test_what_no_recipe_reproduces_is_found_out_before_cooking(
+    build: Build, crates: set[str], kitchen: Kitchen
+) -> None:
+    warm = kitchen.cook(build)
+    resolved = kitchen.resolve(build)
+
+    result = resolve_recipes(
+        warm.recipes,
+        split=lambda recipe: (recipe,),
+        toolchain=kitchen.toolchain,
+        cargo_home=kitchen.cargo_home,
+        jobs=1,
+        advance=lambda _: None,
+    )
+
+    missing = frozenset(key for loss in result.unreproduced for key in loss.keys)
+    assert missing == warm.wanted - warm.made
+    assert {unit.package.name for unit in resolved.units if unit.key in missing} == crates
+    assert_foretold(kitchen, build, resolved, warm)
+
+
 def test_a_restricted_set_is_cooked_exactly(kitchen: Kitchen) -> None:
     build = Build(workspace=LIGHT)
 
@@ -400,7 +490,7 @@ def test_no_unit_of_a_recipe_stays_where_another_package_would_take_it(kitchen: 
 
     assert answer.ok, answer.stderr
     assert parse_events(answer.stdout, answer.stderr).compiled.total() == 0
-    assert own_freshness(answer.stdout) == {name: not clean for name in recipe.own_packages}
+    assert own_freshness(answer.stdout) == dict.fromkeys(recipe.own_packages, not clean)
 
 
 def assert_foretold(kitchen: Kitchen, build: Build, resolved: Resolved, warm: Warm) -> list[Unit]:
@@ -428,8 +518,8 @@ def expected_number(fresh: Fresh | int, resolved: Resolved) -> int:
             return fresh
 
 
-def labels(counted: Mapping[object, int]) -> list[str]:
-    return sorted(str(getattr(each, "label", each)) for each in counted)
+def labels(counted: Mapping[Identity, int]) -> list[str]:
+    return sorted(each.label for each in counted)
 
 
 def make_old(folder: Path) -> None:

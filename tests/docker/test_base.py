@@ -116,6 +116,7 @@ def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registr
     output = f"--output=type=image,name={named},push=true"
     build = ["docker", "buildx", "build", "--provenance=false", output, f"--metadata-file={metadata}"]
     process.run([*build, str(tmp_path)])
+    process.run(["docker", "image", "rm", named], check=False)
     pinned = pin_base(named)
     assert pinned == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
     assert pin_base(pinned) == pinned
@@ -193,7 +194,7 @@ def test_the_image_runs_as_the_runner_and_brings_its_contents(layers: Layers) ->
     says = in_container(layers.web, f"id -un; id -gn; echo $HOME; ls {SHARE} {SHARE}/core; cat {SHARE}/web/*.json")
     assert says.split() == [
         *("runner", "runner", "/home/runner"),
-        *(f"{SHARE}:", "core", "web", f"{SHARE}/core:", "contents.json", "cook.jsonl", "{}"),
+        *(f"{SHARE}:", "core", "web", f"{SHARE}/core:", "contents.json", "cook.jsonl", "errors.log", "{}"),
     ]
 
 
@@ -210,6 +211,32 @@ def test_cooking_again_gives_the_same_layers(layers: Layers, base_image: str, tm
         assert layer_digests(again) == layer_digests(layers.core)
     finally:
         process.run(["docker", "image", "rm", again])
+
+
+@pytest.mark.parametrize(
+    ("step", "complaint"),
+    [
+        ("printf '[build]\\njobs = 1\\n' > /usr/local/cargo/config.toml", "sets build.* or cache.* itself"),
+        ("useradd --uid 1001 other", "1001 is other in the base image's /etc/passwd"),
+        ("ln -s /tmp /usr/local/cargo-build", "/usr/local/cargo-build is a symbolic link"),
+        ("rm /usr/local/cargo/bin/cargo", "no working cargo"),
+    ],
+)
+def test_a_base_that_cannot_keep_the_contract_is_refused(
+    base_image: str, tmp_path: Path, step: str, complaint: str
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nRUN --network=none {step}\n")
+    parent = "rust-warm-factory/test:parent"
+    process.run(["docker", "buildx", "build", "--load", f"--tag={parent}", str(tmp_path)])
+    context = f"--build-context=parent=docker-image://{parent}"
+    layer = f"--file={DOCKERFILES / 'layer.Dockerfile'}"
+    build = ["docker", "buildx", "build", "--target=contract", f"--build-arg=SOURCE_DATE_EPOCH={EPOCH}"]
+    try:
+        failed = process.run([*build, context, layer, DOCKERFILES], check=False)
+    finally:
+        process.run(["docker", "image", "rm", parent])
+    assert not failed.ok
+    assert complaint in failed.stderr
 
 
 def bake_targets(folder: Path, base_image: str) -> dict[str, dict[str, Any]]:
@@ -259,6 +286,8 @@ def write_recipe(
     write_package(recipes / name, name, dependencies, crates)
     (recipes / name / "build.rs").write_text("fn main() {}\n")
     (recipes / name / "cook.args").write_text("\n".join(cook))
+    profile_and_target = [word for word in cook[1:] if word != "--no-run"]
+    (recipes / name / "clean.args").write_text("\n".join(["clean", "--package", name, *profile_and_target]))
     with (recipes / "recipes.list").open("a") as names:
         names.write(f"{name}\n")
 

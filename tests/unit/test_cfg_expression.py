@@ -54,13 +54,16 @@ def test_not_is_the_opposite(expression: CfgExpression) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_an_expression_or_an_explained_error(text: str) -> None:
+    found: CfgExpression | CfgSyntaxError
     try:
-        parsed = parse(text)
+        found = parse(text)
     except CfgSyntaxError as error:
-        assert 0 <= error.position <= len(text)
-        assert text in error.what
+        found = error
+    if isinstance(found, CfgSyntaxError):
+        assert 0 <= found.position <= len(text)
+        assert text in found.what
     else:
-        assert parse(str(parsed)) == parsed
+        assert parse(str(found)) == found
 
 
 @pytest.mark.parametrize(

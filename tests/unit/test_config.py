@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -417,7 +417,7 @@ ONE_FAULT = {
         "user: {name: &a x}\nbase: {suite: *a}\n",
         "2:8: base.suite: is an alias (*name); write the value itself",
     ),
-    "alias of itself": ("sources: &a [*a]\n", "1:14: sources.0: is an alias (*name); write the value itself"),
+    "alias of itself": ("sources: &a [*a]\n", "1:1: sources.0: is an alias (*name); write the value itself"),
     "half a character": (
         'user: {name: "\\ud800"}\n',
         "1:8: user.name: holds half of a character; write it as UTF-8",
@@ -439,7 +439,11 @@ ONE_FAULT = {
         "2:1: not YAML: but found another document expected a single document in the stream that began in line 1; "
         "correct the syntax here or just above",
     ),
-    "nested too deeply": ("a: " + "[" * 5000, "1:1: nested too deeply; keep to the keys of the documentation"),
+    "nested too deeply": ("a: " + "[" * 1000, "1:1: nested too deeply; keep to the keys of the documentation"),
+    "nested deeply": (
+        f"sources: {'[' * 210}{']' * 210}\n",
+        "1:1: nested too deeply; keep to the keys of the documentation",
+    ),
 }
 
 
@@ -547,8 +551,16 @@ def test_yaml_scalars_are_those_of_version_1_2() -> None:
     document = parse_yaml("a: no\nb: 0o17\nc: 0x1F\nd: 1_000\ne: 2026-01-01\nf: TRUE\ng: ~\nh: 010\ni: -.inf\nj: 1e3\n")
     assert document.faults == ()
     assert document.content == {
-        **{"a": "no", "b": 15, "c": 31, "d": 1000, "e": "2026-01-01", "f": True, "g": None, "h": 10},
-        **{"i": float("-inf"), "j": 1000.0},
+        "a": "no",
+        "b": 15,
+        "c": 31,
+        "d": 1000,
+        "e": "2026-01-01",
+        "f": True,
+        "g": None,
+        "h": 10,
+        "i": float("-inf"),
+        "j": 1000.0,
     }
 
 
@@ -556,6 +568,28 @@ def test_yaml_scalars_are_those_of_version_1_2() -> None:
 def test_any_text_is_read_or_explained(text: str) -> None:
     document = parse_yaml(text)
     assert all(fault.message and fault.position.line >= 1 and fault.position.column >= 1 for fault in document.faults)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["1.80", "release", "a/b"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from([leaf.key for leaf in leaves(json_schema())]), VALUES, max_size=6))
+def test_whatever_the_values_are_they_are_taken_or_explained(values: dict[str, Any]) -> None:
+    content: dict[str, Any] = {}
+    for key, value in values.items():
+        table, _, name = key.rpartition(".")
+        (content.setdefault(table, {}) if table else content)[name] = value
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            load(Path(folder), json.dumps(content).replace("Infinity", ".inf").replace("NaN", ".nan"))
+        except ConfigurationError as error:
+            lines = error.what.split("\n")
+            assert [line for line in lines if not re.fullmatch(rf"{FILE_NAME}:[0-9]+:[0-9]+: [a-z].+; .+", line)] == []
 
 
 # Variables
@@ -689,9 +723,9 @@ def test_show_has_a_row_for_every_key_with_its_source(tmp_path: Path) -> None:
 def test_the_schema_and_its_defaults_say_what_the_model_says() -> None:
     schema = json_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    content: dict[str, Any] = {}
+    content: dict[str | int, Any] = {}
     for leaf in leaves(schema):
-        table = content
+        table: dict[str | int, Any] = content
         for step in leaf.location[:-1]:
             table = table.setdefault(step, {})
         table[leaf.location[-1]] = leaf.default

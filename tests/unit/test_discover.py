@@ -14,7 +14,7 @@ import pytest
 from factory.errors import ConfigurationError
 from factory.scan.discover import find_workspaces
 from factory.scan.model import Scan, Skipped, SkipReason
-from tests.hostile import SECRET_FILE, good_repo, hostile_repos, lock, manifest, write_files
+from tests.hostile import OUTSIDE_FILE, good_repo, hostile_repos, lock, manifest, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def test_each_hostile_repo_gets_its_row_and_the_good_one_is_found(repos: Path, t
     rows = {row.repo: row.reason for row in scan.skipped}
     assert rows == {f"repos/{repo.name}": repo.reason for repo in planted if repo.reason is not None}
     assert not canary.exists()
-    secret = Path(SECRET_FILE).read_text(encoding="utf-8").splitlines()[0]
+    secret = Path(OUTSIDE_FILE).read_text(encoding="utf-8").splitlines()[0]
     assert secret not in str(scan)
 
 

@@ -186,7 +186,8 @@ def test_nothing_of_repository_or_surroundings_is_executed(
         (hooks / hook).symlink_to(script)
     # The user has filters of their own, which a hostile repository would like to use.
     settings = (
-        f'[filter "canary"]\nsmudge = {script}\nrequired = true\n[filter "lfs"]\nsmudge = {script}\nprocess = {script}\n'
+        f'[filter "canary"]\nsmudge = {script}\nrequired = true\n'
+        f'[filter "lfs"]\nsmudge = {script}\nprocess = {script}\n'
         f"[core]\nhooksPath = {hooks}\nfsmonitor = {script}\n[init]\ntemplateDir = {tmp_path}/template\n"
     )
     write_files(tmp_path, {"gitconfig": settings, "template/hooks/x": ""})
@@ -204,6 +205,21 @@ def test_nothing_of_repository_or_surroundings_is_executed(
     folder = fetch(f"file://{origin}", None, cache, output=QUIET)
     assert (folder / "Cargo.toml").read_bytes() == (origin / "Cargo.toml").read_bytes()
     assert list((folder / ".git").iterdir()) == []
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("start", ["file://", "http://127.0.0.1:9/"])
+def test_no_url_leads_to_a_command_or_from_the_network_to_a_file(
+    origin: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    canary = tmp_path / "canary"
+    other = f"ext::touch {canary} " if start == "file://" else "file://"
+    allowed = '[protocol]\nallow = always\n[protocol "ext"]\nallow = always\n'
+    settings = f'[url "{other}"]\ninsteadOf = {start}\n{allowed}'
+    write_files(tmp_path, {"gitconfig": settings})
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    with pytest.raises(EnvironmentFaultError, match="not allowed"):
+        fetch(f"{start}{origin}", None, cache, output=QUIET)
     assert not canary.exists()
 
 
@@ -233,11 +249,16 @@ def test_passwords_are_neither_kept_nor_shown(cache: Path, capsys: pytest.Captur
 
 def test_a_password_is_not_on_the_command_line(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = tmp_path / "seen"
-    program = f"#!{sys.executable}\nimport sys\nopen({str(seen)!r}, 'a').write(repr(sys.argv))\nsys.exit(3)\n"
+    program = (
+        f"#!{sys.executable}\nimport os, sys\nopen({str(seen)!r}, 'a').write(repr(sys.argv))\n"
+        "sys.exit('fatal: ' + os.environ['GIT_CONFIG_VALUE_0'])\n"
+    )
     (write_files(tmp_path / "bin", {"git": program}) / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
-    with pytest.raises(EnvironmentFaultError):
+    monkeypatch.delenv("GIT_CONFIG_COUNT", raising=False)
+    with pytest.raises(EnvironmentFaultError, match="fatal: https://127") as caught:
         fetch("https://user:p4ssw0rd@127.0.0.1:9/x", None, cache, output=QUIET)
+    assert "p4ssw0rd" not in caught.value.what
     assert "init" in seen.read_text("utf-8")
     assert "p4ssw0rd" not in seen.read_text("utf-8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 import tomllib
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from factory.errors import ConfigurationError
 from factory.scan.discover import find_workspaces
 from factory.scan.model import FoundWorkspace, UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
-from tests.hostile import SECRET_FILE, all_files, good_repo, hostile_repos, lock, manifest, write_files
+from tests.hostile import OUTSIDE_FILE, all_files, good_repo, hostile_repos, lock, manifest, write_files
 
 MAIN = "fn main() {}\n"
 CODE = 'compile_error!("own code");'
@@ -102,7 +103,7 @@ def test_the_configuration_is_filtered_and_recorded(tmp_path: Path) -> None:
 def test_hostile_repos_leave_nothing_but_plain_data(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     hostile_repos(tmp_path / "repos", canary)
-    secret = Path(SECRET_FILE).read_text("utf-8").splitlines()[0]
+    secret = Path(OUTSIDE_FILE).read_text("utf-8").splitlines()[0]
     for workspace in find_workspaces([tmp_path / "repos"]).workspaces:
         skeleton = write_skeleton(workspace, tmp_path / "out" / workspace.root.name)
         assert skeleton.digest == skeleton_digest(workspace)
@@ -143,7 +144,7 @@ def test_a_repository_that_changed_since_is_refused(tmp_path: Path) -> None:
     root = good_repo(tmp_path)
     workspace = find(root)
     (root / "Cargo.lock").unlink()
-    (root / "Cargo.lock").symlink_to(SECRET_FILE)
+    (root / "Cargo.lock").symlink_to(OUTSIDE_FILE)
     with pytest.raises(UnscannableError, match="leaves the repository"):
         write_skeleton(workspace, tmp_path / "out")
 
@@ -182,6 +183,17 @@ def test_the_digest_does_not_change_with_anything_else(tmp_path: Path, files: di
     before = skeleton_digest(find(root))
     write_files(root, files)
     assert skeleton_digest(find(root)) == before
+
+
+def test_100_unchanged_repositories_are_known_again_in_two_seconds(tmp_path: Path) -> None:
+    config = {".cargo/config.toml": "[build]\nrustflags = '-Ca'\n"}
+    for number in range(100):
+        good_repo(tmp_path / "repos", name=f"repo-{number}", files=config)
+    workspaces = find_workspaces([tmp_path / "repos"]).workspaces
+    started = time.monotonic()
+    digests = {skeleton_digest(workspace) for workspace in workspaces}
+    assert time.monotonic() - started < 2.0
+    assert len(digests) == 100
 
 
 def test_the_digest_does_not_depend_on_where_the_repository_lies(tmp_path: Path) -> None:
