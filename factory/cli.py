@@ -85,7 +85,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        app()
+        app(prog_name="factory")
     except FactoryError as error:
         output.error(str(error))
         if os.environ.get("FACTORY_DEBUG"):

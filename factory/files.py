@@ -87,7 +87,7 @@ def read_json(path: Path, *, made_by: str) -> Any:  # noqa: ANN401 - any JSON va
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid JSON: {error}", advice=f"Run `{made_by}` again.") from error
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: {error.strerror}", advice=f"Name what `{made_by}` wrote.") from error
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value

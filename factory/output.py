@@ -79,11 +79,14 @@ class Output:
         right: Sequence[str] = (),
     ) -> None:
         """Print a table to stdout; the columns named in `right` are aligned right."""
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, justify="right" if column in right else "left", overflow="fold")
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
+        if title:
+            # Not as the table's own title: that is folded to the width of the table.
+            self._stdout.print(title, style="italic", soft_wrap=True)
         self._stdout.print(table)
         self._stdout.print()
 

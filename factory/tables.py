@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_VERSIONS = 4
 _MOST_ROWS = 25
+_MOST_REASON = 300
 
 
 def print_analysis(analysis: Analysis, output: Output, *, top: int) -> None:
@@ -97,9 +98,17 @@ def print_reports(reports: Sequence[LayerReport], output: Output) -> None:
         [(report.layer, len(report.cooked), len(report.dropped), report.seconds) for report in reports],
         right=("units", "dropped", "seconds"),
     )
-    dropped = [(report.layer, row.label, row.reason) for report in reports for row in report.dropped]
+    dropped = {
+        (report.layer, row.label.partition(" ")[0], _brief(row.reason)): None
+        for report in reports
+        for row in report.dropped
+    }
     if dropped:
-        output.answer_table("Could not be cooked, with everything above", ("layer", "unit", "why"), dropped)
+        output.answer_table(
+            "Could not be cooked, with everything above (--json has the whole reasons)",
+            ("layer", "crate", "why"),
+            list(dropped),
+        )
 
 
 def print_proof(proof: Proof, output: Output) -> None:
@@ -141,6 +150,14 @@ def print_builds(proof: Proof, output: Output) -> None:
         ],
         right=("cold s", "warm s", "hits"),
     )
+
+
+def _brief(reason: str) -> str:
+    """Return the head of a failure, and the lines in which build scripts say what they miss."""
+    head, *rest = reason.splitlines()
+    _, _, said = "\n".join(rest).partition("--- stderr")
+    lines = [line.strip() for line in (said or "\n".join(rest)).splitlines() if line.strip()]
+    return "; ".join([head.removeprefix("error: "), *lines[:3]])[:_MOST_REASON]
 
 
 def _counted(counts: Sequence[tuple[str, int]]) -> str:

@@ -65,7 +65,7 @@ class UnitGraph:
 
 _MOST_CAUSES = 4
 _MOST_CHARACTERS = 400
-_NOT_A_CAUSE = ("Caused by:", "help:", "note:", "As a reminder", "failed to clone into:", "|", "-->")
+_NOT_A_CAUSE = ("Caused by:", "help:", "note:", "As a reminder", "failed to clone into:", "See http", "|", "-->")
 
 # The first match wins: the special before the general.
 _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
@@ -73,7 +73,7 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
     (
         r"feature `\S+` is required|only allowed on nightly|nightly version of Cargo",
         Trouble.NIGHTLY,
-        "it needs nightly",
+        "leave the feature out, or build images with a nightly toolchain",
     ),
     (
         r"failed to parse lock file|checksum for `.*` changed between lock files",

@@ -152,7 +152,8 @@ class SourceTree:
         handle = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise UnscannableError(SkipReason.UNREADABLE, f"{self.display(path)}: not a regular file")
+            what = f"{self.display(path)}: not a regular file"
+            raise UnscannableError(SkipReason.UNREADABLE, what, advice="replace it by one, or remove it")
         with os.fdopen(handle, "rb") as stream:
             content = stream.read(limit + 1)
         if len(content) > limit:

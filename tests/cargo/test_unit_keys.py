@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from factory.model import Side
 from tests.cargo.scenario import HOST, Build, Kitchen, Resolved, Warm, Workspace, identities
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from factory.cargo.events import Identity
@@ -399,8 +400,11 @@ class Pantry:
 
 
 @pytest.fixture(scope="module")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
-    return Kitchen(tmp_path_factory.mktemp("kitchen"), find_toolchain())
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
+    root = tmp_path_factory.mktemp("kitchen")
+    yield Kitchen(root, find_toolchain())
+    # pytest keeps the folders of its last runs: these would be gigabytes.
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="module")

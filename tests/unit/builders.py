@@ -228,8 +228,9 @@ def _raw(package: str, crate: Crate, below: Sequence[int]) -> dict[str, Any]:
         "target": {"kind": [crate.kind], "crate_types": [crate.kind], "name": crate.name.replace("-", "_")},
         "profile": {
             **{name: getattr(RELEASE, name) for name in CargoProfile.__dataclass_fields__},
+            "opt_level": "0" if crate.kind == "proc-macro" else "3",
             "debuginfo": 0,
-            "strip": {"deferred": "None"},
+            "strip": {"deferred": {"Named": "debuginfo"}},
             "rustflags": [],
         },
         "platform": None,

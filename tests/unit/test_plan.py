@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
-from factory.model import UnitKey
 from factory.planning.plan import Plan, plan_from_json, plan_to_json
 from tests.unit.builders import keys, plan_for, recipe, shuffled, unit
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from random import Random
+
+    from factory.model import UnitKey
 
 SERDE = unit("aa", name="serde", features=("derive", "std"))
 AXUM = unit("bb", "aa", name="axum")

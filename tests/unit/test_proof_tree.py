@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +16,9 @@ from factory.proof.model import Check, Proof, RepoProof, proof_to_json
 from factory.proof.tree import Entry, Listing, Ownership, judge, list_directories
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+NOBODY = 65534
 LOCAL = Ownership(uid=1000, gid=1000, shared=False)
 SHARED = Ownership(uid=1001, gid=1001, shared=True)
 HOME, BUILD = "/usr/local/cargo", "/usr/local/cargo-build"
@@ -254,14 +258,28 @@ def test_what_cannot_be_seen_is_an_error_and_no_pass(warm: Path) -> None:
     assert caught.value.advice
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
-def test_a_locked_directory_is_an_error_and_no_pass(warm: Path) -> None:
-    (warm / "build" / "release").chmod(0)
+def test_a_locked_directory_is_an_error_and_no_pass() -> None:
+    with tempfile.TemporaryDirectory() as name, not_as_root(Path(name)):
+        locked = Path(name) / "build" / "release"
+        locked.mkdir(parents=True)
+        locked.chmod(0)
+        with pytest.raises(EnvironmentFaultError, match=r"release: cannot be verified: Permission denied"):
+            list_directories(Path(name) / "build", Path(name) / "build")
+        locked.chmod(0o700)
+
+
+@contextlib.contextmanager
+def not_as_root(folder: Path) -> Iterator[None]:
+    """Give the folder to nobody and be nobody: root can read everything."""
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
     try:
-        with pytest.raises(EnvironmentFaultError, match="Permission denied"):
-            look(warm)
+        yield
     finally:
-        (warm / "build" / "release").chmod(0o755)
+        if was_root:
+            os.seteuid(0)
 
 
 # The proof as a whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,8 +12,10 @@ from factory.cargo.events import BuildEvents, Failure, Identity, identity
 from factory.cook.recipe import Recipe
 from factory.cook.report import Dropped, LayerReport, contents, contract, report_layer, report_to_json
 from factory.model import Mode, Side, Unit
-from factory.planning.plan import Plan
 from tests.unit.builders import plan_for, unit
+
+if TYPE_CHECKING:
+    from factory.planning.plan import Plan
 
 SERDE = unit("aa", name="serde", features=("std",))
 # The same crate for build scripts: cargo's JSON does not tell the two apart.

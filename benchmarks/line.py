@@ -1,0 +1,98 @@
+"""Measures the whole line on repositories: plan without a budget, build, verify; cold and warm seconds, hits.
+
+    python -m benchmarks.line [--images] PATH...
+
+Without --images the local backend is used. With it, each repository is verified on the lowest image that has all of
+its units; a Docker engine and the base image of the configuration are needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from factory import process
+from factory.resources import shipped
+
+
+def main() -> int:
+    """Print one row a repository."""
+    images = "--images" in sys.argv[1:]
+    paths = [str(Path(path).absolute()) for path in sys.argv[1:] if path != "--images"]
+    if not paths:
+        print(__doc__, file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        profiles = _profiles_without_budget(folder / "profiles")
+        _factory(folder, "analyze", *paths, "--top", "0")
+        plan = json.loads(_factory(folder, "plan", "--profiles", str(profiles), "--json"))
+        built = json.loads(
+            _factory(folder, "build", "--json", *([] if images else ["--backend", "local", "--output", "warm"]))
+        )
+        rows = _verify_images(folder, plan, paths) if images else _verify(folder, "warm", paths)
+    _print(plan, built, rows)
+    return 0
+
+
+def _verify_images(folder: Path, plan: dict[str, Any], paths: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for path in paths:
+        known = [row["units"] for row in plan["forecast"] if row["repo"].split("/")[-1] == Path(path).name]
+        names = [layer["name"] for layer in plan["layers"]]
+        best = next(
+            (name for name in names if all(row["hit"][name] == max(row["hit"].values()) for row in known)), names[-1]
+        )
+        rows += [row | {"image": best} for row in _verify(folder, f"org/rust-builder:{best}", [path])]
+    return rows
+
+
+def _verify(folder: Path, target: str, paths: list[str]) -> list[dict[str, Any]]:
+    repos = [word for path in paths for word in ("--repo", path)]
+    proof = json.loads(_factory(folder, "verify", target, *repos, "--cold", "--json", may_fail=True))
+    bad = [check for check in proof["checks"] if not check["ok"]]
+    if bad:
+        print(f"checks failed: {bad}", file=sys.stderr)
+    return list(proof["repos"])
+
+
+def _print(plan: dict[str, Any], built: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    print("| layer | units | recipes | dropped | seconds |\n| --- | --- | --- | --- | --- |")
+    for layer in built["layers"]:
+        recipes = sum(recipe["layer"] == layer["layer"] for recipe in plan["recipes"])
+        print(
+            f"| {layer['layer']} | {len(layer['cooked'])} | {recipes} | {len(layer['dropped'])} | {layer['seconds']} |"
+        )
+    print(
+        "\n| repository | on | cold s | warm s | registry units fresh | problem |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for row in rows:
+        units, seconds = row["units"], row["seconds"]
+        print(
+            f"| {row['path']} | {row.get('image', 'directory')} | {seconds['cold']} | {seconds['warm']} "
+            f"| {units['fresh']} of {units['total']} | {row['problem'] or '-'} |"
+        )
+
+
+def _factory(folder: Path, *args: str, may_fail: bool = False) -> str:
+    environment = dict(os.environ) | {"FACTORY_BUDGET_TOTAL": "1000 GB"}
+    answer = process.run([sys.executable, "-m", "factory", *args], cwd=folder, env=environment, check=not may_fail)
+    print(answer.stderr, file=sys.stderr)
+    return answer.stdout
+
+
+def _profiles_without_budget(folder: Path) -> Path:
+    shutil.copytree(shipped("profiles"), folder)
+    for path in folder.glob("*.toml"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith("budget")), encoding="utf-8")
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

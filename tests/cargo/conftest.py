@@ -1,0 +1,73 @@
+"""What the tests of commands share: the program as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factory import process
+from factory.cargo.toolchain import find_toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from factory.process import Completed
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """Runs `factory` in `folder`, which no configuration is above, with some variables besides the tests' own."""
+
+    folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        *words: str | Path,
+        code: int = 0,
+        cwd: Path | None = None,
+        before: tuple[str, ...] = (),
+        on_stderr: Callable[[str], None] | None = None,
+        **variables: str,
+    ) -> Completed:
+        """Run `factory WORDS` to its end, which must be `code`; `before` are the words of a program that starts it."""
+        done = process.run(
+            [*before, sys.executable, "-m", "factory", *words],
+            cwd=cwd or self.folder,
+            env={**os.environ, **self.variables, **variables},
+            timeout=SECONDS,
+            check=False,
+            on_stderr=on_stderr,
+        )
+        said = f"{done.command} exited with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        assert done.returncode == code, said
+        assert "Traceback" not in done.stderr, said
+        return done
+
+    def json(self, *words: str | Path, code: int = 0, cwd: Path | None = None, **variables: str) -> Any:  # noqa: ANN401
+        """Run `factory WORDS --json` and return its answer."""
+        return json.loads(self(*words, "--json", code=code, cwd=cwd, **variables).stdout)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Return the program with the shipped defaults, but for the toolchain: the one that is here."""
+    return Program(
+        folder=tmp_path_factory.mktemp("program"),
+        variables={"PYTHONPATH": str(ROOT), "FACTORY_TOOLCHAIN": find_toolchain().version},
+    )
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Return the folder of the sample repositories."""
+    return ROOT / "tests" / "samples"

@@ -1,0 +1,439 @@
+"""`factory analyze` with the real cargo: hostile, broken and healthy repositories, told apart and never executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factory import process
+from factory.cargo.lock import parse_lock, render_lock
+from factory.cargo.toolchain import find_toolchain
+from tests.hostile import good_repo, hostile_repos, lock, manifest, write_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.cargo.conftest import Program
+
+pytestmark = pytest.mark.cargo
+
+HOST = find_toolchain().host
+CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
+MEMBERS = 300
+MOST_SECONDS_FOR_MEMBERS = 20
+
+
+def test_hostile_repositories_run_nothing_and_leave_the_good_one_alone(
+    program: Program, samples: Path, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    planted = hostile_repos(tmp_path / "repos", canary)
+    shutil.copytree(samples / "greeter-cli", tmp_path / "repos" / "greeter-cli")
+
+    rows = workspaces(program, tmp_path / "repos", out=tmp_path / "analysis.json")
+
+    assert not canary.exists(), canary.read_text()
+    assert rows["repos/greeter-cli"]["status"] == "resolved"
+    assert rows["repos/greeter-cli"]["registry_units"] > 20
+    for repo in planted:
+        own = [row for path, row in rows.items() if f"{path}/".startswith(f"repos/{repo.name}/")]
+        assert [row["status"] for row in own] == ["resolved" if repo.reason is None else "skipped"], repo.name
+        if repo.reason is not None:
+            assert own[0]["reason"].startswith(f"{repo.reason}: "), repo.name
+            assert "; " in own[0]["reason"], own[0]["reason"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broken:
+    """A package with something wrong, the reason it must get, and words of what is to be done about it."""
+
+    reason: str
+    advice: str
+    package: str = ""
+    dependencies: str = ""
+    locked: tuple[str, ...] = ()
+    files: Mapping[str, str | None] = field(default_factory=dict)
+
+    def write(self, root: Path) -> None:
+        """Write the package; a file that is `None` is left out."""
+        text = manifest(root.name, f"{self.package}\n[dependencies]\n{self.dependencies}\n")
+        files = {"Cargo.toml": text, "Cargo.lock": self._lock(root.name), "src/main.rs": "fn main() {}\n", **self.files}
+        write_files(root, {path: content for path, content in files.items() if content is not None})
+
+    def _lock(self, name: str) -> str:
+        if not self.locked:
+            return lock(name)
+        crate, version, source = self.locked
+        return (
+            f'version = 4\n\n[[package]]\nname = "{name}"\nversion = "0.1.0"\ndependencies = ["{crate}"]\n\n'
+            f'[[package]]\nname = "{crate}"\nversion = "{version}"\nsource = "{source}"\n'
+        )
+
+
+BROKEN = {
+    "no-lockfile": Broken(reason="no-lockfile", advice="cargo generate-lockfile", files={"Cargo.lock": None}),
+    "git-gone": Broken(
+        reason="git-dependency-unreachable",
+        advice="check the URL and the credentials",
+        dependencies='gone = { git = "file:///nowhere/gone.git" }',
+        locked=("gone", "0.1.0", f"git+file:///nowhere/gone.git#{'a' * 40}"),
+    ),
+    "missing-version": Broken(
+        reason="package-missing",
+        advice="run `cargo update` in it, or check the registry",
+        dependencies='itoa = "1"',
+        locked=("itoa", "1.999.0", CRATES_IO),
+    ),
+    "missing-crate": Broken(
+        reason="package-missing",
+        advice="check the registry",
+        dependencies='a-crate-that-nobody-published = "1"',
+        locked=("a-crate-that-nobody-published", "1.0.0", CRATES_IO),
+    ),
+    "outdated-lock": Broken(
+        reason="lock-outdated",
+        advice="commit the lock",
+        dependencies='local = { path = "local" }',
+        files={"local/Cargo.toml": manifest("local"), "local/src/lib.rs": ""},
+    ),
+    "conflict-in-lock": Broken(
+        reason="malformed-lock", advice="make the lock anew", files={"Cargo.lock": "<<<<<<< HEAD\nversion = 4\n"}
+    ),
+    "lock-of-the-future": Broken(
+        reason="malformed-lock", advice="make the lock anew", files={"Cargo.lock": "version = 99\n"}
+    ),
+    "new-rust": Broken(
+        reason="rust-version-too-new: new-rust needs rustc 1.999",
+        advice="newer toolchain",
+        package='rust-version = "1.999"',
+    ),
+    "nightly": Broken(
+        reason="needs-nightly",
+        advice="nightly toolchain",
+        files={"Cargo.toml": 'cargo-features = ["profile-rustflags"]\n' + manifest("nightly")},
+    ),
+    "malformed": Broken(reason="malformed-manifest", advice="correct it", files={"Cargo.toml": "[package\n"}),
+    "bad-version": Broken(
+        reason="malformed-manifest",
+        advice="mend the manifest",
+        files={"Cargo.toml": manifest("bad-version").replace("0.1.0", "first")},
+    ),
+    "bad-feature": Broken(
+        reason="malformed-manifest", advice="mend the manifest", package='[features]\na = ["nothing"]'
+    ),
+    "no-target": Broken(reason="no-target", advice="add src/lib.rs or src/main.rs", files={"src/main.rs": None}),
+}
+
+
+@pytest.fixture(scope="module")
+def broken(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """Analyse all broken repositories and two that only look so, without the network."""
+    folder = tmp_path_factory.mktemp("broken")
+    for name, row in BROKEN.items():
+        row.write(folder / "repos" / name)
+    good_repo(folder / "repos", name="pinned", files={"rust-toolchain.toml": '[toolchain]\nchannel = "1.70.0"\n'})
+    good_repo(folder / "repos", name="stabilised", files={"Cargo.toml": f"{STABILISED}{manifest('stabilised')}"})
+    good_repo(folder / "repos", name="odd").rename(folder / "repos" / os.fsdecode(b"odd-\xff"))
+    return workspaces(program, folder / "repos", "--offline", out=folder / "analysis.json")
+
+
+STABILISED = 'cargo-features = ["edition2021"]\n'
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_resolved_is_a_row_that_says_why_and_what_to_do(name: str, broken: Mapping[str, Any]) -> None:
+    row = broken[f"repos/{name}"]
+    assert row["status"] == "skipped"
+    assert row["registry_units"] == 0
+    assert row["reason"].startswith(BROKEN[name].reason)
+    assert BROKEN[name].advice in row["reason"].rpartition("; ")[2]
+
+
+def test_a_path_that_is_not_utf8_is_a_row(broken: Mapping[str, Any]) -> None:
+    row = next(row for path, row in broken.items() if path.startswith("repos/odd-"))
+    assert row["status"] == "skipped"
+    assert row["reason"].startswith("not-utf8-path: ")
+    assert "rename it" in row["reason"]
+
+
+def test_a_toolchain_pin_is_told_and_does_not_skip(broken: Mapping[str, Any]) -> None:
+    row = broken["repos/pinned"]
+    assert (row["status"], row["toolchain_pin"]) == ("resolved", "1.70.0")
+    assert row["reason"].startswith("rust-toolchain pins 1.70.0: ")
+    assert find_toolchain().version in row["reason"]
+
+
+def test_a_cargo_feature_that_has_become_stable_does_not_skip(broken: Mapping[str, Any]) -> None:
+    assert broken["repos/stabilised"]["status"] == "resolved"
+
+
+def test_an_unreachable_git_dependency_is_a_row_online_too(program: Program, tmp_path: Path) -> None:
+    BROKEN["git-gone"].write(tmp_path / "repos" / "git-gone")
+    found = workspaces(program, tmp_path / "repos", out=tmp_path / "a.json", CARGO_NET_RETRY="0")
+    (row,) = found.values()
+    assert row["reason"].startswith("git-dependency-unreachable: ")
+    assert "file:///nowhere/gone.git" in row["reason"]
+
+
+def test_what_must_not_be_read_is_a_row(program: Program, tmp_path: Path) -> None:
+    for name in ("closed-file", "closed-folder", "open"):
+        good_repo(tmp_path / "repos", name=name)
+    (tmp_path / "repos/closed-file/Cargo.toml").chmod(0)
+    (tmp_path / "repos/closed-folder").chmod(0)
+    try:
+        rows = workspaces(program, tmp_path / "repos", out=tmp_path / "a.json", before=without_privileges())
+    finally:
+        (tmp_path / "repos/closed-folder").chmod(0o700)
+    assert rows["repos/open"]["status"] == "resolved"
+    for name in ("closed-file", "closed-folder"):
+        assert rows[f"repos/{name}"]["status"] == "skipped"
+        assert rows[f"repos/{name}"]["reason"].startswith("permission-denied: ")
+        assert "let the user who runs this read it" in rows[f"repos/{name}"]["reason"]
+
+
+def test_a_workspace_of_300_members_is_analysed_in_no_time(program: Program, tmp_path: Path) -> None:
+    names = [f"member-{number:03}" for number in range(MEMBERS)]
+    files = {"Cargo.toml": '[workspace]\nresolver = "2"\nmembers = ["crates/*"]\n', "Cargo.lock": chained_lock(names)}
+    for name, below in zip(names, ["", *names], strict=False):
+        dependency = f'[dependencies]\n{below} = {{ path = "../{below}" }}\n' if below else ""
+        files |= {f"crates/{name}/Cargo.toml": manifest(name, dependency), f"crates/{name}/src/lib.rs": ""}
+    write_files(tmp_path / "big", files)
+
+    started = time.monotonic()
+    rows = workspaces(program, tmp_path / "big", out=tmp_path / "a.json")
+
+    assert rows["big"]["status"] == "resolved", rows["big"]["reason"]
+    assert list(rows) == ["big"]
+    assert time.monotonic() - started < MOST_SECONDS_FOR_MEMBERS
+
+
+FLAGS = ("-Cdebuginfo=1", "--cfg", "tokio_unstable")
+CONFIGURED = {
+    "build-rustflags": f"[build]\nrustflags = {list(FLAGS)}\n",
+    "triple-rustflags": f"[target.{HOST}]\nrustflags = {list(FLAGS)}\n",
+    "cfg-rustflags": f"[target.'cfg(unix)']\nrustflags = {list(FLAGS)}\n",
+    "profile": "[profile.release]\nopt-level = 2\n",
+    "build-target": f'[build]\ntarget = "{HOST}"\n',
+    "linker": f'[target.{HOST}]\nlinker = "clang"\n',
+    "cfg-linker": "[target.'cfg(unix)']\nlinker = \"clang\"\n",
+}
+WITHOUT_EFFECT = {
+    "plain": "",
+    "other-platform": f"[target.'cfg(windows)']\nrustflags = {list(FLAGS)}\n",
+    "other-profile": "[profile.dev]\nopt-level = 2\n",
+    "alias": '[alias]\nb = "build"\n',
+}
+ALIKE = ("build-rustflags", "triple-rustflags", "cfg-rustflags"), ("linker", "cfg-linker")
+
+
+@pytest.fixture(scope="module")
+def configured(program: Program, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
+    """Analyse copies of one package that differ in their cargo configuration alone."""
+    folder = tmp_path_factory.mktemp("configured")
+    for name, text in {**CONFIGURED, **WITHOUT_EFFECT}.items():
+        package_with_itoa(folder / "repos" / name, samples, {".cargo/config.toml": text})
+    return program.json("analyze", folder / "repos", "--out", folder / "analysis.json")
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_a_setting_that_cargo_hashes_gives_other_keys(name: str, configured: Mapping[str, Any]) -> None:
+    keys = keys_by_name(configured)
+    assert keys[name]
+    alike = next((set(names) for names in ALIKE if name in names), {name})
+    for other, theirs in keys.items():
+        if other in alike:
+            assert keys[name] == theirs, other
+        else:
+            assert not keys[name] & theirs, other
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_a_setting_that_does_not_apply_changes_no_key(name: str, configured: Mapping[str, Any]) -> None:
+    keys = keys_by_name(configured)
+    assert keys[name]
+    assert keys[name] == keys["plain"]
+
+
+def test_settings_are_recorded_where_a_reader_sees_them(configured: Mapping[str, Any]) -> None:
+    rows = {row["path"].rpartition("/")[2]: row for row in configured["workspaces"]}
+    units = configured["units"]
+    assert rows["cfg-rustflags"]["variants"]["release"]["rustflags"] == list(FLAGS)
+    assert {units[key]["linker"] for key in rows["linker"]["variants"]["release"]["keys"]} == {"clang"}
+    assert {units[key]["platform"] for key in rows["build-target"]["variants"]["release"]["keys"]} == {HOST}
+    assert rows["alias"]["ignored"] == ["repos/alias/.cargo/config.toml:2: alias.b: a command of its own"]
+
+
+def test_the_users_own_settings_change_nothing(program: Program, samples: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    wrapper = script(tmp_path / "wrapper", f"echo called > '{canary}'; exit 1")
+    disturbing = {
+        "RUSTFLAGS": "-Copt-level=1",
+        "RUSTC_WRAPPER": str(wrapper),
+        "CARGO_BUILD_RUSTC": str(wrapper),
+        "CARGO_BUILD_TARGET": "wasm32-unknown-unknown",
+        "CARGO_PROFILE_RELEASE_LTO": "true",
+        "CARGO_ENCODED_RUSTFLAGS": "-Cpanic=abort",
+    }
+    out = tmp_path / "one.json", tmp_path / "other.json"
+    program("analyze", samples, "--out", out[0], FACTORY_CACHE_DIR=str(tmp_path / "one"))
+    program("analyze", samples, "--out", out[1], FACTORY_CACHE_DIR=str(tmp_path / "other"), **disturbing)
+    assert out[0].read_bytes() == out[1].read_bytes()
+    assert not canary.exists()
+
+
+def test_a_second_run_resolves_what_has_changed_and_nothing_else(
+    program: Program, samples: Path, tmp_path: Path
+) -> None:
+    repos = shutil.copytree(samples, tmp_path / "repos")
+    calls = tmp_path / "calls"
+    script(tmp_path / "bin" / "cargo", f"echo \"$@\" >> '{calls}'\nexec '{process.which('cargo', advice='')}' \"$@\"")
+    counted = {
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "FACTORY_CACHE_DIR": str(tmp_path / "cache"),
+    }
+
+    def run(name: str) -> tuple[bytes, int]:
+        calls.write_text("")
+        program("analyze", repos, "--out", tmp_path / name, **counted)
+        return (tmp_path / name).read_bytes(), len(calls.read_text().splitlines())
+
+    first, resolved = run("first.json")
+    assert resolved == len(list(samples.iterdir()))
+    assert run("second.json") == (first, 0)
+
+    changed = repos / "ledger-db" / "Cargo.lock"
+    changed.write_bytes(changed.read_bytes()[:-1])
+    assert run("third.json") == (first, 1)
+
+
+def test_the_answer_is_the_same_bytes_from_anywhere_and_in_any_order(
+    program: Program, samples: Path, tmp_path: Path
+) -> None:
+    """Two copies with one content come out with their own paths, whichever of them is resolved first."""
+    for folder in ("one", "two"):
+        repo = package_with_itoa(
+            tmp_path / folder / "service", samples, {".cargo/config.toml": WITHOUT_EFFECT["alias"]}
+        )
+        assert (repo / ".cargo/config.toml").is_file()
+    shutil.copytree(samples, tmp_path / "samples")
+    absolute = [str(tmp_path / "one/service"), str(tmp_path / "samples"), str(tmp_path / "two/service")]
+    runs = [
+        (absolute, program.folder, "cache-1"),
+        (absolute, program.folder, "cache-1"),
+        (absolute[::-1], program.folder, "cache-2"),
+        (["service", "../samples", "../two/service"], tmp_path / "one", "cache-3"),
+        (["../two/service", "service", "../samples"], tmp_path / "one", "cache-1"),
+    ]
+    answers = []
+    for number, (paths, cwd, cache) in enumerate(runs):
+        out = tmp_path / f"{number}.json"
+        program("analyze", *paths, "--out", out, cwd=cwd, FACTORY_CACHE_DIR=str(tmp_path / cache))
+        answers.append(out.read_bytes())
+    assert len(set(answers)) == 1
+    rows = {row["path"]: row["ignored"] for row in json.loads(answers[0])["workspaces"] if row["ignored"]}
+    assert sorted(rows) == ["one/service", "two/service"]
+    assert all(setting.startswith(f"{path}/.cargo/") for path, (setting,) in rows.items())
+
+
+def test_what_was_missing_offline_is_looked_for_again_online(program: Program, samples: Path, tmp_path: Path) -> None:
+    package_with_itoa(tmp_path / "repo", samples)
+    own = {"FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+    empty = {"CARGO_HOME": str(tmp_path / "cargo-home"), "RUSTUP_HOME": rustup_home()}
+    (row,) = workspaces(program, tmp_path / "repo", "--offline", out=tmp_path / "a.json", **own, **empty).values()
+    assert row["status"] == "skipped"
+    assert row["reason"].startswith(("package-missing: ", "network: "))
+    (row,) = workspaces(program, tmp_path / "repo", out=tmp_path / "a.json", **own).values()
+    assert (row["status"], row["registry_units"]) == ("resolved", 1)
+
+
+def test_a_git_url_is_analysed_like_a_folder(program: Program, samples: Path, tmp_path: Path) -> None:
+    work = shutil.copytree(samples / "greeter-cli", tmp_path / "greeter-cli")
+    author = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
+    process.run(["git", "init", "--quiet", work])
+    process.run(["git", "-C", work, "add", "."])
+    process.run(["git", "-C", work, *author, "commit", "--quiet", "--message", "All of it"])
+    bare = tmp_path / "greeter-cli.git"
+    process.run(["git", "clone", "--quiet", "--bare", work, bare])
+
+    cloned = program.json("analyze", f"file://{bare}", "--out", tmp_path / "cloned.json")
+    local = program.json("analyze", work, "--out", tmp_path / "local.json")
+
+    assert local["workspaces"][0]["registry_units"] > 20
+    assert cloned == local
+
+
+def test_a_git_url_that_cannot_be_reached_is_explained(program: Program, samples: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/nowhere.git"
+    done = program("analyze", samples, url, "--out", tmp_path / "a.json", code=4)
+    assert url in done.stderr
+    assert "Check the URL" in done.stderr
+    assert not (tmp_path / "a.json").exists()
+
+
+def workspaces(
+    program: Program, folder: Path, *words: str, out: Path, before: tuple[str, ...] = (), **variables: str
+) -> dict[str, Any]:
+    """Analyse `folder` and return the rows of the written analysis by their paths."""
+    program("analyze", folder, *words, "--out", out, before=before, **variables)
+    return {row["path"]: row for row in json.loads(out.read_text(encoding="utf-8"))["workspaces"]}
+
+
+def keys_by_name(analysis: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Return the keys of every repository by the name of its folder."""
+    return {
+        row["path"].rpartition("/")[2]: frozenset(row["variants"]["release"]["keys"]) for row in analysis["workspaces"]
+    }
+
+
+def package_with_itoa(root: Path, samples: Path, files: Mapping[str, str] | None = None) -> Path:
+    """Write a package that depends on one crate, which has no build script and depends on nothing."""
+    known = parse_lock((samples / "greeter-cli" / "Cargo.lock").read_text(encoding="utf-8")).packages
+    itoa = next(entry for entry in known if entry.package.name == "itoa")
+    own = '[[package]]\nname = "package"\nversion = "0.1.0"\ndependencies = ["itoa"]\n'
+    return write_files(
+        root,
+        {
+            "Cargo.toml": manifest("package", '[dependencies]\nitoa = "1"\n'),
+            "Cargo.lock": f"{render_lock([itoa])}\n{own}",
+            "src/lib.rs": "",
+            **(files or {}),
+        },
+    )
+
+
+def chained_lock(names: list[str]) -> str:
+    """Return a lock in which every package depends on the one before."""
+    text = "version = 4\n"
+    for name, below in zip(names, ["", *names], strict=False):
+        text += f'\n[[package]]\nname = "{name}"\nversion = "0.1.0"\n'
+        text += f'dependencies = ["{below}"]\n' if below else ""
+    return text
+
+
+def script(path: Path, lines: str) -> Path:
+    """Write an executable shell script."""
+    write_files(path.parent, {path.name: f"#!/bin/sh\n{lines}\n"})
+    path.chmod(0o755)
+    return path
+
+
+def rustup_home() -> str:
+    """Return where rustup keeps its toolchains, which moves with neither HOME nor CARGO_HOME then."""
+    return os.environ.get("RUSTUP_HOME") or str(Path.home() / ".rustup")
+
+
+def without_privileges() -> tuple[str, ...]:
+    """Return the words that start a program for which modes count: for root, those that take its privileges away."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root can read everything, and setpriv (util-linux) is not here")
+    less = "-dac_override,-dac_read_search"
+    return "setpriv", f"--inh-caps={less}", f"--bounding-set={less}"

@@ -1,0 +1,457 @@
+"""The commands: help for each, answers on stdout and all else on stderr, and the exit code of every kind of error."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer.main
+
+from factory import __version__, cli, pipeline
+from factory.analysis.model import analysis_to_json
+from factory.errors import (
+    BadAnswerError,
+    BuildFailedError,
+    ConfigurationError,
+    EnvironmentFaultError,
+    FactoryError,
+    NothingToDoError,
+    RegistryFaultError,
+)
+from factory.files import CACHEDIR_TAG, write_json
+from factory.planning.plan import plan_to_json
+from factory.proof.model import Check, Proof, RepoProof
+from tests.unit.builders import organisation, plan_for, unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+EXIT_CODES = (
+    (BadAnswerError, 1),
+    (ConfigurationError, 2),
+    (NothingToDoError, 3),
+    (EnvironmentFaultError, 4),
+    (BuildFailedError, 5),
+    (RegistryFaultError, 6),
+    (FactoryError, 70),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call of the program gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Any
+"""`call(*words) -> Answer`."""
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Call]:
+    """Run `factory WORDS` in an empty directory, in this process."""
+    monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["factory", *map(str, words)])
+        code = cli.main()
+        return Answer(code, *capsys.readouterr())
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def commands() -> dict[tuple[str, ...], Any]:
+    """Every command and group by its words."""
+
+    def below(words: tuple[str, ...], command: Any) -> dict[tuple[str, ...], Any]:  # noqa: ANN401 - typer's own Click
+        found = {words: command}
+        for name, inner in getattr(command, "commands", {}).items():
+            found |= below((*words, name), inner)
+        return found
+
+    return below((), typer.main.get_command(cli.app))
+
+
+COMMANDS = commands()
+LEAVES = [words for words, command in COMMANDS.items() if not hasattr(command, "commands")]
+
+
+# Help
+
+
+def test_these_are_the_commands() -> None:
+    assert [" ".join(words) for words in LEAVES] == [
+        "analyze",
+        "plan",
+        "build",
+        "verify",
+        "base",
+        "demo",
+        "config show",
+        "config schema",
+        "cache dir",
+        "cache clean",
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_help(call: Call, words: tuple[str, ...], flag: str) -> None:
+    answer = call(*words, flag)
+    assert (answer.code, answer.err) == (0, "")
+    assert " ".join(["Usage: factory", *words]) in answer.out
+    assert "None" not in answer.out
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_the_help_of_every_command_has_an_example_that_parses(words: tuple[str, ...]) -> None:
+    help_text = COMMANDS[words].help
+    assert help_text.splitlines()[0].endswith(".")
+    (example,) = [line.strip() for line in help_text.splitlines() if "Example:" in line]
+    # A longer one would be folded at 80 columns.
+    assert len(example) <= 78
+    given = example.partition("factory ")[2].partition(">")[0].rstrip('")').split()
+    assert given[: len(words)] == list(words)
+    COMMANDS[words].make_context("factory", given[len(words) :])
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_every_option_says_what_it_is_for(words: tuple[str, ...]) -> None:
+    for parameter in COMMANDS[words].params:
+        assert (getattr(parameter, "help", "") or "").endswith(".") or "(" in parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_the_readme_has_every_command(words: tuple[str, ...]) -> None:
+    assert " ".join(["`factory", *words]) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_every_exit_code() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ours = {0, cli.EXIT_OUR_BUG, cli.EXIT_INTERRUPTED[0]} | {kind.exit_code for kind, _ in EXIT_CODES}
+    assert {int(code) for code in re.findall(r"^\| ([0-9]+)\b", text, re.MULTILINE)} >= ours
+
+
+def test_the_list_of_commands_is_not_cut_off(call: Call) -> None:
+    assert "..." not in call("-h").out.partition("Commands:")[2]
+
+
+def test_the_version_is_an_answer(call: Call) -> None:
+    assert call("--version") == Answer(0, f"factory {__version__}\n", "")
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["anlyze"], "Did you mean 'analyze'?"),
+        (["config", "shwo"], "Did you mean 'show'?"),
+        (["analyze", "--ofline"], "--offline"),
+        (["plan", "unexpected"], "unexpected"),
+        (["verify"], "target"),
+        (["verify", "image", "--min-hit", "2"], "--min-hit"),
+        (["build", "--backend", "podman"], "docker"),
+        (["analyze", "--top", "-1"], "--top"),
+        (["analyze", "--top", "many"], "--top"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_what_is_right(call: Call, words: list[str], told: str) -> None:
+    answer = call(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert told in answer.err
+    assert "Usage: factory" in answer.err
+
+
+@pytest.mark.parametrize("words", [[], ["config"], ["cache"]])
+def test_without_a_command_the_help_is_shown(call: Call, words: list[str]) -> None:
+    answer = call(*words)
+    assert answer.code == 2
+    assert "Commands:" in answer.out + answer.err
+
+
+# Errors that users meet
+
+
+def test_without_paths_and_sources_there_is_nothing_to_analyze(call: Call) -> None:
+    answer = call("analyze")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == "error: no repositories named\nName PATHs, or list `sources` in registry-config.yaml.\n"
+
+
+def test_a_path_that_does_not_exist_is_named(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in ("nowhere", "file"):
+        answer = call("analyze", path)
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err == f"error: {path}: no such directory\nName directories or git URLs.\n"
+
+
+def test_sources_of_the_configuration_stand_beside_it(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "company").mkdir()
+    (tmp_path / "company" / "registry-config.yaml").write_text("sources:\n  - path: nowhere\n")
+    answer = call("--config", "company/registry-config.yaml", "analyze")
+    assert answer.code == 2
+    assert f"{Path('company', 'nowhere')}: no such directory" in answer.err
+
+
+def test_a_folder_without_rust_is_nothing_to_do(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    answer = call("analyze", "empty")
+    assert (answer.code, answer.out) == (3, "")
+    assert "no Cargo.toml below these paths" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "file", "made_by"),
+    [(["plan"], "analysis.json", "factory analyze"), (["build"], "plan.json", "factory plan")],
+)
+class TestFilesBetweenStages:
+    def test_a_missing_file_names_the_command_that_makes_it(
+        self, call: Call, words: list[str], file: str, made_by: str
+    ) -> None:
+        assert call(*words) == Answer(2, "", f"error: {file}: no such file\nRun `{made_by}` first.\n")
+
+    @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"{} {}"])
+    def test_a_broken_file_is_no_crash(
+        self, call: Call, words: list[str], file: str, made_by: str, content: bytes
+    ) -> None:
+        Path(file).write_bytes(content)
+        answer = call(*words)
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err.startswith(f"error: {file}: not valid JSON: ")
+        assert f"Run `{made_by}` again." in answer.err
+
+    @pytest.mark.parametrize("content", ["{}", "[]", "null", '{"schema": 99}', '{"schema": 1}'])
+    def test_another_schema_is_no_crash(
+        self, call: Call, words: list[str], file: str, made_by: str, content: str
+    ) -> None:
+        Path(file).write_text(content)
+        answer = call(*words)
+        assert (answer.code, answer.out) == (2, "")
+        assert "that this version of factory reads" in answer.err
+        assert answer.err.endswith(f"Run `{made_by}` again.\n")
+
+    def test_a_directory_in_its_place_is_no_crash(self, call: Call, words: list[str], file: str, made_by: str) -> None:
+        Path(file).mkdir()
+        answer = call(*words)
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err.startswith(f"error: {file}: Is a directory\n")
+        assert made_by in answer.err
+
+
+def test_an_analysis_without_units_is_nothing_to_do(call: Call) -> None:
+    write_json(Path("analysis.json"), {**analysis_to_json(organisation()), "units": {}, "workspaces": []})
+    answer = call("plan")
+    assert (answer.code, answer.out) == (3, "")
+    assert "the analysis holds no registry unit" in answer.err
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    write_json(tmp_path / "plan.json", plan_to_json(plan_for({"core": [unit("a")]})))
+    return tmp_path / "plan.json"
+
+
+@pytest.mark.usefixtures("plan_file")
+def test_the_local_backend_needs_a_directory_and_docker_takes_none(call: Call) -> None:
+    local = call("build", "--backend", "local")
+    assert local == Answer(2, "", "error: the local backend needs --output DIR\nName a new or an empty directory.\n")
+    docker = call("build", "--output", "warm")
+    assert (docker.code, docker.out) == (2, "")
+    assert "--output is for --backend local" in docker.err
+
+
+def test_the_plan_may_come_from_the_environment(call: Call, plan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan_file.rename(plan_file.with_name("other.json"))
+    monkeypatch.setenv("FACTORY_PLAN", "other.json")
+    assert "needs --output" in call("build", "--backend", "local").err
+
+
+def test_a_mistake_in_the_configuration_is_told_with_its_line(call: Call) -> None:
+    Path("registry-config.yaml").write_text("toolchian: '1.95.0'\n")
+    answer = call("config", "show")
+    assert (answer.code, answer.out) == (2, "")
+    assert "registry-config.yaml:1:1: toolchian: " in answer.err
+    assert "did you mean toolchain?" in answer.err
+
+
+def test_an_odd_variant_is_refused_before_anything_is_built(call: Call) -> None:
+    answer = call("verify", "image:tag", "--variant", "bench:release:x")
+    assert (answer.code, answer.out) == (2, "")
+    assert "bench:release:x" in answer.err
+
+
+def test_repositories_that_cannot_be_built_are_told(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Cargo.toml").write_text('[package]\nname = "app"\nversion = "1.0.0"\n')
+    answer = call("verify", "image:tag", "--repo", "app")
+    assert (answer.code, answer.out) == (3, "")
+    assert "warning: app: no-lockfile" in answer.err
+    assert "error: no workspace below these paths can be built" in answer.err
+
+
+# Every kind of error has its exit code
+
+
+def failing(error: BaseException) -> Callable[..., None]:
+    def fail(*_args: object, **_options: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(("kind", "code"), EXIT_CODES)
+def test_each_error_has_its_exit_code(
+    call: Call, monkeypatch: pytest.MonkeyPatch, kind: type[FactoryError], code: int
+) -> None:
+    monkeypatch.setattr(pipeline, "scan", failing(kind("what [happened]", advice="what to do")))
+    assert call("analyze", ".") == Answer(code, "", "error: what [happened]\nwhat to do\n")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), KeyError("odd"), OSError("odd"), RecursionError("odd")])
+def test_anything_else_is_our_bug(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(pipeline, "scan", failing(error))
+    answer = call("analyze", ".")
+    assert (answer.code, answer.out) == (70, "")
+    assert answer.err == (
+        f"error: {type(error).__name__}: {error}\nThis is a bug in factory. FACTORY_DEBUG=1 shows where it happened.\n"
+    )
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), ConfigurationError("odd")])
+def test_debug_shows_where_it_happened(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(pipeline, "scan", failing(error))
+    monkeypatch.setenv("FACTORY_DEBUG", "1")
+    answer = call("analyze", ".")
+    assert answer.out == ""
+    assert "Traceback" in answer.err
+    assert "in fail" in answer.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_ends_with_its_exit_code_and_no_traceback(
+    call: Call, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    monkeypatch.setattr(pipeline, "scan", lambda *_args: signal.raise_signal(number))
+    answer = call("analyze", ".")
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err == "error: interrupted: finished stages are kept, unfinished files were not written\n"
+
+
+@pytest.mark.parametrize(("min_hit", "code"), [("0.0", 0), ("0.6", 1)])
+def test_a_proof_that_fails_exits_with_1_and_its_answer(
+    call: Call, monkeypatch: pytest.MonkeyPatch, min_hit: str, code: int
+) -> None:
+    repo = RepoProof(path="r", variant="release", total=2, fresh=1, misses=("a",), seconds=1.0)
+    monkeypatch.setattr(pipeline, "verify", lambda *_args, **_options: Proof(target="t", repos=(repo,), checks=()))
+    answer = call("verify", "t", "--min-hit", min_hit, "--json")
+    assert answer.code == code
+    assert json.loads(answer.out)["ok"] is (code == 0)
+    assert ("error: t does not pass" in answer.err) == (code == 1)
+
+
+# Answers
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages without cargo: their results are made up, what the commands do with them is real."""
+    monkeypatch.setattr(pipeline, "analyze", lambda *_args, **_options: organisation())
+    monkeypatch.setattr(pipeline, "plan", lambda *_args, **_options: plan_for({"core": [unit("a")], "web": []}))
+    held = Check(name="owners and modes", ok=True, detail="fine")
+    monkeypatch.setattr(pipeline, "verify", lambda *_args, **_options: Proof(target="t", repos=(), checks=(held,)))
+
+
+@pytest.mark.usefixtures("stages")
+@pytest.mark.parametrize("quiet", [(), ("--quiet",), ("-v",)])
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["config", "schema"], "properties"),
+        (["analyze", ".", "--json"], "workspaces"),
+        (["plan", "--json"], "forecast"),
+        (["verify", "t", "--json"], "repos"),
+    ],
+)
+def test_json_is_all_there_is_on_stdout(call: Call, quiet: tuple[str, ...], words: list[str], key: str) -> None:
+    write_json(Path("analysis.json"), analysis_to_json(organisation()))
+    answer = call(*quiet, *words)
+    assert answer.code == 0
+    assert key in json.loads(answer.out)
+    assert answer.err == "" or quiet != ("--quiet",)
+
+
+def test_the_configuration_is_json_too(call: Call) -> None:
+    answer = call("config", "show", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    rows = json.loads(answer.out)
+    assert {tuple(row) for row in rows} == {("key", "source", "value")}
+    assert "toolchain" in {row["key"] for row in rows}
+
+
+@pytest.mark.usefixtures("stages")
+def test_what_is_written_is_what_is_printed(call: Call) -> None:
+    printed = call("analyze", ".", "--out", "a.json", "--json")
+    assert printed.out == Path("a.json").read_text(encoding="utf-8")
+    assert printed.err == "wrote a.json\n"
+    printed = call("plan", "--analysis", "a.json", "-o", "deep/p.json", "--json")
+    assert printed.out == Path("deep/p.json").read_text(encoding="utf-8")
+    assert printed.err == f"wrote {Path('deep', 'p.json')}\n"
+
+
+@pytest.mark.usefixtures("stages")
+def test_tables_are_the_answer_without_json(call: Call) -> None:
+    analyzed = call("--quiet", "analyze", ".")
+    assert (analyzed.code, analyzed.err) == (0, "")
+    assert "Crates by repositories" in analyzed.out
+    planned = call("--quiet", "plan")
+    assert (planned.code, planned.err) == (0, "")
+    assert "Forecast" in planned.out
+    verified = call("--quiet", "verify", "t")
+    assert (verified.code, verified.err) == (0, "")
+    assert "Checks of t" in verified.out
+
+
+@pytest.mark.usefixtures("stages")
+def test_where_the_answer_cannot_be_written_is_told(call: Call) -> None:
+    Path("file").touch()
+    answer = call("analyze", ".", "--out", "file/analysis.json")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: file/analysis.json: cannot be written: ")
+
+
+# The cache
+
+
+def test_the_cache_is_made_named_and_removed(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("FACTORY_CACHE_DIR", str(cache))
+    assert call("cache", "dir") == Answer(0, f"{cache}\n", "")
+    assert (cache / "CACHEDIR.TAG").read_text(encoding="utf-8") == CACHEDIR_TAG
+    assert call("cache", "clean") == Answer(0, "", f"removed {cache}\n")
+    assert not cache.exists()
+
+
+def test_a_directory_that_is_no_cache_is_not_removed(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACTORY_CACHE_DIR", str(tmp_path))
+    (tmp_path / "thesis.txt").touch()
+    answer = call("cache", "clean")
+    assert (answer.code, answer.out) == (2, "")
+    assert (tmp_path / "thesis.txt").exists()
