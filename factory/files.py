@@ -84,7 +84,7 @@ def read_json(path: Path, *, made_by: str) -> Any:  # noqa: ANN401 - any JSON va
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path}: no such file", advice=f"Run `{made_by}` first.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid JSON: {error}", advice=f"Run `{made_by}` again.") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}", advice=f"Name what `{made_by}` wrote.") from error

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
@@ -23,7 +25,6 @@ from factory.process import Completed, run, which
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 OLDEST_ENGINE = 23
 OLDEST_BUILDX = (0, 13)
@@ -120,6 +121,12 @@ class Engine:
         finally:
             with contextlib.suppress(docker.errors.APIError):
                 started.remove(force=True)
+
+
+def certificates() -> Path | None:
+    """Return the file of certificates that this machine's cargo trusts, where a variable names one."""
+    named = os.environ.get("CARGO_HTTP_CAINFO") or os.environ.get("SSL_CERT_FILE")
+    return Path(named) if named and Path(named).is_file() else None
 
 
 class Container:

@@ -7,11 +7,10 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, parse_events
-from factory.cook.engine import Engine, bake, bake_command
+from factory.cook.engine import Engine, bake, bake_command, certificates
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer
 from factory.errors import BuildFailedError
@@ -20,6 +19,7 @@ from factory.resources import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from factory.config.model import Settings
     from factory.output import Output
@@ -123,10 +123,10 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
     }
     if host_network:
         target["network"] = "host"
-    certificates = os.environ.get("CARGO_HTTP_CAINFO") or os.environ.get("SSL_CERT_FILE")
-    if certificates and Path(certificates).is_file():
+    trusted = certificates()
+    if trusted is not None:
         # What this machine trusts when it downloads; a secret leaves no trace in the image.
-        target["secret"] = [f"id=ca,src={certificates}"]
+        target["secret"] = [f"id=ca,src={trusted}"]
     return target
 
 
@@ -205,8 +205,8 @@ def _events(build: ImageBuild, layer: str) -> Mapping[str, BuildEvents]:
 
 
 def _folders(build: ImageBuild) -> tuple[Path, ...]:
-    certificates = os.environ.get("CARGO_HTTP_CAINFO") or os.environ.get("SSL_CERT_FILE")
-    return (build.folder, _dockerfiles(), *((Path(certificates),) if certificates else ()))
+    trusted = certificates()
+    return (build.folder, _dockerfiles(), *(() if trusted is None else (trusted,)))
 
 
 def _dockerfiles() -> Path:

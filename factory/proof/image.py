@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from factory.cook.engine import certificates
 from factory.cook.images import SHARE
 from factory.errors import BuildFailedError, ConfigurationError
 from factory.proof.consumer import consumer_args, consumer_copy, repo_proof
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace
 
 _WORK = "/work"
+_CERTIFICATES = "/run/factory-certificates.pem"
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 _TARGET = "/tmp/factory-target"  # noqa: S108 - in the container
 
 
@@ -81,12 +85,23 @@ def _build(
     with consumer_copy(found, skeleton=skeleton) as copy:
         _open_to_all(copy.folder)
         workdir = PurePosixPath(_WORK) / copy.workspace.relative_to(copy.folder).as_posix()
-        with engine.container(image, mounts={copy.folder: _WORK}) as container:
+        mounts, environment = _trust()
+        with engine.container(image, mounts={copy.folder: _WORK} | mounts) as container:
             if empty is not None:
                 _must(container.run(["find", empty, "-mindepth", "1", "-delete"]))
             started = time.monotonic()
-            answer = container.run(["cargo", *consumer_args(variant, _TARGET)], workdir=str(workdir))
+            args = ["cargo", *consumer_args(variant, _TARGET)]
+            answer = container.run(args, workdir=str(workdir), environment=environment)
             return repo_proof(found, variant, answer, seconds=time.monotonic() - started)
+
+
+def _trust() -> tuple[dict[Path, str], dict[str, str]]:
+    """Return what lets a container download what this machine can: certificates and proxies. No unit key has them."""
+    environment = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
+    trusted = certificates()
+    if trusted is None:
+        return {}, environment
+    return {trusted: _CERTIFICATES}, environment | {"CARGO_HTTP_CAINFO": _CERTIFICATES}
 
 
 def _listing(container: Container, home: str, build_dir: str) -> Listing:

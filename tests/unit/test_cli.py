@@ -226,7 +226,7 @@ class TestFilesBetweenStages:
     ) -> None:
         assert call(*words) == Answer(2, "", f"error: {file}: no such file\nRun `{made_by}` first.\n")
 
-    @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"{} {}"])
+    @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"{} {}", b"[" * 100_000], ids=range(5))
     def test_a_broken_file_is_no_crash(
         self, call: Call, words: list[str], file: str, made_by: str, content: bytes
     ) -> None:

@@ -86,6 +86,7 @@ def test_harmless_flags_are_cooked(flags: str) -> None:
         ("-D warnings -C", "-C"),
         ("src/main.rs", "src/main.rs"),
         ("-v", "-v"),
+        ("-Ctarget-cpu=n\u0430tive", "-Ctarget-cpu=n\u0430tive"),
         # behind something harmless
         ("--cfg tokio_unstable -C opt-level=3 -Clinker=evil", "-Clinker=evil"),
     ],

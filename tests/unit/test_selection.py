@@ -75,6 +75,12 @@ def test_the_most_used_come_first() -> None:
     assert selection == Selection(chosen=keys("common", "usual"), left_out={UnitKey("rare"): LeftOut.OVER_BUDGET})
 
 
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a"), ("b", "c", "a")])
+def test_among_equals_the_first_key_goes_first_whatever_the_order(order: tuple[str, ...]) -> None:
+    merged = graph(*(unit(key) for key in order))
+    assert choose(merged, dict.fromkeys(order, 1), total=20).chosen == keys("a", "b")
+
+
 def test_a_unit_comes_with_all_that_is_under_it_or_not_at_all() -> None:
     merged = graph(unit("top", "a", "b"), unit("a"), unit("b"))
     assert choose(merged, {"top": 1}, total=30).chosen == keys("top", "a", "b")
