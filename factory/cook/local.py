@@ -63,6 +63,9 @@ def cook_locally(
     if (home / "registry" / "src").exists():
         # Cargo unpacks the sources again from the downloads beside them.
         shutil.rmtree(home / "registry" / "src")
+    # Of the recipes' own crates, which cargo compiles incrementally in dev profiles, and leaves when it cleans.
+    for leftover in sorted((folder / "build").rglob("incremental")):
+        shutil.rmtree(leftover)
     # When cargo last used what: for cleaning up, which is off here, and never the same twice.
     (home / ".global-cache").unlink(missing_ok=True)
     (folder / INCOMPLETE).unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +37,12 @@ class Program:
         cwd: Path | None = None,
         before: tuple[str, ...] = (),
         on_stderr: Callable[[str], None] | None = None,
-        **variables: str,
     ) -> Completed:
         """Run `factory WORDS` to its end, which must be `code`; `before` are the words of a program that starts it."""
         done = process.run(
             [*before, sys.executable, "-m", "factory", *words],
             cwd=cwd or self.folder,
-            env={**os.environ, **self.variables, **variables},
+            env={**os.environ, **self.variables},
             timeout=SECONDS,
             check=False,
             on_stderr=on_stderr,
@@ -53,9 +52,13 @@ class Program:
         assert "Traceback" not in done.stderr, said
         return done
 
-    def json(self, *words: str | Path, code: int = 0, cwd: Path | None = None, **variables: str) -> Any:  # noqa: ANN401
+    def json(self, *words: str | Path, code: int = 0) -> Any:  # noqa: ANN401 - any JSON value
         """Run `factory WORDS --json` and return its answer."""
-        return json.loads(self(*words, "--json", code=code, cwd=cwd, **variables).stdout)
+        return json.loads(self(*words, "--json", code=code).stdout)
+
+    def under(self, variables: Mapping[str, str]) -> Program:
+        """Return the program with more variables."""
+        return replace(self, variables={**self.variables, **variables})
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ def test_a_cargo_feature_that_has_become_stable_does_not_skip(broken: Mapping[st
 
 def test_an_unreachable_git_dependency_is_a_row_online_too(program: Program, tmp_path: Path) -> None:
     BROKEN["git-gone"].write(tmp_path / "repos" / "git-gone")
-    found = workspaces(program, tmp_path / "repos", out=tmp_path / "a.json", CARGO_NET_RETRY="0")
+    found = workspaces(program.under({"CARGO_NET_RETRY": "0"}), tmp_path / "repos", out=tmp_path / "a.json")
     (row,) = found.values()
     assert row["reason"].startswith("git-dependency-unreachable: ")
     assert "file:///nowhere/gone.git" in row["reason"]
@@ -282,8 +282,9 @@ def test_the_users_own_settings_change_nothing(program: Program, samples: Path, 
         "CARGO_ENCODED_RUSTFLAGS": "-Cpanic=abort",
     }
     out = tmp_path / "one.json", tmp_path / "other.json"
-    program("analyze", samples, "--out", out[0], FACTORY_CACHE_DIR=str(tmp_path / "one"))
-    program("analyze", samples, "--out", out[1], FACTORY_CACHE_DIR=str(tmp_path / "other"), **disturbing)
+    for path, variables in zip(out, ({}, disturbing), strict=True):
+        own_cache = {"FACTORY_CACHE_DIR": str(tmp_path / f"cache-{path.stem}")}
+        program.under({**own_cache, **variables})("analyze", samples, "--out", path)
     assert out[0].read_bytes() == out[1].read_bytes()
     assert not canary.exists()
 
@@ -301,7 +302,7 @@ def test_a_second_run_resolves_what_has_changed_and_nothing_else(
 
     def run(name: str) -> tuple[bytes, int]:
         calls.write_text("")
-        program("analyze", repos, "--out", tmp_path / name, **counted)
+        program.under(counted)("analyze", repos, "--out", tmp_path / name)
         return (tmp_path / name).read_bytes(), len(calls.read_text().splitlines())
 
     first, resolved = run("first.json")
@@ -318,10 +319,8 @@ def test_the_answer_is_the_same_bytes_from_anywhere_and_in_any_order(
 ) -> None:
     """Two copies with one content come out with their own paths, whichever of them is resolved first."""
     for folder in ("one", "two"):
-        repo = package_with_itoa(
-            tmp_path / folder / "service", samples, {".cargo/config.toml": WITHOUT_EFFECT["alias"]}
-        )
-        assert (repo / ".cargo/config.toml").is_file()
+        alias = {".cargo/config.toml": WITHOUT_EFFECT["alias"]}
+        package_with_itoa(tmp_path / folder / "service", samples, alias)
     shutil.copytree(samples, tmp_path / "samples")
     absolute = [str(tmp_path / "one/service"), str(tmp_path / "samples"), str(tmp_path / "two/service")]
     runs = [
@@ -334,7 +333,7 @@ def test_the_answer_is_the_same_bytes_from_anywhere_and_in_any_order(
     answers = []
     for number, (paths, cwd, cache) in enumerate(runs):
         out = tmp_path / f"{number}.json"
-        program("analyze", *paths, "--out", out, cwd=cwd, FACTORY_CACHE_DIR=str(tmp_path / cache))
+        program.under({"FACTORY_CACHE_DIR": str(tmp_path / cache)})("analyze", *paths, "--out", out, cwd=cwd)
         answers.append(out.read_bytes())
     assert len(set(answers)) == 1
     rows = {row["path"]: row["ignored"] for row in json.loads(answers[0])["workspaces"] if row["ignored"]}
@@ -344,12 +343,13 @@ def test_the_answer_is_the_same_bytes_from_anywhere_and_in_any_order(
 
 def test_what_was_missing_offline_is_looked_for_again_online(program: Program, samples: Path, tmp_path: Path) -> None:
     package_with_itoa(tmp_path / "repo", samples)
-    own = {"FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+    online = program.under({"FACTORY_CACHE_DIR": str(tmp_path / "cache")})
     empty = {"CARGO_HOME": str(tmp_path / "cargo-home"), "RUSTUP_HOME": rustup_home()}
-    (row,) = workspaces(program, tmp_path / "repo", "--offline", out=tmp_path / "a.json", **own, **empty).values()
+    found = workspaces(online.under(empty), tmp_path / "repo", "--offline", out=tmp_path / "a.json")
+    (row,) = found.values()
     assert row["status"] == "skipped"
     assert row["reason"].startswith(("package-missing: ", "network: "))
-    (row,) = workspaces(program, tmp_path / "repo", out=tmp_path / "a.json", **own).values()
+    (row,) = workspaces(online, tmp_path / "repo", out=tmp_path / "a.json").values()
     assert (row["status"], row["registry_units"]) == ("resolved", 1)
 
 
@@ -377,11 +377,9 @@ def test_a_git_url_that_cannot_be_reached_is_explained(program: Program, samples
     assert not (tmp_path / "a.json").exists()
 
 
-def workspaces(
-    program: Program, folder: Path, *words: str, out: Path, before: tuple[str, ...] = (), **variables: str
-) -> dict[str, Any]:
+def workspaces(program: Program, folder: Path, *words: str, out: Path, before: tuple[str, ...] = ()) -> dict[str, Any]:
     """Analyse `folder` and return the rows of the written analysis by their paths."""
-    program("analyze", folder, *words, "--out", out, before=before, **variables)
+    program("analyze", folder, *words, "--out", out, before=before)
     return {row["path"]: row for row in json.loads(out.read_text(encoding="utf-8"))["workspaces"]}
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,12 +18,12 @@ from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.cargo.conftest import Program
 
 pytestmark = pytest.mark.cargo
 
-DEV = {"FACTORY_COOK_CARGO_PROFILES": "dev"}
 TIGHT = "150 MB"
 """Of the total budget: roughly half of the samples' units fit."""
 
@@ -50,18 +49,18 @@ class Cooked:
         return {row["path"]: (row["units"]["hit"][top], row["units"]["total"]) for row in self.plan["forecast"]}
 
 
-def cook(program: Program, repos: Path, folder: Path, **variables: str) -> Cooked:
+def cook(program: Program, repos: Path, folder: Path) -> Cooked:
     """Take repositories through analyze, plan and build."""
-    plan = planned(program, repos, folder, **variables)
+    plan = planned(program, repos, folder)
     build = ("build", "--backend", "local", "--plan", folder / "plan.json", "--output", folder / "warm")
-    report = program.json(*build, **variables)
+    report = program.json(*build)
     return Cooked(repos=repos, plan=plan, folder=folder / "warm", report=report)
 
 
-def planned(program: Program, repos: Path, folder: Path, **variables: str) -> Mapping[str, Any]:
+def planned(program: Program, repos: Path, folder: Path) -> Mapping[str, Any]:
     """Take repositories through analyze and plan, and return `plan.json`, which is in `folder` then."""
-    program("analyze", repos, "--out", folder / "analysis.json", **variables)
-    program("plan", "--analysis", folder / "analysis.json", "--out", folder / "plan.json", **variables)
+    program("analyze", repos, "--out", folder / "analysis.json")
+    program("plan", "--analysis", folder / "analysis.json", "--out", folder / "plan.json")
     plan: Mapping[str, Any] = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     return plan
 
@@ -124,7 +123,7 @@ def test_nothing_of_a_recipe_is_left(cooked: Cooked) -> None:
     names = {recipe["name"] for recipe in cooked.plan["recipes"]}
     assert names
     spelt = {name.replace("-", "_") for name in names} | names
-    inside = [path for path in (cooked.folder / "build").rglob("*")]
+    inside = list((cooked.folder / "build").rglob("*"))
     assert inside
     assert [path for path in inside if any(name in path.name for name in spelt)] == []
     # rustc's dep-info files name the sources of each unit.
@@ -151,13 +150,19 @@ def test_verify_finds_units_that_should_not_be_there(program: Program, cooked: C
 def tight(program: Program, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Cooked:
     """Cook what fits into a small budget, with layers of one's own; the dev profile compiles in half the time."""
     folder = tmp_path_factory.mktemp("tight")
+    for name in ("greeter-cli", "notes-web"):
+        shutil.copytree(samples / name, folder / "repos" / name)
     profiles = {
         "everyone.toml": 'description = "What all use"\nanchors = []\nbudget = "1 GB"\n',
-        "service.toml": 'parent = "everyone"\ndescription = "Services"\nanchors = ["axum", "tokio"]\nbudget = "70 MB"\n',
+        "service.toml": 'parent = "everyone"\ndescription = "Services"\nanchors = ["axum"]\nbudget = "9 MB"\n',
     }
     write_files(folder / "profiles", profiles)
-    variables = {**DEV, "FACTORY_PROFILES": str(folder / "profiles"), "FACTORY_BUDGET_TOTAL": TIGHT}
-    return cook(program, samples, folder, **variables)
+    variables = {
+        "FACTORY_COOK_CARGO_PROFILES": "dev",
+        "FACTORY_PROFILES": str(folder / "profiles"),
+        "FACTORY_BUDGET_TOTAL": TIGHT,
+    }
+    return cook(program.under(variables), folder / "repos", folder)
 
 
 def test_a_small_budget_gives_the_forecast_hits_and_no_others(program: Program, tight: Cooked) -> None:
@@ -167,7 +172,7 @@ def test_a_small_budget_gives_the_forecast_hits_and_no_others(program: Program, 
     before = listing(tight.folder)
 
     words = ("verify", tight.folder, "--repo", tight.repos, "--variant", "dev", "--min-hit", "1")
-    answer = program.json(*words, code=1, **DEV)
+    answer = program.json(*words, code=1)
 
     assert found_fresh(answer) == tight.forecast
     assert not answer["ok"]
@@ -190,7 +195,7 @@ def without_library(program: Program, tmp_path_factory: pytest.TempPathFactory) 
         },
     )
     lock_up(root)
-    return cook(program, root, folder, **NO_LIBRARIES)
+    return cook(program.under(NO_LIBRARIES), root, folder)
 
 
 NO_LIBRARIES = {"PKG_CONFIG_LIBDIR": "/nonexistent", "PKG_CONFIG_PATH": ""}
@@ -212,7 +217,7 @@ def test_what_cannot_be_cooked_is_dropped_with_all_above_it(program: Program, wi
     crates = {unit["crate"] for unit in contents["units"]}
     assert {"itoa", "libc", "pkg-config"} <= crates
 
-    answer = program.json("verify", without_library.folder, "--repo", without_library.repos, code=1, **NO_LIBRARIES)
+    answer = program.under(NO_LIBRARIES).json("verify", without_library.folder, "--repo", without_library.repos, code=1)
     (row,) = answer["repos"]
     assert row["units"]["fresh"] == len(cooked_keys)
     assert row["misses"] == []
@@ -238,7 +243,7 @@ def test_a_dry_run_writes_nothing(program: Program, without_library: Cooked, tmp
     temporary.mkdir()
     words = ("build", "--backend", "local", "--plan", plan, "--output", tmp_path / "new", "--dry-run")
     before = listing(tmp_path)
-    done = program(*words, cwd=temporary, TMPDIR=str(temporary))
+    done = program.under({"TMPDIR": str(temporary)})(*words, cwd=temporary)
     assert listing(tmp_path) == before
     assert done.stdout.startswith("cargo build ")
     assert "--locked --offline --keep-going" in done.stdout
@@ -247,8 +252,8 @@ def test_a_dry_run_writes_nothing(program: Program, without_library: Cooked, tmp
 def test_an_interrupted_cook_is_told_apart_and_can_be_repeated(
     program: Program, without_library: Cooked, tmp_path: Path
 ) -> None:
-    words = ("build", "--backend", "local", "--plan", without_library.folder.parent / "plan.json")
-    words += ("--output", tmp_path / "warm")
+    plan = without_library.folder.parent / "plan.json"
+    words = ("build", "--backend", "local", "--plan", plan, "--output", tmp_path / "warm")
     (tmp_path / "tmp").mkdir()
     pid = tmp_path / "pid"
     # `exec` keeps the number of the process and of its group.
@@ -259,23 +264,21 @@ def test_an_interrupted_cook_is_told_apart_and_can_be_repeated(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(int(pid.read_text(encoding="utf-8")), signal.SIGINT)
 
-    stopped = program(
-        *words, code=130, before=before, on_stderr=interrupt, TMPDIR=str(tmp_path / "tmp"), **NO_LIBRARIES
-    )
+    own = program.under({**NO_LIBRARIES, "TMPDIR": str(tmp_path / "tmp")})
+    stopped = own(*words, code=130, before=before, on_stderr=interrupt)
     assert "interrupted" in stopped.stderr
     assert (tmp_path / "warm/INCOMPLETE").is_file()
     assert list((tmp_path / "tmp").iterdir()) == []
     refused = program("verify", tmp_path / "warm", "--repo", without_library.repos, code=2)
     assert "not a completely cooked directory" in refused.stderr
 
-    report = program.json(*words, **NO_LIBRARIES)
+    report = own.json(*words)
     assert not (tmp_path / "warm/INCOMPLETE").exists()
     assert [layer["cooked"] for layer in report["layers"]] == [
         layer["cooked"] for layer in without_library.report["layers"]
     ]
 
 
-TWIN = "cooked-twin"
 REVEALING = 'fn main() { println!("{}", itoa::Buffer::new().format(WHICH)); }\nconst WHICH: u32 = NUMBER;\n'
 
 
@@ -291,9 +294,8 @@ def test_repositories_that_pass_for_cooked_crates_or_each_other_run_their_own_co
         "third": ("itoa", version, "3"),
     }.items():
         text = manifest(name).replace("0.1.0", own_version)
-        text += (
-            f'[[bin]]\nname = "twin"\npath = "main.rs"\n[dependencies]\nother = {{ package = "itoa", version = "1" }}\n'
-        )
+        text += '[[bin]]\nname = "twin"\npath = "main.rs"\n'
+        text += '[dependencies]\nother = { package = "itoa", version = "1" }\n'
         source = REVEALING.replace("NUMBER", number).replace("itoa::", "other::")
         lock_up(write_files(tmp_path / "twins" / folder, {"Cargo.toml": text, "main.rs": source}))
     # The last one does not compile: it would pass if it were given what the others compiled.
