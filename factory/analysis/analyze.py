@@ -26,7 +26,7 @@ from factory.cargo.resolve import PASSING, UnitGraph, Unresolved, resolve
 from factory.cargo.unit_graph import Surroundings
 from factory.errors import ConfigurationError
 from factory.files import digest, write_text
-from factory.planning.graph import MergedGraph
+from factory.graph import MergedGraph
 from factory.scan.cargo_config import read_recorded
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import UnscannableError

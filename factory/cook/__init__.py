@@ -1,1 +1,1 @@
-"""Recipes and where they are cooked: a local directory or images."""
+"""Where a plan is cooked: a local directory or images."""

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from factory.cargo.toolchain import Toolchain
-    from factory.cook.recipe import Recipe
     from factory.output import Output
     from factory.planning.plan import Plan
+    from factory.planning.recipe import Recipe
 
 INCOMPLETE = "INCOMPLETE"
 """Stands in the directory while it is being cooked: nothing may be built on a directory that has it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from factory.cook.recipe import Recipe
+    from factory.planning.recipe import Recipe
 
 
 def crates_of(recipes: Iterable[Recipe]) -> frozenset[tuple[str, str]]:

@@ -10,9 +10,9 @@ from factory.cargo.events import BuildEvents, Failure, keys_done
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from factory.cook.recipe import Recipe
     from factory.model import UnitKey
     from factory.planning.plan import Plan
+    from factory.planning.recipe import Recipe
 
 SCHEMA = 1
 

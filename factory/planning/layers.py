@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from factory.config.layers import LayerTree
+    from factory.graph import MergedGraph
     from factory.model import UnitKey
-    from factory.planning.graph import MergedGraph
 
 
 @dataclass(frozen=True, slots=True)

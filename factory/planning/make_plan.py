@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from factory.cargo.events import identity
 from factory.cargo.variants import Command, Variant
-from factory.cook.resolution import Resolved, resolve_recipes
-from factory.planning.graph import MergedGraph, why_not_cookable
+from factory.graph import MergedGraph, why_not_cookable
 from factory.planning.layers import place_units
 from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipes import Usage, group_into_recipes, split_recipe
+from factory.planning.resolution import Resolved, resolve_recipes
 from factory.planning.selection import Demand, LeftOut, Selection, select
 from factory.planning.sizes import estimated_bytes
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.config.layers import LayerTree
-    from factory.cook.recipe import Recipe
     from factory.model import UnitKey
+    from factory.planning.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import ToolchainFacts, profile_table_from_json, profile_table_to_json
 from factory.cargo.events import Identity
-from factory.cook.recipe import Recipe, RecipeContext, RecipePackage
 from factory.errors import ConfigurationError
 from factory.files import digest
 from factory.model import PackageId, Side, UnitKey
+from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

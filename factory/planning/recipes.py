@@ -12,17 +12,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from factory.cargo.lock import render_lock
-from factory.cook.recipe import Recipe, RecipeContext, RecipePackage
 from factory.files import digest
 from factory.model import LtoDemand, PackageId, Side, UnitKey
+from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from factory.cargo.lock import LockedPackage
     from factory.cargo.profile_table import ProfileTable, Settings
+    from factory.graph import MergedGraph
     from factory.model import CargoProfile, Unit
-    from factory.planning.graph import MergedGraph
 
 Slot = tuple[str, ...]
 
@@ -68,7 +68,7 @@ def group_into_recipes(
     """Return recipes that together compile every unit of `wanted` and what lies under them, in lower layers too.
 
     First fit, largest closure first, so that a recipe that exists takes what it can. The result depends on the sets
-    alone, not on their order. Every recipe still has to be resolved by cargo: `factory.cook.resolve_recipe`.
+    alone, not on their order. Every recipe still has to be resolved by cargo: `factory.planning.resolution`.
     """
     keys = frozenset(wanted)
     groups: list[_Group] = []

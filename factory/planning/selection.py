@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from factory.config.layers import LayerTree
+    from factory.graph import MergedGraph
     from factory.model import UnitKey
-    from factory.planning.graph import MergedGraph
     from factory.planning.layers import Placement
 
 

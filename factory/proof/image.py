@@ -109,10 +109,25 @@ def _listing(container: Container, home: str, build_dir: str) -> Listing:
     found = container.run(
         ["find", home, build_dir, "-path", f"{home}/bin", "-prune", "-o", "-printf", "%y %m %U %G %p\\n"]
     )
-    foreign = container.run(
-        ["find", build_dir, "-name", "*.d", "-type", "f", "-exec", "grep", "-L", "/registry/src/", "{}", "+"]
-    )
     _must(found)
+    dep_infos = [
+        "find",
+        build_dir,
+        "-name",
+        "*.d",
+        "-type",
+        "f",
+        "!",
+        "-exec",
+        "grep",
+        "-q",
+        "/registry/src/",
+        "{}",
+        ";",
+    ]
+    # C compilers write such files too: only rustc's name Rust sources.
+    foreign = container.run([*dep_infos, "-exec", "grep", "-l", "[.]rs", "{}", ";"])
+    _must(foreign)
     return Listing(
         cargo_home=home,
         build_dir=build_dir,

@@ -113,8 +113,10 @@ def _entry(path: str) -> Entry:
 
 
 def _is_foreign(dep_info: str) -> bool:
-    with open(dep_info, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123 - as above
-        return not any("/registry/src/" in line for line in lines)
+    with open(dep_info, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as above
+        text = file.read()
+    # C compilers write such files too: only rustc's name Rust sources.
+    return ".rs" in text and "/registry/src/" not in text
 
 
 def _is_incremental(entry: Entry, build_dir: str) -> bool:

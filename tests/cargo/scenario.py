@@ -22,7 +22,7 @@ from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.cargo.variants import Command, Variant
 from factory.files import write_text
-from factory.planning.graph import MergedGraph
+from factory.graph import MergedGraph
 from factory.planning.recipes import Usage, group_into_recipes, semver_range
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from factory.cargo.events import BuildEvents, Identity
     from factory.cargo.toolchain import Toolchain
-    from factory.cook.recipe import Recipe
     from factory.model import PackageId, Unit, UnitKey
+    from factory.planning.recipe import Recipe
     from factory.process import Completed
 
 HOST = "{host}"

@@ -13,8 +13,8 @@ import pytest
 
 from factory.cargo.events import EVENT_ARGS, parse_events
 from factory.cargo.toolchain import find_toolchain
-from factory.cook.resolution import resolve_recipes
 from factory.model import Side
+from factory.planning.resolution import resolve_recipes
 from tests.cargo.scenario import HOST, Build, Kitchen, Resolved, Warm, Workspace, identities
 
 if TYPE_CHECKING:

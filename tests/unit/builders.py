@@ -14,7 +14,7 @@ from factory.cargo.lock import Lock, LockedPackage
 from factory.cargo.profile_table import ProfileTable, derive_profile_table
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.config.layers import LayerProfile, LayerTree
-from factory.cook.recipe import Recipe, RecipeContext, RecipePackage
+from factory.graph import MergedGraph
 from factory.model import (
     CRATES_IO,
     CargoProfile,
@@ -26,8 +26,8 @@ from factory.model import (
     Unit,
     UnitKey,
 )
-from factory.planning.graph import MergedGraph
 from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
+from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-    from factory.planning.graph import MergedGraph
+    from factory.graph import MergedGraph
 
 VARIANTS = ("release", "check:dev")
 

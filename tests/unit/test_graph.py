@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory.graph import MergedGraph, why_not_cookable
 from factory.model import Mode, Side, Unit, UnitKey
-from factory.planning.graph import MergedGraph, why_not_cookable
 from tests.unit.builders import graph, graphs, keys, unit
 
 DIAMOND = graph(unit("top", "left", "right"), unit("left", "base"), unit("right", "base"), unit("base"), unit("alone"))

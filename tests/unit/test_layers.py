@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.config.layers import LayerProfile, LayerTree
+from factory.graph import MergedGraph
 from factory.model import UnitKey
-from factory.planning.graph import MergedGraph
 from factory.planning.layers import Placement, place_units
 from tests.unit.builders import World, chain, graph, shuffled, unit, worlds
 

@@ -9,16 +9,16 @@ import pytest
 
 from factory.cargo.lock import LockedPackage, parse_lock
 from factory.cargo.profile_table import derive_profile_table
+from factory.graph import MergedGraph
 from factory.model import LtoDemand, Mode, Side
-from factory.planning.graph import MergedGraph
 from factory.planning.recipes import Usage, group_into_recipes, semver_range, split_recipe
 from tests.unit.unit_builder import DEV, DEV_HOST, RELEASE, package, unit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from factory.cook.recipe import Recipe
     from factory.model import PackageId, Unit
+    from factory.planning.recipe import Recipe
 
 HOST = (Side.HOST,)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory.cargo.events import BuildEvents, Failure, Identity, identity
-from factory.cook.recipe import Recipe
 from factory.cook.report import Dropped, LayerReport, contents, contract, report_layer, report_to_json
 from factory.model import Mode, Side, Unit
+from factory.planning.recipe import Recipe
 from tests.unit.builders import plan_for, unit
 
 if TYPE_CHECKING:

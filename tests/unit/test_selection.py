@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from factory.config.layers import LayerProfile, LayerTree, folded
+from factory.graph import MergedGraph
 from factory.model import Mode, UnitKey
-from factory.planning.graph import MergedGraph
 from factory.planning.layers import place_units
 from factory.planning.selection import Demand, LeftOut, Selection, select
 from factory.planning.sizes import estimated_bytes

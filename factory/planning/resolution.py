@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from factory.cargo.toolchain import Toolchain
-    from factory.cook.recipe import Recipe
     from factory.model import UnitKey
+    from factory.planning.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
