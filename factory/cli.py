@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from factory import __version__, pipeline, process, tables
+from factory import demo as demo_stage
 from factory.analysis.model import analysis_to_json
 from factory.base import build_base, pin_base
 from factory.cargo.toolchain import find_sysroot
-from factory.config.load import Configuration, json_schema, load_configuration, show
+from factory.config.load import Configuration, SourceKind, json_schema, load_configuration, show
 from factory.cook.report import report_to_json
-from factory.errors import BadAnswerError, ConfigurationError, FactoryError
+from factory.errors import BadAnswerError, ConfigurationError, FactoryError, NothingToDoError
 from factory.files import cache_directory, clean_cache, write_json
 from factory.output import Output
 from factory.planning.plan import plan_to_json
@@ -82,6 +83,7 @@ ProfilesOption = Annotated[
 def main() -> int:
     """Run the program and return its exit code: 0, or that of the error (see factory/errors.py)."""
     output = Output()
+    process.begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -151,6 +153,8 @@ def analyze(
         run.output.answer_json(document)
     else:
         tables.print_analysis(analysis, run.output, top=top)
+    if not analysis.resolved:
+        raise NothingToDoError("no workspace could be resolved", advice="The rows above say why.")
 
 
 @app.command()
@@ -197,16 +201,18 @@ def build(
     """
     run = _run(context)
     chosen = pipeline.read_plan(plan)
-    if backend is Backend.LOCAL:
-        if output is None:
-            raise ConfigurationError("the local backend needs --output DIR", advice="Name a new or an empty directory.")
-        reports = pipeline.build_locally(run, chosen, output.absolute(), dry_run=dry_run)
-    else:
-        if output is not None:
-            raise ConfigurationError(
-                "--output is for --backend local", advice="Leave it out: images are loaded into Docker."
-            )
-        reports = pipeline.build_images(run, chosen, dry_run=dry_run)
+    if backend is Backend.LOCAL and output is None:
+        raise ConfigurationError("the local backend needs --output DIR", advice="Name a new or an empty directory.")
+    if backend is Backend.DOCKER and output is not None:
+        raise ConfigurationError(
+            "--output is for --backend local", advice="Leave it out: images are loaded into Docker."
+        )
+    folder = None if output is None else output.absolute()
+    if dry_run:
+        shown = pipeline.dry_run_images(run, chosen) if folder is None else pipeline.dry_run_locally(chosen)
+        tables.print_dry_run(shown, run.output, as_json=json)
+        return
+    reports = pipeline.build_images(run, chosen) if folder is None else pipeline.build_locally(run, chosen, folder)
     if json:
         run.output.answer_json(report_to_json(reports))
     else:
@@ -256,7 +262,9 @@ def verify(
 def base(
     context: typer.Context,
     tag: Annotated[str, typer.Option("--tag", help="Name of the image to make.")] = "rust-warm-factory/base:latest",
-    suite: Annotated[str, typer.Option("--suite", help="Debian suite.")] = "bookworm",
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="Debian suite (default: `base.suite` of the configuration).")
+    ] = None,
     debian_rust: Annotated[
         bool, typer.Option("--debian-rust", help="Take the suite's rustc, not this machine's.")
     ] = False,
@@ -277,7 +285,16 @@ def base(
         run.output.answer(pin_base(pin))
         return
     toolchain: Path | Literal["debian"] = "debian" if debian_rust else find_sysroot(run.settings.toolchain)
-    run.output.answer(build_base(tag=tag, suite=suite, toolchain=toolchain, ca_bundle=ca_bundle, output=run.output))
+    run.output.answer(
+        build_base(
+            tag=tag,
+            suite=suite or run.settings.base.suite,
+            toolchain=toolchain,
+            ca_bundle=ca_bundle,
+            output=run.output,
+        )
+    )
+    run.output.say(f"to build on it, set `base.image: {tag}` in registry-config.yaml, or FACTORY_BASE_IMAGE={tag}")
 
 
 @app.command()
@@ -294,8 +311,11 @@ def demo(
     Example: factory demo --backend local
     """
     run = _run(context)
-    proof = pipeline.demo(run, use_docker=None if backend is None else backend is Backend.DOCKER)
+    proof = demo_stage.demo(run, use_docker=None if backend is None else backend is Backend.DOCKER)
     tables.print_builds(proof, run.output)
+    if not proof.ok(1.0):
+        tables.print_proof(proof, run.output)
+        raise BadAnswerError("the samples were not all fresh", advice="FACTORY_DEBUG=1 and -v tell more.")
 
 
 @config_app.command("show")
@@ -352,7 +372,18 @@ def _run(context: typer.Context) -> pipeline.Run:
     for warning in configuration.warnings:
         common.output.detail(f"warning: {warning}")
     common.output.detail(f"configuration: {configuration.file or 'the shipped defaults'}")
-    return pipeline.Run(settings=configuration.settings, output=common.output, sources=_sources(configuration))
+    return pipeline.Run(
+        settings=configuration.settings,
+        output=common.output,
+        sources=_sources(configuration),
+        platforms=_platforms(configuration),
+    )
+
+
+def _platforms(configuration: Configuration) -> tuple[str, ...]:
+    """Return the platforms that somebody chose: the default is a name for an example, not a demand."""
+    chosen = configuration.sources["platforms"].kind is not SourceKind.DEFAULT
+    return tuple(str(platform) for platform in configuration.settings.platforms) if chosen else ()
 
 
 def _sources(configuration: Configuration) -> tuple[str, ...]:
@@ -365,7 +396,7 @@ def _sources(configuration: Configuration) -> tuple[str, ...]:
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     """End as the signal asks, and take along what runs in other threads."""
-    process.stop_running()
+    process.end()
     raise SystemExit(128 + number)
 
 

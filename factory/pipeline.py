@@ -9,7 +9,7 @@ from which each can be restarted.
 from __future__ import annotations
 
 import os
-import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,23 +21,22 @@ from factory.cargo.home import prepare_resolving_home
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.config.layers import load_layer_profiles
+from factory.config.model import has_digest
 from factory.cook import images
 from factory.cook.engine import Engine
 from factory.cook.local import cook_locally
-from factory.errors import ConfigurationError, EnvironmentFaultError, FactoryError, NothingToDoError
-from factory.files import cache_directory, canonical_json, read_json
+from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.files import cache_directory, read_json
 from factory.planning.make_plan import Policy, RecipeCheck, make_plan
 from factory.planning.plan import plan_from_json
 from factory.proof.image import verify_image
 from factory.proof.local import verify_directory
-from factory.proof.model import Proof
-from factory.resources import shipped
 from factory.scan.discover import find_workspaces
-from factory.scan.git_source import fetch, is_git_url
-from factory.scan.model import Scan
+from factory.scan.git_source import fetch, is_git_url, without_secret
+from factory.scan.model import Scan, Skipped, SkipReason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from factory.cook.report import LayerReport
     from factory.output import Output
     from factory.planning.plan import Plan
+    from factory.proof.model import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class Run:
     output: Output
     sources: tuple[str, ...] = ()
     """Paths and git URLs to analyse where the command line names none."""
+    platforms: tuple[str, ...] = ()
+    """The platforms that the user asks for; none for the engine's own, whatever it is."""
 
     @property
     def jobs(self) -> int:
@@ -63,21 +65,19 @@ class Run:
 
 
 def scan(run: Run, paths: Sequence[str]) -> Scan:
-    """Find the workspaces below paths and git URLs; git sources are brought into the cache first."""
+    """Find the workspaces below paths and git URLs; a git source that cannot be had becomes an explained row."""
     if not paths:
         raise ConfigurationError(
             "no repositories named", advice="Name PATHs, or list `sources` in registry-config.yaml."
         )
-    folders = []
     for text in paths:
-        if is_git_url(text):
-            url, _, ref = text.partition("#")
-            folders.append(fetch(url, ref or None, cache_directory() / "git", output=run.output))
-        elif Path(text).is_dir():
-            folders.append(Path(text))
-        else:
+        if not is_git_url(text) and not Path(text).is_dir():
             raise ConfigurationError(f"{text}: no such directory", advice="Name directories or git URLs.")
-    return find_workspaces(folders)
+    with ThreadPoolExecutor(run.jobs) as pool:
+        folders = list(pool.map(lambda text: _folder(run, text), paths))
+    found = find_workspaces([folder for folder in folders if isinstance(folder, Path)])
+    unreachable = tuple(row for row in folders if isinstance(row, Skipped))
+    return replace(found, skipped=tuple(sorted((*found.skipped, *unreachable))))
 
 
 def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
@@ -118,43 +118,69 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         cargo_home=settings.contract.cargo_home,
         build_dir=settings.contract.build_dir,
     )
+    toolchain = _resolving_toolchain(run, analysis.toolchain.version)
+    if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
+        raise EnvironmentFaultError(
+            "the analysis was made with another build of rustc than the one found now",
+            advice="Run `factory analyze` again.",
+        )
     check = RecipeCheck(
-        toolchain=_resolving_toolchain(run, analysis.toolchain.version),
+        toolchain=toolchain,
         cargo_home=prepare_resolving_home(cache_directory() / "cargo-home"),
         jobs=run.jobs,
     )
     with run.output.counter("confirming recipes") as progress:
-        return make_plan(analysis, policy, check, progress=progress)
+        made = make_plan(analysis, policy, check, progress=progress)
+    if not made.units:
+        reasons = "; ".join(sorted({row.reason for row in made.excluded})[:5])
+        raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
+    return made
 
 
-def build_locally(run: Run, plan: Plan, folder: Path, *, dry_run: bool) -> tuple[LayerReport, ...]:
-    """Cook the plan into a directory; with `dry_run`, only say how."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What a build would do: its commands in order, and the bake file that they read (Docker only)."""
+
+    commands: tuple[tuple[str, ...], ...]
+    bake_file: Mapping[str, object] | None = None
+
+
+def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]:
+    """Cook the plan into a directory."""
     toolchain = find_toolchain(plan.contract.toolchain.version)
-    if dry_run:
-        for recipe in plan.recipes:
-            run.output.answer(shlex.join(["cargo", *recipe.cargo_args, "--locked", "--offline", "--keep-going"]))
-        run.output.say(f"{len(plan.recipes)} recipes, {len(plan.units)} units would be cooked into {folder}")
-        return ()
     return cook_locally(plan, folder, toolchain=toolchain, output=run.output, timeout=run.settings.limits.cook_timeout)
 
 
-def build_images(run: Run, plan: Plan, *, dry_run: bool) -> tuple[LayerReport, ...]:
-    """Cook the plan into images of the Docker engine; with `dry_run`, only say how."""
-    engine = Engine()
-    others = [str(platform) for platform in run.settings.platforms if platform != engine.platform]
-    if others:
-        raise ConfigurationError(
-            f"this engine builds for {engine.platform}, and `platforms` lists {', '.join(others)}",
-            advice="A platform's units are resolved and cooked on a machine of that platform: build them there.",
-        )
-    build = images.image_build(plan, run.settings, cache_directory() / "bake" / plan.digest[:12])
-    if dry_run:
-        definition = images.bake_definition(build, host_network=engine.needs_host_network)
-        run.output.answer(canonical_json(definition, depth=9).rstrip())
-        for command in images.build_commands(build, engine):
-            run.output.answer(shlex.join(command))
-        return ()
-    return images.build_images(build, engine=engine, output=run.output)
+def dry_run_locally(plan: Plan) -> DryRun:
+    """Return the commands that cook a plan into a directory, each run in the folder of its recipe."""
+    host = plan.contract.toolchain.host
+    commands: list[tuple[str, ...]] = []
+    for recipe in plan.recipes:
+        commands += [
+            ("cargo", "fetch", "--locked", "--target", recipe.context.platform or host),
+            ("cargo", *recipe.cargo_args, "--locked", "--offline", "--keep-going"),
+            ("cargo", *recipe.clean_args),
+        ]
+    return DryRun(commands=tuple(commands))
+
+
+def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
+    """Cook the plan into images of the Docker engine."""
+    engine = _engine(run)
+    base = run.settings.base_image
+    if not has_digest(base):
+        run.output.warn(f"{base} is a tag, which may stand for another image tomorrow: `factory base --pin {base}`")
+    return images.build_images(_image_build(run, plan), engine=engine, output=run.output)
+
+
+def dry_run_images(run: Run, plan: Plan) -> DryRun:
+    """Return the commands that cook a plan into images."""
+    engine = _engine(run)
+    build = _image_build(run, plan)
+    return DryRun(
+        commands=images.build_commands(build, engine),
+        bake_file=images.bake_definition(build, host_network=engine.needs_host_network),
+    )
 
 
 def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleton: bool, cold: bool) -> Proof:
@@ -185,39 +211,6 @@ def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleto
     )
 
 
-def demo(run: Run, *, use_docker: bool | None) -> Proof:
-    """Take the shipped samples through all stages; `use_docker`: `None` takes Docker where it is usable."""
-    if use_docker is None:
-        use_docker = _docker_is_usable(run)
-    run.output.say(f"backend: {'docker' if use_docker else 'local'}")
-    samples = scan(run, [str(shipped("samples"))])
-    made = plan(run, analyze(run, samples, offline=False), None)
-    release = Variant.parse("release")
-    if not use_docker:
-        folder = cache_directory() / "demo"
-        build_locally(run, made, folder, dry_run=False)
-        return verify(run, str(folder), [str(shipped("samples"))], variant="release", skeleton=False, cold=True)
-    build_images(run, made, dry_run=False)
-    build = images.image_build(made, run.settings, cache_directory())
-    proofs = [
-        verify_image(
-            build.tags(_smallest_image(made, found.path))[0],
-            [found],
-            release,
-            engine=Engine(),
-            output=run.output,
-            skeleton=False,
-            cold=True,
-        )
-        for found in samples.workspaces
-    ]
-    return Proof(
-        target="images",
-        repos=tuple(repo for proof in proofs for repo in proof.repos),
-        checks=tuple(check for proof in proofs for check in proof.checks),
-    )
-
-
 def read_analysis(path: Path) -> Analysis:
     """Read `analysis.json`."""
     return analysis_from_json(read_json(path, made_by="factory analyze"))
@@ -244,19 +237,39 @@ def _resolving_toolchain(run: Run, version: str) -> Toolchain:
         return found
 
 
-def _docker_is_usable(run: Run) -> bool:
+def _folder(run: Run, text: str) -> Path | Skipped:
+    if not is_git_url(text):
+        return Path(text)
+    url, _, ref = text.partition("#")
     try:
-        Engine().require_image(run.settings.base_image)
-    except FactoryError as error:
-        run.output.say(f"Docker is not used: {error.what}")
-        return False
-    return True
+        return fetch(url, ref or None, cache_directory() / "git", output=run.output)
+    except EnvironmentFaultError as error:
+        shown = without_secret(text)
+        return Skipped(
+            path=shown, repo=shown, reason=SkipReason.SOURCE_UNREACHABLE, detail=str(error).replace("\n", "; ")
+        )
 
 
-def _smallest_image(made: Plan, path: str) -> str:
-    """Return the lowest layer whose image has the most hits for a workspace."""
-    hits = next(row.hits for row in made.forecast if row.path == path)
-    return next(layer.name for layer in made.layers if hits[layer.name] == max(hits.values()))
+def _engine(run: Run) -> Engine:
+    """Return the engine; raise `ConfigurationError` where the configuration wants what is not built here."""
+    engine = Engine()
+    others = [platform for platform in run.platforms if platform != engine.platform]
+    if others:
+        raise ConfigurationError(
+            f"this engine builds for {engine.platform}, and `platforms` lists {', '.join(others)}",
+            advice="A platform's units are resolved and cooked on a machine of that platform: build them there.",
+        )
+    wanted = run.settings.tools.model_dump(by_alias=True, exclude_none=True)
+    if wanted:
+        raise ConfigurationError(
+            f"tools: {', '.join(wanted)}: installing tools into the images is not supported yet",
+            advice="Set them to null, and install them in an image of your own that stands FROM these.",
+        )
+    return engine
+
+
+def _image_build(run: Run, plan: Plan) -> images.ImageBuild:
+    return images.image_build(plan, run.settings, cache_directory() / "bake" / plan.digest[:12])
 
 
 def _tell_pin(workspace: Workspace, version: str) -> Workspace:

@@ -69,6 +69,8 @@ def run(
     `timeout` seconds, `ProgramFailedError` when `check` is set and it exits with another code than 0.
     """
     words = tuple(str(arg) for arg in args)
+    if _ending.is_set():
+        raise EnvironmentFaultError(f"`{words[0]}` was not started: interrupted")
     child = _start(words, cwd=cwd, env=env, stdin=stdin)
     _running.add(child)
     try:
@@ -103,11 +105,23 @@ def which(program: str, *, advice: str) -> Path:
     raise EnvironmentFaultError(message, advice=advice)
 
 
-def stop_running() -> None:
-    """Stop every program that runs in any thread: each is in a session of its own, where no Ctrl-C reaches it."""
+def end() -> None:
+    """Stop every program that runs in any thread, and start no other until `begin`.
+
+    Each is in a session of its own, where no Ctrl-C reaches it; and a thread whose program was stopped must not go on
+    with the next.
+    """
+    _ending.set()
     for child in tuple(_running):
         _stop(child)
 
+
+def begin() -> None:
+    """Allow programs to be started: the state in which a process begins."""
+    _ending.clear()
+
+
+_ending = threading.Event()
 
 # What a signal handler has to find, whatever thread started it.
 _running: set[subprocess.Popen[str]] = set()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import Status
 from factory.analysis.tables import crate_uses, pin_uses, profile_uses
+from factory.files import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cook.report import LayerReport
     from factory.output import Output
+    from factory.pipeline import DryRun
     from factory.planning.plan import Plan
     from factory.proof.model import Proof
 
@@ -109,6 +112,17 @@ def print_reports(reports: Sequence[LayerReport], output: Output) -> None:
             ("layer", "crate", "why"),
             list(dropped),
         )
+
+
+def print_dry_run(dry: DryRun, output: Output, *, as_json: bool) -> None:
+    """Print the commands of a build that is not done, and the bake file that they read."""
+    if as_json:
+        output.answer_json({"commands": [list(command) for command in dry.commands], "bake_file": dry.bake_file})
+        return
+    if dry.bake_file is not None:
+        output.answer(canonical_json(dry.bake_file, depth=9).rstrip())
+    for command in dry.commands:
+        output.answer(shlex.join(command))
 
 
 def print_proof(proof: Proof, output: Output) -> None:

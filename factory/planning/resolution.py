@@ -10,10 +10,11 @@ import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT
+from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT, Trouble, explain
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.errors import EnvironmentFaultError
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from factory.cargo.toolchain import Toolchain
     from factory.model import UnitKey
     from factory.planning.recipe import Recipe
+    from factory.process import Completed
+
+
+RESOLVE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +92,15 @@ def _resolve(recipe: Recipe, *, toolchain: Toolchain, cargo_home: Path) -> Resol
     folder = Path(tempfile.mkdtemp(prefix="factory-recipe-"))
     try:
         recipe.write(folder)
-        answer = toolchain.cargo(
-            [*recipe.cargo_args, *UNIT_GRAPH_ARGS],
-            cwd=folder,
-            cargo_home=cargo_home,
-            extra=UNIT_GRAPH_ENVIRONMENT,
-            timeout=300,
-        )
+        answer = _unit_graph(recipe, folder, toolchain=toolchain, cargo_home=cargo_home)
         if not answer.ok:
-            reason = "cargo cannot resolve the recipe: " + " ".join(answer.stderr.split())[:400]
+            trouble = explain(answer.stderr, hide=str(folder))
+            if trouble.trouble is Trouble.NETWORK:
+                raise EnvironmentFaultError(f"cannot resolve a recipe: {trouble.detail}")
+            reason = f"cargo cannot resolve the recipe: {trouble.detail}"
             return Resolved(recipes=(), unreproduced=(Unreproduced(keys=frozenset(recipe.keys), reason=reason),))
         made = frozenset(unit.key for unit in parse_unit_graph(answer.stdout, _surroundings(recipe, toolchain)))
         final = replace(recipe, lock=(folder / "Cargo.lock").read_text(encoding="utf-8"))
-    except EnvironmentFaultError as error:
-        return Resolved(recipes=(), unreproduced=(Unreproduced(keys=frozenset(recipe.keys), reason=error.what),))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     missing = frozenset(recipe.keys) - made
@@ -109,6 +109,16 @@ def _resolve(recipe: Recipe, *, toolchain: Toolchain, cargo_home: Path) -> Resol
     kept = replace(final, keys=tuple(sorted(frozenset(recipe.keys) & made)))
     reason = "cargo resolves the recipe to other units than the repository's"
     return Resolved(recipes=(kept,) if kept.keys else (), unreproduced=(Unreproduced(keys=missing, reason=reason),))
+
+
+def _unit_graph(recipe: Recipe, folder: Path, *, toolchain: Toolchain, cargo_home: Path) -> Completed:
+    """Ask cargo, first without the network: what the analysis has downloaded gives the same answer on every day."""
+    ask = partial(
+        toolchain.cargo, cwd=folder, cargo_home=cargo_home, extra=UNIT_GRAPH_ENVIRONMENT, timeout=RESOLVE_SECONDS
+    )
+    args = [*recipe.cargo_args, *UNIT_GRAPH_ARGS]
+    answer = ask([*args, "--offline"])
+    return answer if answer.ok else ask(args)
 
 
 def _surroundings(recipe: Recipe, toolchain: Toolchain) -> Surroundings:

@@ -94,6 +94,11 @@ def is_git_url(text: str) -> bool:
     return bool(_URL.fullmatch(text) or _SCP_LIKE.fullmatch(text))
 
 
+def without_secret(url: str) -> str:
+    """Return a URL as it may be shown: without user and password."""
+    return _SECRET.sub("", url)
+
+
 def fetch(url: str, ref: str | None, cache: Path, *, output: Output) -> Path:
     """Bring a branch, tag or commit (default: the remote's HEAD) into `cache`, and return its folder.
 
@@ -125,7 +130,7 @@ class _Remote:
     @property
     def shown(self) -> str:
         """The URL without user and password."""
-        return _SECRET.sub("", self.url)
+        return without_secret(self.url)
 
     @property
     def name(self) -> str:

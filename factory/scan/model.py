@@ -34,6 +34,7 @@ class SkipReason(enum.StrEnum):
     PATH_DEPENDENCY_MISSING = "path-dependency-missing"
     PATH_DEPENDENCY_OUTSIDE = "path-dependency-outside"
     SYMLINK_OUTSIDE = "symlink-outside"
+    SOURCE_UNREACHABLE = "source-unreachable"
 
 
 @dataclass(frozen=True, order=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.cargo
 
 HOST = find_toolchain().host
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
+NOTHING_RESOLVED = 3
 MEMBERS = 300
 MOST_SECONDS_FOR_MEMBERS = 20
 
@@ -176,7 +177,8 @@ def test_a_cargo_feature_that_has_become_stable_does_not_skip(broken: Mapping[st
 
 def test_an_unreachable_git_dependency_is_a_row_online_too(program: Program, tmp_path: Path) -> None:
     BROKEN["git-gone"].write(tmp_path / "repos" / "git-gone")
-    found = workspaces(program.under({"CARGO_NET_RETRY": "0"}), tmp_path / "repos", out=tmp_path / "a.json")
+    quick = program.under({"CARGO_NET_RETRY": "0"})
+    found = workspaces(quick, tmp_path / "repos", out=tmp_path / "a.json", code=NOTHING_RESOLVED)
     (row,) = found.values()
     assert row["reason"].startswith("git-dependency-unreachable: ")
     assert "file:///nowhere/gone.git" in row["reason"]
@@ -345,7 +347,8 @@ def test_what_was_missing_offline_is_looked_for_again_online(program: Program, s
     package_with_itoa(tmp_path / "repo", samples)
     online = program.under({"FACTORY_CACHE_DIR": str(tmp_path / "cache")})
     empty = {"CARGO_HOME": str(tmp_path / "cargo-home"), "RUSTUP_HOME": rustup_home()}
-    found = workspaces(online.under(empty), tmp_path / "repo", "--offline", out=tmp_path / "a.json")
+    offline = online.under(empty)
+    found = workspaces(offline, tmp_path / "repo", "--offline", out=tmp_path / "a.json", code=NOTHING_RESOLVED)
     (row,) = found.values()
     assert row["status"] == "skipped"
     assert row["reason"].startswith(("package-missing: ", "network: "))
@@ -369,17 +372,26 @@ def test_a_git_url_is_analysed_like_a_folder(program: Program, samples: Path, tm
     assert cloned == local
 
 
-def test_a_git_url_that_cannot_be_reached_is_explained(program: Program, samples: Path, tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/nowhere.git"
-    done = program("analyze", samples, url, "--out", tmp_path / "a.json", code=4)
-    assert url in done.stderr
-    assert "Check the URL" in done.stderr
-    assert not (tmp_path / "a.json").exists()
+def test_a_git_url_that_cannot_be_reached_is_a_row_without_its_password(
+    program: Program, samples: Path, tmp_path: Path
+) -> None:
+    urls = [f"file://{tmp_path}/nowhere.git#main", "http://user:not-a-secret@127.0.0.1:9/team/repo.git"]
+    program("analyze", samples, *urls, "--out", tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    rows = {row["path"]: row for row in json.loads(text)["workspaces"]}
+    assert [row["status"] for path, row in rows.items() if path.startswith("samples/")] == ["resolved"] * 3
+    for url in (urls[0], "http://127.0.0.1:9/team/repo.git"):
+        assert rows[url]["status"] == "skipped"
+        assert rows[url]["reason"].startswith("source-unreachable: ")
+        assert "Check the URL" in rows[url]["reason"]
+    assert "not-a-secret" not in text
 
 
-def workspaces(program: Program, folder: Path, *words: str, out: Path, before: tuple[str, ...] = ()) -> dict[str, Any]:
+def workspaces(
+    program: Program, folder: Path, *words: str, out: Path, code: int = 0, before: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Analyse `folder` and return the rows of the written analysis by their paths."""
-    program("analyze", folder, *words, "--out", out, before=before)
+    program("analyze", folder, *words, "--out", out, code=code, before=before)
     return {row["path"]: row for row in json.loads(out.read_text(encoding="utf-8"))["workspaces"]}
 
 

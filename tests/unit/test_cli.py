@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer.main
 
-from factory import __version__, cli, pipeline
+from factory import __version__, cli, pipeline, process
 from factory.analysis.model import analysis_to_json
 from factory.errors import (
     BadAnswerError,
@@ -71,6 +71,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
+    process.begin()
 
 
 def commands() -> dict[tuple[str, ...], Any]:

@@ -219,3 +219,22 @@ def within(seconds: float, true: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.02)
     return true()
+
+
+def test_after_the_end_no_program_is_started_until_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread whose program was stopped must not go on with the next one."""
+    monkeypatch.setattr(process, "_ending", threading.Event())
+    started = threading.Thread(
+        target=lambda: process.run([sys.executable, "-c", "import time; time.sleep(60)"], check=False)
+    )
+    started.start()
+    deadline = time.monotonic() + 10
+    while not process._running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.end()
+    started.join(20)
+    assert not started.is_alive()
+    with pytest.raises(EnvironmentFaultError, match="interrupted"):
+        process.run([sys.executable, "-c", ""])
+    process.begin()
+    assert process.run([sys.executable, "-c", ""]).ok
