@@ -7,6 +7,7 @@ set -eu
 main() {
     begin
     check_cargo
+    check_rustc
     create_user
     create_directories
     configure_cargo
@@ -17,6 +18,20 @@ check_cargo() {
     version=$(cargo --version) || fail "the base image has no working cargo on its PATH ($PATH)"
     minor=$(printf '%s\n' "$version" | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p')
     [ "${minor:-0}" -ge 91 ] || fail "$version: 1.91 is the first that has build.build-dir"
+}
+
+# Units of another compiler, even of the same version from another vendor, are fresh for nobody.
+check_rustc() {
+    : "${RUSTC_VERBOSE:?give it as a build argument: what the rustc of the plan says to -vV}"
+    actual=$(rustc -vV) || fail "the base image has no working rustc on its PATH ($PATH)"
+    [ "$actual" = "$RUSTC_VERBOSE" ] ||
+        fail "the base image has another rustc than the plan was made for
+the base image: $(one_line "$actual")
+the plan: $(one_line "$RUSTC_VERBOSE")"
+}
+
+one_line() {
+    printf '%s\n' "$1" | tr '\n' ' '
 }
 
 create_user() {

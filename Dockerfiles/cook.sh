@@ -1,7 +1,7 @@
 #!/bin/sh
 # As the runner, without a network: compiles each recipe into the shared build directory, keeps what cargo said
 # in cook.jsonl and errors.log, and removes every unit of the recipes themselves. A recipe that fails is the
-# caller's to judge.
+# caller's to judge. errors.log has a line `==== factory recipe NAME` above what was said of each that failed.
 set -eu
 # shellcheck source=settle.sh
 . /run/factory/settle.sh
@@ -35,6 +35,7 @@ cook() {
     rm -rf "$SCRATCH"
     cp -R "$RECIPES/$1" "$SCRATCH"
     cd "$SCRATCH"
+    choose_rustflags
     printf 'cooking %s\n' "$1" >&2
     printf '{"reason":"factory-recipe","name":"%s"}\n' "$1" >>"$REPORT"
     tee "$LOG" <"$PIPE" >&2 &
@@ -42,12 +43,20 @@ cook() {
     compile </dev/null >"$MESSAGES" 2>"$PIPE" || exit_code=$?
     wait $!
     # Why something failed stands nowhere else, and the build log is gone when this step comes from a cache.
-    # A panic names its thread by a number, which is another one each time.
-    [ "$exit_code" -eq 0 ] || sed -n -e "s/^\( *thread '.*'\) ([0-9]*) panicked/\1 panicked/" -e '/^error/,$p' "$LOG" >>"$ERRORS"
+    if [ "$exit_code" -ne 0 ]; then
+        printf '==== factory recipe %s\n' "$1" >>"$ERRORS"
+        what_failed >>"$ERRORS"
+    fi
     # Two cooks of one recipe end their units in any order, and have to give the same file.
     LC_ALL=C sort "$MESSAGES" >>"$REPORT"
     printf '{"reason":"factory-recipe-finished","name":"%s","exit":%d}\n' "$1" "$exit_code" >>"$REPORT"
     forget_recipe </dev/null
+}
+
+# A panic names its thread by a number, which is another one each time; and what other jobs do meanwhile is chance.
+what_failed() {
+    sed -n -e "s/^\( *thread '.*'\) ([0-9]*) panicked/\1 panicked/" -e '/^ *Compiling /d' -e '/^ *Checking /d' \
+        -e '/^warning: build failed/d' -e '/^error/,$p' "$LOG"
 }
 
 compile() {

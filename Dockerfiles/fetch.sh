@@ -29,6 +29,7 @@ fetch() {
     mkdir -p "${SCRATCH%/*}"
     cp -R "$RECIPES/$1" "$SCRATCH"
     cd "$SCRATCH"
+    choose_rustflags
     printf 'fetching for %s\n' "$1" >&2
     cargo fetch --locked --target "$(target)" </dev/null
 }

@@ -20,6 +20,8 @@ ARG CARGO_HOME=/usr/local/cargo
 ARG BUILD_DIR=/usr/local/cargo-build
 # The flags of every rustc call that has no --target of its own, as a TOML array.
 ARG RUSTFLAGS_TOML=[]
+# What the rustc that the plan was made for says to `-vV`.
+ARG RUSTC_VERBOSE
 ARG SOURCE_DATE_EPOCH
 USER 0
 RUN --network=none \

@@ -25,6 +25,13 @@ settle() {
     rm -f "$stamp"
 }
 
+# Of the recipe in the current directory. The image's configuration sets flags that this one's units do not have, and
+# nothing but a variable takes them away.
+choose_rustflags() {
+    unset CARGO_ENCODED_RUSTFLAGS
+    [ ! -e no-rustflags ] || export CARGO_ENCODED_RUSTFLAGS=
+}
+
 fail() {
     printf 'error: %s\n' "$*" >&2
     exit 1

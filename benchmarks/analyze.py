@@ -26,9 +26,8 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         _analyze(paths, Path(folder), "warm-up")
-        print(
-            "| run | seconds | workspaces resolved | skipped | distinct registry units |\n| --- | --- | --- | --- | --- |"
-        )
+        print("| run | seconds | workspaces resolved | skipped | distinct registry units |")
+        print("| --- | --- | --- | --- | --- |")
         for run in ("first", "second"):
             print(f"| {run} | {_analyze(paths, Path(folder), 'measured')} |")
     print(f"\npeak memory: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")

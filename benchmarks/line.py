@@ -68,9 +68,8 @@ def _print(plan: dict[str, Any], built: dict[str, Any], rows: list[dict[str, Any
         print(
             f"| {layer['layer']} | {len(layer['cooked'])} | {recipes} | {len(layer['dropped'])} | {layer['seconds']} |"
         )
-    print(
-        "\n| repository | on | cold s | warm s | registry units fresh | problem |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("\n| repository | on | cold s | warm s | registry units fresh | problem |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
         units, seconds = row["units"], row["seconds"]
         print(

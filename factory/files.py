@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Written by factory; see https://bford.info/cachedir/\n"
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace `path` by `text` in one step: a reader sees the old file or the new one, never half of it.
 
-    Makes missing folders; raises `ConfigurationError` where the file cannot be written.
+    The file has exactly `mode`. Makes missing folders; raises `ConfigurationError` where the file cannot be written.
     """
     try:
-        _replace(path, text)
+        _replace(path, text, mode)
     except OSError as error:
         what = f"{path}: cannot be written: {error.strerror}"
         raise ConfigurationError(what, advice="Name a place that is writable and has room.") from error
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from factory.cargo.rustflags import why_not_cookable_flags
-from factory.model import Mode, SourceKind
+from factory.model import CRATES_IO, Mode, SourceKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -88,6 +88,8 @@ def why_not_cookable(unit: Unit) -> str | None:
     """Say why a unit can never be cooked, whatever lies under it; `None` when it can."""
     if unit.package.kind is not SourceKind.REGISTRY:
         return f"a {unit.package.kind} package: only registry packages are the same everywhere"
+    if unit.package.source != CRATES_IO:
+        return "from a private registry: fetching with credentials is not supported yet"
     if unit.mode not in (Mode.BUILD, Mode.CHECK, Mode.RUN_CUSTOM_BUILD):
         return f"`{unit.mode}` is nothing that others use"
     if unit.linker is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from factory.analysis import analyze as analysis_stage
 from factory.analysis.model import Status, Workspace, analysis_from_json
-from factory.analysis.tables import pin_conflict
+from factory.analysis.uses import pin_conflict
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
@@ -31,6 +31,8 @@ from factory.planning.make_plan import Policy, RecipeCheck, make_plan
 from factory.planning.plan import plan_from_json
 from factory.proof.image import verify_image
 from factory.proof.local import verify_directory
+from factory.proof.model import ProofRequest
+from factory.proof.target import cooked_directory
 from factory.scan.discover import find_workspaces
 from factory.scan.git_source import fetch, is_git_url, without_secret
 from factory.scan.model import Scan, Skipped, SkipReason
@@ -117,6 +119,7 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         layer_budgets={name: size and settings.budget.plannable(size) for name, size in budgets.items()},
         cargo_home=settings.contract.cargo_home,
         build_dir=settings.contract.build_dir,
+        rustflags=settings.contract.rustflags,
     )
     toolchain = _resolving_toolchain(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
@@ -192,23 +195,16 @@ def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleto
     found = scan(run, repos) if repos else Scan(workspaces=(), skipped=())
     for row in found.skipped:
         run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
-    if repos and not found.workspaces:
-        raise NothingToDoError("no workspace below these paths can be built", advice="See the warnings above.")
-    folder = Path(target)
-    if folder.is_dir():
-        return verify_directory(
-            folder.absolute(),
-            found.workspaces,
-            chosen,
-            toolchain=find_toolchain(run.settings.toolchain),
-            output=run.output,
-            skeleton=skeleton,
-            cold=cold,
-            timeout=run.settings.limits.cook_timeout,
+    if repos and not found.workspaces and not found.skipped:
+        raise NothingToDoError(
+            "no Cargo.toml below these paths", advice="Name directories that hold Rust repositories."
         )
-    return verify_image(
-        target, found.workspaces, chosen, engine=Engine(), output=run.output, skeleton=skeleton, cold=cold
-    )
+    timeout = run.settings.limits.cook_timeout
+    request = ProofRequest(variant=chosen, skeleton=skeleton, cold=cold, timeout=timeout)
+    folder = cooked_directory(target)
+    if folder is not None:
+        return verify_directory(folder, found, request, output=run.output)
+    return verify_image(target, found, request, engine=Engine(), output=run.output)
 
 
 def read_analysis(path: Path) -> Analysis:

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import Status
-from factory.analysis.tables import crate_uses, pin_uses, profile_uses
+from factory.analysis.uses import crate_uses, pin_uses, profile_uses
 from factory.files import canonical_json
 
 if TYPE_CHECKING:
@@ -136,11 +136,11 @@ def print_proof(proof: Proof, output: Output) -> None:
         if check.findings:
             output.answer_table(f"{check.name}: the first findings", ("path",), [(path,) for path in check.findings])
     print_builds(proof, output)
-    misses = [(repo.path, miss) for repo in proof.repos for miss in repo.misses]
+    misses = [(repo.path, miss.unit, ", ".join(miss.features)) for repo in proof.repos for miss in repo.misses]
     if misses:
         output.answer_table(
             f"Misses ({min(_MOST_ROWS, len(misses))} of {len(misses)}; --json has all)",
-            ("workspace", "unit"),
+            ("workspace", "unit", "features"),
             misses[:_MOST_ROWS],
         )
 

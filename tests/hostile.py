@@ -35,7 +35,7 @@ def hostile_repos(folder: Path, canary: Path) -> tuple[HostileRepo, ...]:
     planted = []
     for name, (plant, reason) in sorted({**_EXECUTING, **_UNUSABLE}.items()):
         root = folder / name
-        plant(_Repo(root=root, command=_canary_command(root, canary)))
+        plant(_Repo(root=root, command=_canary_command(root, canary), arguments=_canary_arguments(root, canary)))
         planted.append(HostileRepo(name=name, root=root, reason=reason))
     return tuple(planted)
 
@@ -72,6 +72,8 @@ def lock(*names: str) -> str:
 class _Repo:
     root: Path
     command: str
+    arguments: str
+    """A file of arguments with which rustc writes the canary file."""
 
     def write(self, files: Mapping[str, str]) -> None:
         write_files(self.root, files)
@@ -93,6 +95,12 @@ def _canary_command(root: Path, canary: Path) -> str:
     write_files(root, {"canary.sh": f"#!/bin/sh\necho {root.name} >> '{canary}'\nexit 1\n"})
     script.chmod(0o755)
     return str(script)
+
+
+def _canary_arguments(root: Path, canary: Path) -> str:
+    # rustc takes the first line where `@file` stands: behind `--target`, for its value.
+    write_files(root, {"arguments": f"{HOST}\n--print=cfg={canary}\n"})
+    return str(root / "arguments")
 
 
 def _rustc_wrapper(repo: _Repo) -> None:
@@ -163,6 +171,17 @@ def _member_config(repo: _Repo) -> None:
 def _rustflags(repo: _Repo) -> None:
     flags = [f"-Clinker={repo.command}", "-C", f"linker={repo.command}", f"-Zcodegen-backend={repo.command}"]
     repo.config(f"[build]\nrustflags = {[*flags, '@' + OUTSIDE_FILE, '--cfg', 'tokio_unstable']}\n")
+
+
+def _target_file(repo: _Repo) -> None:
+    flags = '[target."cfg(unix)"]\nrustflags = ["--cfg=evaluated"]\n'
+    repo.config(f'[build]\ntarget = ["@{repo.arguments}", "/etc/target.json"]\n{flags}')
+
+
+def _target_file_of_package(repo: _Repo) -> None:
+    feature = 'cargo-features = ["per-package-target"]\n'
+    text = manifest(repo.root.name, f'forced-target = "@{repo.arguments}"\n')
+    repo.write({**_package(repo.root.name), "Cargo.toml": feature + text})
 
 
 def _paths_override(repo: _Repo) -> None:
@@ -303,6 +322,7 @@ _EXECUTING: dict[str, tuple[Callable[[_Repo], None], None]] = {
     "config-rustc-workspace-wrapper": (_workspace_wrapper, None),
     "config-rustflags": (_rustflags, None),
     "config-source": (_source_replacement, None),
+    "config-target-file": (_target_file, None),
     "build-script": (_build_script, None),
     "build-script-elsewhere": (_named_build_script, None),
     "git-folder": (_git_folder, None),
@@ -328,6 +348,7 @@ _UNUSABLE: dict[str, tuple[Callable[[_Repo], None], SkipReason]] = {
     "manifest-malformed": (_with_manifest("[package\n"), SkipReason.MALFORMED_MANIFEST),
     "manifest-not-utf8": (_manifest_not_utf8, SkipReason.MALFORMED_MANIFEST),
     "manifest-number": (_with_manifest(_NUMBER), SkipReason.MALFORMED_MANIFEST),
+    "manifest-target-file": (_target_file_of_package, SkipReason.MALFORMED_MANIFEST),
     "manifest-symlink": (_manifest_symlink, SkipReason.SYMLINK_OUTSIDE),
     "manifest-types": (_with_manifest("package = 3\nworkspace = 4\n"), SkipReason.MALFORMED_MANIFEST),
     "member-missing": (_with_manifest('[workspace]\nmembers = ["a"]\n'), SkipReason.MEMBER_MISSING),

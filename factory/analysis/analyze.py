@@ -20,13 +20,15 @@ from factory.analysis.model import (
     analysis_to_json,
     merge_units,
 )
+from factory.cargo.home import known_registries
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
-from factory.cargo.resolve import PASSING, UnitGraph, Unresolved, resolve
+from factory.cargo.resolve import PASSING, UnitGraph, Unresolved, explain, resolve
 from factory.cargo.unit_graph import Surroundings
-from factory.errors import ConfigurationError
+from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import digest, write_text
 from factory.graph import MergedGraph
+from factory.process import ProgramFailedError
 from factory.scan.cargo_config import read_recorded
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import UnscannableError
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace, Scan, Skipped
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
-_CACHE_GENERATION = 3
+_CACHE_GENERATION = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +66,10 @@ class Resolver:
 
 def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -> Analysis:
     """Resolve every workspace of a scan; what cannot be resolved becomes an explained row."""
+    registries = known_registries(resolver.cargo_home)
 
     def one(found: FoundWorkspace) -> Analysis:
-        answer = _analyze_workspace(found, resolver)
+        answer = _analyze_workspace(found, resolver, registries)
         advance(found.path)
         return answer
 
@@ -82,17 +85,17 @@ def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -
     return _analysis(resolver, workspaces, units, links)
 
 
-def _analyze_workspace(found: FoundWorkspace, resolver: Resolver) -> Analysis:
+def _analyze_workspace(found: FoundWorkspace, resolver: Resolver, registries: frozenset[str]) -> Analysis:
     """Return the analysis of one workspace, from the cache where its content was resolved before."""
     try:
-        content = skeleton_digest(found)
-        ignored = tuple(str(setting) for setting in read_recorded(SourceTree.of(found), found.root).ignored)
+        content = skeleton_digest(found, registries=registries)
+        recorded = read_recorded(SourceTree.of(found), found.root, registries=registries)
     except UnscannableError as error:
         return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {})
     entry = resolver.cache / f"{_cache_key(content, resolver)}.json"
     kept = _read_cache(entry)
     if kept is None:
-        kept, lasting = _resolve_workspace(found, resolver)
+        kept, lasting = _resolve_workspace(found, resolver, registries)
         if lasting:
             write_text(entry, json.dumps(analysis_to_json(kept), separators=(",", ":")))
     # The same content may stand in two places: paths, and settings that change nothing, are not part of it.
@@ -102,7 +105,8 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver) -> Analysis:
         repo=found.repo,
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
-        ignored=ignored,
+        reason=kept.workspaces[0].reason or _overridden(recorded, kept, resolver.toolchain.host),
+        ignored=tuple(str(setting) for setting in recorded.ignored),
     )
     return replace(kept, workspaces=(workspace,))
 
@@ -123,11 +127,23 @@ def _read_cache(entry: Path) -> Analysis | None:
         return None
 
 
-def _resolve_workspace(found: FoundWorkspace, resolver: Resolver) -> tuple[Analysis, bool]:
+def _overridden(recorded: RecordedConfig, analysis: Analysis, host: str) -> str:
+    """Say which build scripts cargo replaces by settings, as its unit graph does not; "" for none."""
+    triples = dict.fromkeys((host, *(_real_triple(triple, host) for triple in recorded.build_targets)))
+    names = sorted(set(analysis.links.values()))
+    found = [recorded.build_script_override(triple, name) for triple in triples for name in names]
+    settings = sorted({setting for setting in found if setting is not None})
+    if not settings:
+        return ""
+    places = ", ".join(f"`{setting.key}` ({setting.place})" for setting in settings)
+    return f"forecasts may be too good: {places} replaces a build script, and what stands on it is compiled anew"
+
+
+def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: frozenset[str]) -> tuple[Analysis, bool]:
     """Return the analysis, and whether it will be the same next time."""
     folder = Path(tempfile.mkdtemp(prefix="factory-skeleton-"))
     try:
-        skeleton = write_skeleton(found, folder)
+        skeleton = write_skeleton(found, folder, registries=registries)
         surroundings = _surroundings(skeleton.recorded, resolver)
         graphs: dict[str, UnitGraph] = {}
         for variant in resolver.variants:
@@ -148,6 +164,12 @@ def _resolve_workspace(found: FoundWorkspace, resolver: Resolver) -> tuple[Analy
         return _resolved(found, resolver, graphs, lock), True
     except UnscannableError as error:
         return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {}), False
+    except ProgramFailedError as error:
+        answer = explain(error.completed.stderr, hide=str(folder))
+        return _analysis(resolver, [_row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")], {}, {}), False
+    except EnvironmentFaultError as error:
+        row = _row(found, Status.SKIPPED, f"environment-fault: {str(error).replace(chr(10), '; ')}")
+        return _analysis(resolver, [row], {}, {}), False
     except (OSError, ValueError) as error:
         row = _row(found, Status.SKIPPED, f"unreadable: {error}")
         return _analysis(resolver, [row], {}, {}), False
@@ -184,7 +206,7 @@ def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
     toolchain = resolver.toolchain
     rustflags: dict[str | None, tuple[str, ...]] = {}
     linkers: dict[str | None, str] = {}
-    for platform in (None, *recorded.build_targets):
+    for platform in (None, *(_real_triple(triple, toolchain.host) for triple in recorded.build_targets)):
         triple = platform or toolchain.host
         cfgs = (
             CfgSet.parse(toolchain.print_cfg(triple))
@@ -196,6 +218,11 @@ def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
         if linker is not None:
             linkers[platform] = linker
     return Surroundings(rustc=toolchain.rustc_verbose, rustflags=rustflags, linkers=linkers)
+
+
+def _real_triple(target: str, host: str) -> str:
+    """Return what cargo takes a `build.target` for: it has a name of its own for the host."""
+    return host if target == "host-tuple" else target
 
 
 def _row(found: FoundWorkspace, status: Status, reason: str) -> Workspace:

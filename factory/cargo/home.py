@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import secrets
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
-from factory.errors import ConfigurationError
+from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What decides where packages come from. Everything else of a user's configuration (flags, profiles, wrappers, a
 # target) would change the unit keys of repositories that other machines build without it.
 _KEPT = ("source", "registries", "registry", "http", "net")
-_SHARED = ("registry", "git", "credentials.toml", ".package-cache", ".package-cache-mutate")
+# Where both names of a file exist, cargo reads the old one.
+_CONFIGURATIONS = ("config", "config.toml")
+_CREDENTIALS = ("credentials", "credentials.toml")
+_SHARED = ("registry", "git", *_CREDENTIALS, ".package-cache", ".package-cache-mutate")
+_REGISTRY_VARIABLE = re.compile(
+    r"CARGO_REGISTRIES_(?P<name>.+?)_(?:INDEX|TOKEN|SECRET_KEY|SECRET_KEY_SUBJECT|CREDENTIAL_PROVIDER|PROTOCOL)"
+)
 
 
 def user_cargo_home() -> Path:
@@ -24,36 +36,99 @@ def user_cargo_home() -> Path:
 
 
 def prepare_resolving_home(folder: Path) -> Path:
-    """Make `folder` a CARGO_HOME that shares the user's downloads and cargo's lock files, and return it."""
+    """Make `folder` a CARGO_HOME that shares the user's downloads and cargo's lock files, and return it.
+
+    Several processes may do so at once. Raises `EnvironmentFaultError` where the user's CARGO_HOME or `folder` cannot
+    be written, `ConfigurationError` for a malformed configuration of the user's.
+    """
     user = user_cargo_home()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("registry", "git"):
-        (user / name).mkdir(parents=True, exist_ok=True)
-    for name in _SHARED:
-        _link(folder / name, user / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _SHARED:
+            _link(folder / name, _shareable(user / name))
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{error.filename2 or error.filename or user}: {error.strerror}: cargo's downloads cannot be shared",
+            advice=f"Let this user write {user} and {folder}, or name another directory in CARGO_HOME.",
+        ) from error
     settings = {key: value for key, value in _user_settings(user).items() if key in _KEPT}
-    write_text(folder / "config.toml", tomlkit.dumps(settings | {"cache": {"auto-clean-frequency": "never"}}))
+    _make_absolute(settings, user.parent)
+    text = tomlkit.dumps(settings | {"cache": {"auto-clean-frequency": "never"}})
+    # There may be tokens and passwords in it.
+    write_text(folder / "config.toml", text, mode=0o600)
     return folder
 
 
+def known_registries(cargo_home: Path) -> frozenset[str]:
+    """Return the registries that a CARGO_HOME or our environment defines or holds a token for.
+
+    Names are as written, or as cargo spells them in variables. Raises `ConfigurationError` for a malformed file.
+    """
+    tables = [_first_of(cargo_home, names).get("registries", {}) for names in (_CONFIGURATIONS, _CREDENTIALS)]
+    variables = (_REGISTRY_VARIABLE.fullmatch(variable) for variable in os.environ)
+    return frozenset(name for table in tables for name in _tables(table)) | frozenset(
+        match["name"] for match in variables if match
+    )
+
+
 def _user_settings(user: Path) -> dict[str, Any]:
-    for name in ("config", "config.toml"):
-        path = user / name
+    return _first_of(user, _CONFIGURATIONS)
+
+
+def _first_of(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    for path in (folder / name for name in names):
         if path.is_file():
             try:
                 return tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise ConfigurationError(f"{path}: {error}", advice="Mend cargo's configuration.") from error
+            except OSError as error:
+                raise ConfigurationError(f"{path}: {error.strerror}", advice="Let this user read it.") from error
     return {}
 
 
+def _make_absolute(settings: dict[str, Any], base: Path) -> None:
+    """Let paths mean what they meant: cargo takes them relative to the folder that holds the configuration's."""
+    for table in _tables(settings.get("source")).values():
+        _make_values_absolute(table, ("directory", "local-registry"), base)
+    _make_values_absolute(settings.get("http"), ("cainfo", "proxy-cainfo"), base)
+
+
+def _make_values_absolute(table: object, keys: tuple[str, ...], base: Path) -> None:
+    if isinstance(table, dict):
+        table.update({key: str(base / table[key]) for key in keys if isinstance(table.get(key), str)})
+
+
+def _tables(value: object) -> dict[str, Any]:
+    return {name: table for name, table in value.items() if isinstance(table, dict)} if isinstance(value, dict) else {}
+
+
+def _shareable(path: Path) -> Path:
+    """Make what cargo would make itself: lock files too, or two cargos might write one registry at once."""
+    if path.name in {"registry", "git"}:
+        path.mkdir(parents=True, exist_ok=True)
+    elif path.name.startswith(".package-cache") and not path.exists():
+        path.touch(exist_ok=True)
+    return path
+
+
 def _link(link: Path, target: Path) -> None:
-    # Lock files that do not exist yet must be shared too: two cargos must not write one registry at once.
-    if target.name.startswith(".package-cache"):
-        target.touch(exist_ok=True)
     if link.is_symlink() and link.readlink() == target:
         return
-    # A link to the CARGO_HOME of an earlier run would lend its credentials to this one.
-    link.unlink(missing_ok=True)
-    if target.exists():
-        link.symlink_to(target)
+    if not target.exists():
+        # A link to the CARGO_HOME of an earlier run would lend its credentials to this one.
+        link.unlink(missing_ok=True)
+        return
+    # In one step: another process may be making, or using, the same link.
+    with _temporary_name(link) as temporary:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+
+
+@contextlib.contextmanager
+def _temporary_name(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)

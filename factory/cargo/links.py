@@ -7,17 +7,19 @@ import json
 import tomllib
 from pathlib import Path
 
-from factory.model import PackageId
+from factory.model import PackageId, SourceKind
 
 
 def links_names(unit_graph: str) -> dict[PackageId, str]:
-    """Return the `links` name of each package with a build script, from the manifests beside the sources."""
+    """Return the `links` name of each registry package that has one, from the manifests beside the sources."""
     found: dict[PackageId, str] = {}
     for raw in json.loads(unit_graph)["units"]:
-        if raw["mode"] == "run-custom-build":
+        package = PackageId.parse(raw["pkg_id"])
+        # The build script of a path package may lie anywhere, and no recipe holds it.
+        if raw["mode"] == "run-custom-build" and package.kind is SourceKind.REGISTRY:
             name = _links(raw["target"]["src_path"])
             if name is not None:
-                found[PackageId.parse(raw["pkg_id"])] = name
+                found[package] = name
     return found
 
 
@@ -27,5 +29,7 @@ def _links(build_script: str) -> str | None:
     if folder is None:
         return None
     manifest = tomllib.loads((folder / "Cargo.toml").read_text(encoding="utf-8"))
-    name = manifest["package"].get("links")
+    # Cargo read this manifest as `package` or by its old name.
+    package = manifest.get("package") or manifest.get("project") or {}
+    name = package.get("links")
     return str(name) if name is not None else None

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.cargo.links import links_names
+from factory.cargo.rustflags import flags_for_resolution
 from factory.cargo.unit_graph import parse_unit_graph
 from factory.errors import EnvironmentFaultError
-from factory.scan.cargo_config import flags_for_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,9 +33,11 @@ class Trouble(enum.StrEnum):
     LOCK_OUTDATED = "lock-outdated"
     MSRV = "rust-version-too-new"
     NIGHTLY = "needs-nightly"
+    REGISTRY_UNKNOWN = "registry-unknown"
     GIT_UNREACHABLE = "git-dependency-unreachable"
     PACKAGE_MISSING = "package-missing"
     NETWORK = "network"
+    TARGET_UNKNOWN = "target-unknown"
     NO_TARGET = "no-target"
     PATH_MISSING = "path-dependency-missing"
     MANIFEST = "malformed-manifest"
@@ -43,7 +45,17 @@ class Trouble(enum.StrEnum):
     OTHER = "cargo-failed"
 
 
-PASSING = frozenset({Trouble.GIT_UNREACHABLE, Trouble.PACKAGE_MISSING, Trouble.NETWORK, Trouble.TIMEOUT, Trouble.OTHER})
+PASSING = frozenset(
+    {
+        Trouble.REGISTRY_UNKNOWN,
+        Trouble.GIT_UNREACHABLE,
+        Trouble.PACKAGE_MISSING,
+        Trouble.NETWORK,
+        Trouble.TARGET_UNKNOWN,
+        Trouble.TIMEOUT,
+        Trouble.OTHER,
+    }
+)
 """Troubles that may be gone next time: such an answer is not kept."""
 
 
@@ -63,9 +75,10 @@ class UnitGraph:
     links: Mapping[PackageId, str]
 
 
-_MOST_CAUSES = 4
-_MOST_CHARACTERS = 400
-_NOT_A_CAUSE = ("Caused by:", "help:", "note:", "As a reminder", "failed to clone into:", "See http", "|", "-->")
+_MOST_CHARACTERS = 200
+_NOT_A_CAUSE = re.compile(
+    r"Caused by:|(= )?(help|note):|As a reminder|failed to clone into:|See http|\d* *\||-->|process didn't exit|--- std"
+)
 
 # The first match wins: the special before the general.
 _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
@@ -84,6 +97,16 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
         r"lock file .* needs to be updated|cannot update the lock file|cannot create the lock file",
         Trouble.LOCK_OUTDATED,
         "run `cargo update --workspace` in it and commit the lock",
+    ),
+    (
+        r"registry index was not found in any configuration",
+        Trouble.REGISTRY_UNKNOWN,
+        "define it in the cargo configuration of this machine's user",
+    ),
+    (
+        r"could not find specification for target|error loading target specification",
+        Trouble.TARGET_UNKNOWN,
+        "correct it, or build images with a toolchain that has it",
     ),
     (
         r"(failed to (clone|fetch|load source|get|update).*git|Unable to update (https?|ssh|git|file)\S*://)",
@@ -113,6 +136,27 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
     ),
 )
 
+# Cargo's texts are long and end in a drawing; what matters of them is mostly one name.
+_ESSENCES: Mapping[Trouble, tuple[tuple[str, str], ...]] = {
+    Trouble.LOCK_MALFORMED: (
+        (r"lock file version `?(\d+)", r"Cargo.lock is of version \1, which this cargo does not read"),
+        (r"<<<<<<<|=======|>>>>>>>", "Cargo.lock holds a merge conflict"),
+        (r"checksum for `([^`]+)`", r"the checksum of `\1` in Cargo.lock is not the registry's"),
+    ),
+    Trouble.LOCK_OUTDATED: ((r"lock file", "Cargo.lock does not fit the manifests"),),
+    Trouble.NIGHTLY: ((r"feature `([^`]+)`", r"the cargo feature `\1` needs a nightly cargo"),),
+    Trouble.REGISTRY_UNKNOWN: ((r"any configuration: `([^`]+)`", r"nothing says where the registry `\1` is"),),
+    Trouble.GIT_UNREACHABLE: ((r"((?:https?|ssh|git|file)://[^\s#`']+)", r"\1 cannot be fetched"),),
+    Trouble.PACKAGE_MISSING: (
+        (r"on `([^`]+)` with feature `([^`]+)` but", r"the chosen version of `\1` has no feature `\2`"),
+        (r"no matching package named `([^`]+)`", r"the package `\1` cannot be had"),
+        (r"requirement `([^`]+)` \(locked to ([^)]+)\)", r"version \2 for `\1` cannot be had"),
+        (r"requirement `([^`]+)`", r"no version for `\1` can be had"),
+    ),
+    Trouble.TARGET_UNKNOWN: ((r"for target \"([^\"]+)\"", r"rustc has no target `\1`"),),
+    Trouble.PATH_MISSING: ((r"failed to read `([^`]+)`", r"`\1` cannot be read"),),
+}
+
 
 def resolve(
     workspace: Path,
@@ -125,6 +169,12 @@ def resolve(
     timeout: float = 300,
 ) -> UnitGraph | Unresolved:
     """Return the units that `cargo <variant>` would deal with in `workspace`, a skeleton, each with its key."""
+    if _names_cargo_features(workspace):
+        # The variable that makes cargo print the graph makes it accept features of nightly as well.
+        args = ["metadata", "--no-deps", "--format-version=1", *(["--offline"] if offline else [])]
+        plain = toolchain.cargo(args, cwd=workspace, cargo_home=cargo_home, timeout=timeout)
+        if not plain.ok:
+            return explain(plain.stderr, hide=str(workspace))
     args = [*variant.args, "--locked", *UNIT_GRAPH_ARGS, *(["--offline"] if offline else [])]
     try:
         answer = toolchain.cargo(
@@ -138,13 +188,8 @@ def resolve(
         return Unresolved(Trouble.TIMEOUT, error.what)
     if not answer.ok:
         return explain(answer.stderr, hide=str(workspace))
-    if _names_cargo_features(workspace):
-        # The variable that made cargo print the graph made it accept features of nightly as well.
-        args = ["metadata", "--no-deps", "--format-version=1", *(["--offline"] if offline else [])]
-        plain = toolchain.cargo(args, cwd=workspace, cargo_home=cargo_home, timeout=timeout)
-        if not plain.ok:
-            return explain(plain.stderr, hide=str(workspace))
-    return UnitGraph(parse_unit_graph(answer.stdout, surroundings), links_names(answer.stdout))
+    units = parse_unit_graph(answer.stdout, surroundings, root=workspace.resolve())
+    return UnitGraph(units, links_names(answer.stdout))
 
 
 def _names_cargo_features(workspace: Path) -> bool:
@@ -171,17 +216,24 @@ def explain(stderr: str, *, hide: str = "") -> Unresolved:
 
 
 def _essence(trouble: Trouble, said: list[str]) -> str:
-    """Return what a reader needs of an error of many lines."""
-    if trouble is Trouble.MSRV:
-        needs = re.findall(r"(\S+)@\S+ requires rustc (\d+\.\d+(?:\.\d+)?)", " ".join(said))
-        if needs:
-            version = max((version for _, version in needs), key=lambda text: [int(part) for part in text.split(".")])
-            names = sorted({name for name, _ in needs})
-            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            return f"{names[0]}{others} {'need' if others else 'needs'} rustc {version}"
-        return said[0].removeprefix("error: ")[:_MOST_CHARACTERS]
-    causes = [line for line in said if not line.startswith(_NOT_A_CAUSE)]
-    return (
-        "; ".join(line.removeprefix("error: ") for line in causes[:_MOST_CAUSES])[:_MOST_CHARACTERS]
-        or "no reason given"
-    )
+    """Return what a reader needs of an error of many lines, in one or two short sentences."""
+    text = " ".join(said)
+    if trouble is Trouble.MSRV and (needs := re.findall(r"(\S+)@\S+ requires rustc (\d+\.\d+(?:\.\d+)?)", text)):
+        return _needed_rustc(needs)
+    for pattern, sentence in _ESSENCES.get(trouble, ()):
+        if match := re.search(pattern, text):
+            return match.expand(sentence)[:_MOST_CHARACTERS]
+    lines = [line.removeprefix("error: ").rstrip(".") for line in said if not _NOT_A_CAUSE.match(line)]
+    causes = [line[:_MOST_CHARACTERS] for line in lines] or ["no reason given"]
+    if trouble is Trouble.MANIFEST:
+        # That the manifest is malformed was said; the last cause says why, and the drawing where.
+        places = re.findall(r"(?:--> |manifest at `)([^\s`]*Cargo\.toml(?::\d+:\d+)?)", text)
+        return ": ".join([*places[-1:], causes[-1]])
+    return "; ".join(dict.fromkeys((causes[0], causes[-1])))
+
+
+def _needed_rustc(needs: list[tuple[str, str]]) -> str:
+    version = max((version for _, version in needs), key=lambda text: [int(part) for part in text.split(".")])
+    names = sorted({name for name, _ in needs})
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{others} {'need' if others else 'needs'} rustc {version}"

@@ -1,4 +1,4 @@
-"""Which RUSTFLAGS of a repository may be used where its crates are cooked.
+"""Which RUSTFLAGS of a repository may be used, where its dependencies are resolved and where its crates are cooked.
 
 Flags can name programs to run and files to load, and some mean something else on every machine. What is not known to
 be harmless is not cooked; its units are reported as left out.
@@ -29,6 +29,9 @@ _HARMLESS = re.compile(
     rf"|-Clink-arg=-fuse-ld=(?:mold|lld|gold|bfd)|-Clink-args?=-Wl(?:,(?:{_LINKER}))+|-g|-O",
     re.ASCII,
 )
+_DECIDES_CFG = re.compile(
+    r"--cfg=[^\x00-\x1f]+|-C(?:target-feature|target-cpu|panic|debug-assertions)=[\w.,+-]+", re.ASCII
+)
 _WITH_VALUE = frozenset({"--cfg", "--check-cfg", "--allow", "--warn", "--deny", "--forbid", "--cap-lints"})
 
 
@@ -44,6 +47,15 @@ def why_not_cookable_flags(flags: Sequence[str]) -> str | None:
         if _HARMLESS.fullmatch(flag) is None:
             return f"RUSTFLAGS hold `{flag}`, which may name programs or files of another machine"
     return None
+
+
+def flags_for_resolution(flags: Iterable[str]) -> tuple[str, ...]:
+    """Return the flags that change which `cfg(...)` hold, hence which dependencies there are; no others.
+
+    Only these may reach a rustc that resolves for a scanned repository. Each is one argument, because rustc reads a
+    file for any argument that begins with `@`.
+    """
+    return tuple(flag for flag in _joined(flags) if _DECIDES_CFG.fullmatch(flag))
 
 
 def _joined(flags: Iterable[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from factory.errors import EnvironmentFaultError
 from factory.process import run, which
+from factory.triple import is_triple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +79,13 @@ class Toolchain:
         )
 
     def print_cfg(self, triple: str) -> str:
-        """Return `rustc --print cfg` for a target: the facts that `cfg(...)` keys are evaluated against."""
+        """Return `rustc --print cfg` for a target: the facts that `cfg(...)` keys are evaluated against.
+
+        Raises `ValueError` for anything but a target triple, `ProgramFailedError` for one that rustc does not know.
+        """
+        if not is_triple(triple):
+            message = f"not a target triple: {triple!r}"
+            raise ValueError(message)
         args = ["rustc", "--print", "cfg", "--target", triple]
         if self.image is not None:
             return run(_in_container(self.image, args, Path("/"), None, {})).stdout

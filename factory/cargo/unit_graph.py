@@ -9,16 +9,19 @@ guessed. What cargo hashes into a fingerprint and a directory name, and so into 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from factory.cargo.lto import LtoNode, lto_demands
 from factory.errors import EnvironmentFaultError
 from factory.files import digest
-from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, Unit, UnitKey
+from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, SourceKind, Unit, UnitKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 KEY_DIGITS = 32
 """128 bits: a collision among a billion units is less likely than a broken disk."""
@@ -39,10 +42,14 @@ class Surroundings:
     linkers: Mapping[str | None, str] = field(default_factory=dict)
 
 
-def parse_unit_graph(text: str, surroundings: Surroundings) -> tuple[Unit, ...]:
-    """Return the units of cargo's unit graph in cargo's order; raise `EnvironmentFaultError` on an unknown format."""
+def parse_unit_graph(text: str, surroundings: Surroundings, *, root: Path | None = None) -> tuple[Unit, ...]:
+    """Return the units of cargo's unit graph in cargo's order; raise `EnvironmentFaultError` on an unknown format.
+
+    With a `root`, the absolute folder where cargo ran, the sources of path packages are relative to it
+    (`path+../patched`): where a copy of a workspace lies must not change the key of what stands on such a package.
+    """
     try:
-        return _units(json.loads(text), surroundings)
+        return _units(json.loads(text), surroundings, root)
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentFaultError(
             f"cargo's unit graph is not in the known format: {error!r}",
@@ -50,7 +57,7 @@ def parse_unit_graph(text: str, surroundings: Surroundings) -> tuple[Unit, ...]:
         ) from error
 
 
-def _units(graph: Mapping[str, Any], surroundings: Surroundings) -> tuple[Unit, ...]:
+def _units(graph: Mapping[str, Any], surroundings: Surroundings, root: Path | None) -> tuple[Unit, ...]:
     if graph["version"] != _FORMAT_VERSION:
         message = f"version {graph['version']}"
         raise ValueError(message)
@@ -67,12 +74,15 @@ def _units(graph: Mapping[str, Any], surroundings: Surroundings) -> tuple[Unit, 
             for edge in raw["dependencies"]
         )
         dependencies = tuple(sorted(edges, key=lambda edge: (edge.extern_name, edge.key)))
-        done[index] = _unit(raw, demands[index], frozenset(sides[index]), dependencies, surroundings, cross=cross)
+        package = _package(raw["pkg_id"], root)
+        reached = frozenset(sides[index])
+        done[index] = _unit(raw, package, demands[index], reached, dependencies, surroundings, cross=cross)
     return tuple(done[index] for index in range(len(raw_units)))
 
 
 def _unit(
     raw: dict[str, Any],
+    package: PackageId,
     demand: LtoDemand,
     sides: frozenset[Side],
     dependencies: tuple[Dependency, ...],
@@ -86,7 +96,7 @@ def _unit(
     rustflags = surroundings.rustflags.get(platform, ()) if has_flags else ()
     unit = Unit(
         key=UnitKey(""),
-        package=PackageId.parse(raw["pkg_id"]),
+        package=package,
         target_name=raw["target"]["name"],
         target_kind=raw["target"]["kind"][0],
         mode=Mode(raw["mode"]),
@@ -100,6 +110,14 @@ def _unit(
         dependencies=dependencies,
     )
     return _with_key(unit, raw["target"]["crate_types"], surroundings.rustc)
+
+
+def _package(pkg_id: str, root: Path | None) -> PackageId:
+    package = PackageId.parse(pkg_id)
+    scheme, _, path = package.source.partition("+file://")
+    if root is None or scheme != SourceKind.PATH:
+        return package
+    return replace(package, source=f"path+{os.path.relpath(unquote(path), root)}")
 
 
 def _with_key(unit: Unit, crate_types: list[str], rustc: str) -> Unit:

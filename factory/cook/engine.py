@@ -10,11 +10,14 @@ import base64
 import contextlib
 import json
 import os
+import queue
 import re
+import shlex
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import docker
 import docker.errors
@@ -25,6 +28,8 @@ from factory.process import Completed, run, which
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_Answer = TypeVar("_Answer")
 
 OLDEST_ENGINE = 23
 OLDEST_BUILDX = (0, 13)
@@ -71,12 +76,8 @@ class Engine:
 
     def image(self, reference: str) -> ImageFacts:
         """Return the facts of a local image; raise `ConfigurationError` when there is none of that name."""
-        try:
-            facts = self._client.images.get(reference).attrs
-        except docker.errors.ImageNotFound as error:
-            raise ConfigurationError(
-                f"{reference}: no such image in this engine", advice="Build or pull it first."
-            ) from error
+        with _answering(f"the engine says nothing of {reference}"):
+            facts = self._facts(reference)
         config = facts.get("Config") or {}
         return ImageFacts(
             id=facts["Id"],
@@ -86,6 +87,17 @@ class Engine:
             labels=dict(config.get("Labels") or {}),
             size=facts["Size"],
         )
+
+    def _facts(self, reference: str) -> dict[str, Any]:
+        try:
+            return dict(self._client.images.get(reference).attrs)
+        except docker.errors.APIError as error:
+            if not error.is_client_error():
+                raise
+            # Unknown, or no name that an image can have.
+            raise ConfigurationError(
+                f"{reference}: no such image in this engine", advice="Build or pull it first."
+            ) from error
 
     def require_image(self, reference: str) -> None:
         """Make sure that an image is here or can be pulled; raise `EnvironmentFaultError` otherwise."""
@@ -105,22 +117,27 @@ class Engine:
 
     @contextlib.contextmanager
     def container(self, image: str, *, mounts: Mapping[Path, str], user: str | None = None) -> Iterator[Container]:
-        """Yield an idle container of an image with folders mounted read-only; it is removed afterwards."""
-        started = self._client.containers.run(
-            image,
-            ["sleep", "86400"],
-            entrypoint="",
-            detach=True,
-            init=True,
-            user=user,
-            network_mode="host" if self.needs_host_network else None,
-            volumes={str(source): {"bind": target, "mode": "ro"} for source, target in mounts.items()},
-        )
+        """Yield an idle container of an image with folders mounted read-only; it is removed afterwards.
+
+        Raises `EnvironmentFaultError` where the engine cannot start one.
+        """
+        with _answering(f"no container of {image} can be made"):
+            made = self._client.containers.create(
+                image,
+                ["sleep", "86400"],
+                entrypoint="",
+                init=True,
+                user=user,
+                network_mode="host" if self.needs_host_network else None,
+                volumes={str(source): {"bind": target, "mode": "ro"} for source, target in mounts.items()},
+            )
         try:
-            yield Container(self._client, str(started.id))
+            with _answering(f"no container of {image} can be started"):
+                made.start()
+            yield Container(self._client, str(made.id))
         finally:
-            with contextlib.suppress(docker.errors.APIError):
-                started.remove(force=True)
+            with contextlib.suppress(docker.errors.APIError, requests.RequestException):
+                made.remove(force=True)
 
 
 def certificates() -> Path | None:
@@ -143,20 +160,43 @@ class Container:
         workdir: str = "/",
         user: str = "",
         environment: Mapping[str, str] | None = None,
+        timeout: float = 600,
     ) -> Completed:
-        """Run a program in the container and return what it said, whatever its exit code."""
-        created = self._api.exec_create(
-            self._id, list(args), workdir=workdir, user=user, environment=dict(environment or {})
-        )
-        stdout, stderr = self._api.exec_start(created["Id"], demux=True)
-        code = self._api.exec_inspect(created["Id"])["ExitCode"]
+        """Run a program in the container and return what it said, whatever its exit code.
+
+        Raises `ContainerTimeoutError` when it runs longer than `timeout` seconds; it ends with the container then.
+        """
+        shown = shlex.join(args)[:300]
+
+        def start() -> tuple[bytes | None, bytes | None, int]:
+            created = self._api.exec_create(
+                self._id, list(args), workdir=workdir, user=user, environment=dict(environment or {})
+            )
+            stdout, stderr = self._api.exec_start(created["Id"], demux=True)
+            return stdout, stderr, int(self._api.exec_inspect(created["Id"])["ExitCode"])
+
+        with _answering(f"`{shown}` cannot be run in a container"):
+            stdout, stderr, code = _within(timeout, start, f"`{shown}` in a container")
         return Completed(args=tuple(args), returncode=code, stdout=_text(stdout), stderr=_text(stderr))
 
 
-def bake(file: Path, target: str, *, engine: Engine, folders: Sequence[Path], on_line: Callable[[str], None]) -> str:
+class ContainerTimeoutError(EnvironmentFaultError):
+    """A program in a container ran longer than it may."""
+
+
+def bake(
+    file: Path,
+    target: str,
+    *,
+    engine: Engine,
+    folders: Sequence[Path],
+    timeout: float,
+    on_line: Callable[[str], None],
+) -> str:
     """Build one target of a bake file; return the log of all its steps. Raises `BuildFailedError` with its end.
 
-    `folders` are those that the target may read and write.
+    `folders` are those that the target may read and write. Raises `EnvironmentFaultError` when it takes longer than
+    `timeout` seconds.
     """
     log: list[str] = []
     rest = ""
@@ -169,7 +209,8 @@ def bake(file: Path, target: str, *, engine: Engine, folders: Sequence[Path], on
             for whole in lines:
                 on_line(whole)
 
-    answer = run(bake_command(file, target, engine=engine, folders=folders), check=False, on_stderr=on_stderr)
+    command = bake_command(file, target, engine=engine, folders=folders)
+    answer = run(command, timeout=timeout, check=False, on_stderr=on_stderr)
     if not answer.ok:
         plain = [line for line in answer.stderr.splitlines() if not line.startswith("{")]
         tail = "\n".join([*log[-30:], *plain[-10:]])
@@ -222,3 +263,36 @@ def _buildx_version() -> tuple[int, int]:
 
 def _text(data: bytes | None) -> str:
     return (data or b"").decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _answering(what: str) -> Iterator[None]:
+    """Explain it when the engine refuses something, or is gone."""
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise EnvironmentFaultError(
+            f"{what}: {str(error)[:500]}",
+            advice="Look at `docker info` and at the engine's log: what the engine itself says stands above.",
+        ) from error
+
+
+def _within(seconds: float, call: Callable[[], _Answer], what: str) -> _Answer:
+    """Return what a call that cannot be interrupted returns; raise `ContainerTimeoutError` when that takes longer."""
+    answers: queue.SimpleQueue[_Answer | Exception] = queue.SimpleQueue()
+
+    def answer() -> None:
+        try:
+            answers.put(call())
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            answers.put(error)
+
+    # A daemon: it waits for the engine, which answers when the container is removed.
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        given = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise ContainerTimeoutError(f"{what} did not finish within {seconds:g} s") from None
+    if isinstance(given, Exception):
+        raise given
+    return given

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from factory.cargo.events import BuildEvents, parse_events
 from factory.cook.engine import Engine, bake, bake_command, certificates
 from factory.cook.progress import crate_counter, crates_of
-from factory.cook.report import LayerReport, contents, contract, report_layer
-from factory.errors import BuildFailedError
+from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.errors import BuildFailedError, ConfigurationError
+from factory.exclusive import exclusive
 from factory.files import write_json, write_text
 from factory.resources import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from factory.config.model import Settings
@@ -28,19 +29,30 @@ if TYPE_CHECKING:
 SHARE = "/usr/local/share/rust-warm-factory"
 """Where images keep what they say of themselves."""
 
-DEFAULT_EPOCH = 315532800
+DEFAULT_EPOCH = 315_532_800
 """1980-01-01: the time of every file in a layer unless SOURCE_DATE_EPOCH says otherwise, so that equal plans give
 equal bytes. Nothing earlier can be kept in a zip file."""
+
+LAST_EPOCH = 253_402_300_799
+"""The last second of the year 9999, the last one that can be written as a date."""
+
+
+LOG_HEADING = "==== factory recipe "
+"""How a line of `errors.log` begins that names the recipe of the lines under it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageBuild:
-    """One run of the backend: what is built, and the directory with its bake file, recipes and reports."""
+    """One run of the backend: what is built, and the directory with its bake file, recipes and reports.
+
+    `epoch` is the time of all files in seconds since 1970, `date` the day of the build (YYYYMMDD, UTC) for tags.
+    """
 
     plan: Plan
     settings: Settings
     folder: Path
     epoch: int
+    date: str
 
     @property
     def bake_file(self) -> Path:
@@ -50,28 +62,55 @@ class ImageBuild:
     def tags(self, layer: str) -> tuple[str, ...]:
         """Return the full names of a layer's image."""
         image = self.settings.image
-        date = time.strftime("%Y%m%d", time.gmtime(self.epoch))
-        tags = image.tags_of(layer=layer, rust=self.settings.toolchain, date=date, plan=self.plan.digest[:12])
+        tags = image.tags_of(layer=layer, rust=self.settings.toolchain, date=self.date, plan=self.plan.digest[:12])
         return tuple(f"{image.repository}:{tag}" for tag in tags)
 
 
 def image_build(plan: Plan, settings: Settings, folder: Path) -> ImageBuild:
-    """Return the build of a plan; the instant of its files comes from SOURCE_DATE_EPOCH."""
+    """Return the build of a plan; SOURCE_DATE_EPOCH, where it is set, gives its day and the instant of its files.
+
+    Raises `ConfigurationError` for a SOURCE_DATE_EPOCH that is none, and where the configuration has other rustflags
+    than the plan.
+    """
+    if tuple(settings.contract.rustflags) != plan.contract.rustflags:
+        raise ConfigurationError(
+            f"the plan was made for `contract.rustflags` {list(plan.contract.rustflags)}, "
+            f"and the configuration has {list(settings.contract.rustflags)}",
+            advice="Run `factory analyze` and `factory plan` again.",
+        )
+    chosen = _chosen_epoch()
+    day = time.gmtime(time.time() if chosen is None else chosen)
     return ImageBuild(
         plan=plan,
         settings=settings,
         folder=folder,
-        epoch=int(os.environ.get("SOURCE_DATE_EPOCH", DEFAULT_EPOCH)),
+        epoch=DEFAULT_EPOCH if chosen is None else chosen,
+        date=time.strftime("%Y%m%d", day),
     )
 
 
+def _chosen_epoch() -> int | None:
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) <= LAST_EPOCH):
+        raise ConfigurationError(
+            f"SOURCE_DATE_EPOCH={text}: not a time", advice="Write seconds since 1970, or unset the variable."
+        )
+    return int(text)
+
+
 def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[LayerReport, ...]:
-    """Cook every layer and load its image into the engine; return what came out."""
-    _write_inputs(build, engine)
-    reports = []
-    for layer in build.plan.layers:
-        reports.append(_build_layer(build, layer, engine, output))
-        output.say(f"loaded {', '.join(build.tags(layer.name))}")
+    """Cook every layer and load its image into the engine; return what came out.
+
+    Raises `EnvironmentFaultError` when another build of the same plan is under way.
+    """
+    with exclusive(build.folder.with_name(f"{build.folder.name}.lock"), using=build.folder):
+        _write_inputs(build)
+        reports: list[LayerReport] = []
+        for layer in build.plan.layers:
+            reports.append(_build_layer(build, layer, tuple(reports), engine, output))
+            output.say(f"loaded {', '.join(build.tags(layer.name))}")
     return tuple(reports)
 
 
@@ -84,8 +123,11 @@ def build_commands(build: ImageBuild, engine: Engine) -> tuple[tuple[str, ...], 
     )
 
 
-def bake_definition(build: ImageBuild, *, host_network: bool) -> dict[str, Any]:
-    """Return the bake file: for each layer one target that exports cargo's report, and one that is the image."""
+def bake_definition(build: ImageBuild, *, host_network: bool, reports: Sequence[LayerReport] = ()) -> dict[str, Any]:
+    """Return the bake file: for each layer one target that exports cargo's report, and one that is the image.
+
+    `reports` are those of the layers that have been cooked: they say how many units an image holds.
+    """
     targets: dict[str, Any] = {}
     for layer in build.plan.layers:
         common = _common_target(build, layer, host_network=host_network)
@@ -96,7 +138,7 @@ def bake_definition(build: ImageBuild, *, host_network: bool) -> dict[str, Any]:
             "target": "layer",
             "contexts": contexts,
             "tags": list(build.tags(layer.name)),
-            "labels": _labels(build, layer),
+            "labels": _labels(build, layer, reports),
             "output": ["type=docker"],
         }
     return {"group": {"default": {"targets": [layer.name for layer in build.plan.layers]}}, "target": targets}
@@ -117,7 +159,8 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
             "RUNNER_GID": str(settings.user.gid),
             "CARGO_HOME": build.plan.contract.cargo_home,
             "BUILD_DIR": build.plan.contract.build_dir,
-            "RUSTFLAGS_TOML": json.dumps(list(settings.contract.rustflags)),
+            "RUSTFLAGS_TOML": json.dumps(list(build.plan.contract.rustflags)),
+            "RUSTC_VERBOSE": build.plan.contract.toolchain.rustc_verbose.strip(),
             "SOURCE_DATE_EPOCH": str(build.epoch),
         },
     }
@@ -130,11 +173,16 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
     return target
 
 
-def _labels(build: ImageBuild, layer: PlannedLayer) -> dict[str, str]:
+def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerReport]) -> dict[str, str]:
     plan = build.plan
+    planned = plan.keys_with_parents(layer.name)
+    cooked = planned & {key for report in reports for key in report.cooked}
+    known = any(report.layer == layer.name for report in reports)
     return {
         "org.opencontainers.image.title": f"Rust builder, layer {layer.name}",
-        "org.opencontainers.image.description": f"{len(plan.keys_with_parents(layer.name))} units compiled ahead",
+        "org.opencontainers.image.description": (
+            f"{len(cooked)} units compiled ahead" if known else f"up to {len(planned)} units compiled ahead"
+        ),
         "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(build.epoch)),
         "org.opencontainers.image.version": plan.digest[:12],
         "org.opencontainers.image.base.name": build.settings.base_image,
@@ -146,62 +194,97 @@ def _labels(build: ImageBuild, layer: PlannedLayer) -> dict[str, str]:
     }
 
 
-def _write_inputs(build: ImageBuild, engine: Engine) -> None:
+def _write_inputs(build: ImageBuild) -> None:
     if build.folder.exists():
         shutil.rmtree(build.folder)
     for layer in build.plan.layers:
         recipes = build.plan.recipes_of(layer.name)
         folder = build.folder / "recipes" / layer.name
         for recipe in recipes:
-            recipe.write(folder / recipe.name)
+            recipe.write(folder / recipe.name, configured=build.plan.contract.rustflags)
         write_text(folder / "recipes.list", "".join(f"{recipe.name}\n" for recipe in recipes))
-    write_json(build.bake_file, bake_definition(build, host_network=engine.needs_host_network))
 
 
-def _build_layer(build: ImageBuild, layer: PlannedLayer, engine: Engine, output: Output) -> LayerReport:
+def _build_layer(
+    build: ImageBuild, layer: PlannedLayer, below: tuple[LayerReport, ...], engine: Engine, output: Output
+) -> LayerReport:
+    report = _cook_layer(build, layer, below, engine, output)
+    share = build.folder / "contents" / layer.name
+    write_json(share / "contents.json", contents(build.plan, report))
+    write_json(share / "contract.json", contract(build.plan, layer.name))
+    _bake(build, layer.name, (*below, report), engine, on_line=output.detail)
+    return report
+
+
+def _cook_layer(
+    build: ImageBuild, layer: PlannedLayer, below: tuple[LayerReport, ...], engine: Engine, output: Output
+) -> LayerReport:
     started = time.monotonic()
     recipes = build.plan.recipes_of(layer.name)
     crates = crates_of(recipes)
     with output.progress(f"{layer.name}: cooking", len(crates)) as advance:
-        bake(
-            build.bake_file,
-            f"{layer.name}-report",
-            engine=engine,
-            folders=_folders(build),
-            on_line=crate_counter(crates, advance),
-        )
+        _bake(build, f"{layer.name}-report", below, engine, on_line=crate_counter(crates, advance))
     events = _events(build, layer.name)
-    report = report_layer(
+    return report_layer(
         build.plan,
         layer.name,
         [(recipe, events[recipe.name]) for recipe in recipes],
         seconds=time.monotonic() - started,
+        images=build.tags(layer.name),
     )
-    share = build.folder / "contents" / layer.name
-    write_json(share / "contents.json", contents(build.plan, report))
-    write_json(share / "contract.json", contract(build.plan, layer.name))
-    bake(build.bake_file, layer.name, engine=engine, folders=_folders(build), on_line=output.detail)
-    return report
+
+
+def _bake(
+    build: ImageBuild,
+    target: str,
+    reports: tuple[LayerReport, ...],
+    engine: Engine,
+    *,
+    on_line: Callable[[str], None],
+) -> None:
+    write_json(build.bake_file, bake_definition(build, host_network=engine.needs_host_network, reports=reports))
+    bake(
+        build.bake_file,
+        target,
+        engine=engine,
+        folders=_folders(build),
+        timeout=build.settings.limits.cook_timeout,
+        on_line=on_line,
+    )
 
 
 def _events(build: ImageBuild, layer: str) -> Mapping[str, BuildEvents]:
-    """Split the layer's `cook.jsonl` by recipe; why something failed stands in `errors.log`, which all share."""
+    """Split the layer's `cook.jsonl` by recipe; raise `BuildFailedError` where cargo refused one of them."""
     folder = build.folder / "reports" / layer / layer
-    path, errors = folder / "cook.jsonl", folder / "errors.log"
-    log = errors.read_text(encoding="utf-8") if errors.exists() else ""
+    logs = _logs(folder / "errors.log")
     events: dict[str, BuildEvents] = {}
     lines: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in (folder / "cook.jsonl").read_text(encoding="utf-8").splitlines():
         if line.startswith('{"reason":"factory-recipe",'):
             lines = []
         elif line.startswith('{"reason":"factory-recipe-finished"'):
-            events[json.loads(line)["name"]] = parse_events("\n".join(lines), log)
+            end = json.loads(line)
+            log = logs.get(end["name"], "")
+            events[end["name"]] = parse_events("\n".join(lines), log)
+            require_cooked(f"{layer}: {end['name']}", events[end["name"]], exit_code=end["exit"], log=log)
         else:
             lines.append(line)
     missing = {recipe.name for recipe in build.plan.recipes_of(layer)} - events.keys()
     if missing:
         raise BuildFailedError(f"layer {layer}: the report lacks {', '.join(sorted(missing))}")
     return events
+
+
+def _logs(path: Path) -> Mapping[str, str]:
+    """Split `errors.log`, where it is, into what each failed recipe's cargo said."""
+    logs: dict[str, str] = {}
+    name = ""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        if line.startswith(LOG_HEADING):
+            name = line.removeprefix(LOG_HEADING)
+        else:
+            logs[name] = f"{logs.get(name, '')}{line}\n"
+    return logs
 
 
 def _folders(build: ImageBuild) -> tuple[Path, ...]:

@@ -7,12 +7,11 @@ A consumer sets `CARGO_HOME=<directory>/cargo-home`. The directory must stay whe
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
-import tempfile
 import time
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
@@ -20,21 +19,40 @@ from factory.cargo.events import EVENT_ARGS, BuildEvents, parse_events
 from factory.cargo.home import user_cargo_home
 from factory.cargo.lock import parse_lock
 from factory.cook.progress import crate_counter, crates_of
-from factory.cook.report import LayerReport, contents, contract, report_layer
+from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
+from factory.exclusive import exclusive
 from factory.files import write_json, write_text
 from factory.model import CRATES_IO
+from factory.process import Completed, run
+from factory.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from factory.cargo.toolchain import Toolchain
     from factory.output import Output
     from factory.planning.plan import Plan
     from factory.planning.recipe import Recipe
 
+MARKER = "WARM-DIRECTORY"
+"""The file that makes a directory ours: whatever else lies in it may be replaced."""
+
+MARKER_TEXT = (
+    "Signature: b5e0c1f3a87d4e62 rust-warm-factory\n"
+    "# `factory build --backend local` made this directory, and replaces what is in it.\n"
+)
+
 INCOMPLETE = "INCOMPLETE"
 """Stands in the directory while it is being cooked: nothing may be built on a directory that has it."""
+
+_SECRET = re.compile(r".*(TOKEN|SECRET|PASSWORD|CREDENTIAL).*|AWS_.*|SSH_AUTH_SOCK", re.IGNORECASE)
+
+
+def is_warm_directory(folder: Path) -> bool:
+    """Whether `folder` was made by this backend, and cooked to the end."""
+    return _is_ours(folder) and (folder / "share").is_dir() and not (folder / INCOMPLETE).exists()
 
 
 def local_plan(plan: Plan, folder: Path) -> Plan:
@@ -46,19 +64,123 @@ def local_plan(plan: Plan, folder: Path) -> Plan:
 def cook_locally(
     plan: Plan, folder: Path, *, toolchain: Toolchain, output: Output, timeout: float
 ) -> tuple[LayerReport, ...]:
-    """Cook every layer of `plan` into `folder` and return what came out; `timeout` seconds for each recipe.
+    """Cook every layer of `plan` into `folder` and return what came out; `timeout` seconds for each layer.
 
-    Whatever an earlier cook left is replaced. Raises `ConfigurationError` when the folder holds something else.
+    Whatever an earlier cook left is replaced. Raises `ConfigurationError` when the folder holds something else, and
+    `EnvironmentFaultError` when another build uses it or a layer takes too long.
     """
     plan = local_plan(plan, folder)
-    _prepare(folder)
-    reports = []
-    for layer in plan.layers:
-        report = _cook_layer(plan, layer.name, folder, toolchain=toolchain, output=output, timeout=timeout)
-        share = folder / "share" / layer.name
-        write_json(share / "contents.json", contents(plan, report))
-        write_json(share / "contract.json", contract(plan, layer.name))
-        reports.append(report)
+    _refuse_foreign(folder)
+    with exclusive(folder / MARKER, using=folder):
+        _prepare(plan, folder)
+        reports = []
+        for layer in plan.layers:
+            cook = _Cook(
+                layer=layer.name,
+                folder=folder,
+                configured=plan.contract.rustflags,
+                toolchain=toolchain,
+                output=output,
+                timeout=timeout,
+                deadline=time.monotonic() + timeout,
+            )
+            reports.append(_cook_layer(plan, cook))
+        _tidy(folder)
+        (folder / INCOMPLETE).unlink()
+    return tuple(reports)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cook:
+    """The cook of one layer: where, with which flags of the CARGO_HOME, and until when by the monotonic clock."""
+
+    layer: str
+    folder: Path
+    configured: tuple[str, ...]
+    toolchain: Toolchain
+    output: Output
+    timeout: float
+    deadline: float
+
+    @property
+    def home(self) -> Path:
+        """The CARGO_HOME."""
+        return self.folder / "cargo-home"
+
+    def environment(self, recipe: Recipe) -> dict[str, str]:
+        """Return the variables for cargo."""
+        return self.toolchain.environment(self.home, recipe.cook_environment(self.configured))
+
+    def cargo(
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        on_stderr: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run cargo in the time that the layer has left, and return what it said, whatever its exit code."""
+        try:
+            return run(
+                ["cargo", *args],
+                cwd=cwd,
+                env=environment,
+                timeout=self._seconds_left(),
+                check=False,
+                on_stderr=on_stderr,
+            )
+        except EnvironmentFaultError:
+            self._seconds_left()
+            raise
+
+    def _seconds_left(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise EnvironmentFaultError(
+                f"layer {self.layer}: its cook did not finish within {self.timeout:g} s",
+                advice="Raise `limits.cook_timeout`.",
+            )
+        return left
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return (folder / MARKER).read_bytes() == MARKER_TEXT.encode()
+    except OSError:
+        return False
+
+
+def _refuse_foreign(folder: Path) -> None:
+    try:
+        inside = {path.name for path in folder.iterdir()} - {MARKER}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: {error.strerror}", advice="Name a new or an empty directory.") from error
+    if inside and not _is_ours(folder):
+        raise ConfigurationError(
+            f"{folder}: holds something that factory did not put there, {min(inside)} for one",
+            advice="Name a new or an empty directory.",
+        )
+
+
+def _prepare(plan: Plan, folder: Path) -> None:
+    # In place, as this very file is locked.
+    (folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
+    write_text(folder / INCOMPLETE, "Being cooked, or the cook was interrupted: run `factory build` again.\n")
+    for stale in (folder / "build", folder / "share"):
+        if stale.exists():
+            shutil.rmtree(stale)
+    (folder / "share").mkdir()
+    # A file, not variables: cargo's fingerprints and other tools take no notice of a file.
+    build: dict[str, Any] = {"build-dir": plan.contract.build_dir}
+    if plan.contract.rustflags:
+        build["rustflags"] = list(plan.contract.rustflags)
+    settings = {"build": build, "cache": {"auto-clean-frequency": "never"}}
+    write_text(folder / "cargo-home" / "config.toml", tomlkit.dumps(settings))
+
+
+def _tidy(folder: Path) -> None:
     home = folder / "cargo-home"
     if (home / "registry" / "src").exists():
         # Cargo unpacks the sources again from the downloads beside them.
@@ -68,92 +190,57 @@ def cook_locally(
         shutil.rmtree(leftover)
     # When cargo last used what: for cleaning up, which is off here, and never the same twice.
     (home / ".global-cache").unlink(missing_ok=True)
-    (folder / INCOMPLETE).unlink()
-    return tuple(reports)
 
 
-def _prepare(folder: Path) -> None:
-    home = folder / "cargo-home"
-    ours = (folder / "share").is_dir() or (folder / INCOMPLETE).exists()
-    if folder.exists() and any(folder.iterdir()) and not ours:
-        raise ConfigurationError(
-            f"{folder}: holds something that factory did not put there",
-            advice="Name a new or an empty directory.",
-        )
-    write_text(folder / INCOMPLETE, "Being cooked, or the cook was interrupted: run `factory build` again.\n")
-    for stale in (folder / "build", folder / "share"):
-        if stale.exists():
-            shutil.rmtree(stale)
-    (folder / "share").mkdir()
-    # A file, not variables: cargo's fingerprints and other tools take no notice of a file.
-    settings = {"build": {"build-dir": str(folder / "build")}, "cache": {"auto-clean-frequency": "never"}}
-    write_text(home / "config.toml", tomlkit.dumps(settings))
-
-
-def _cook_layer(
-    plan: Plan, layer: str, folder: Path, *, toolchain: Toolchain, output: Output, timeout: float
-) -> LayerReport:
+def _cook_layer(plan: Plan, cook: _Cook) -> LayerReport:
     started = time.monotonic()
     events = []
-    recipes = plan.recipes_of(layer)
+    recipes = plan.recipes_of(cook.layer)
     for number, recipe in enumerate(recipes, start=1):
-        label = f"{layer}: recipe {number}/{len(recipes)}"
-        events.append((recipe, _cook(recipe, folder, label, toolchain=toolchain, output=output, timeout=timeout)))
-    return report_layer(plan, layer, events, seconds=time.monotonic() - started)
+        label = f"{cook.layer}: recipe {number}/{len(recipes)}"
+        with scratch("factory-cook-") as work:
+            recipe.write(work, configured=cook.configured)
+            _fetch(recipe, work, label, cook)
+            events.append((recipe, _compile(recipe, work, label, cook)))
+    report = report_layer(plan, cook.layer, events, seconds=time.monotonic() - started)
+    share = cook.folder / "share" / cook.layer
+    write_json(share / "contents.json", contents(plan, report))
+    write_json(share / "contract.json", contract(plan, cook.layer))
+    return report
 
 
-def _cook(
-    recipe: Recipe, folder: Path, label: str, *, toolchain: Toolchain, output: Output, timeout: float
-) -> BuildEvents:
-    home = folder / "cargo-home"
-    work = Path(tempfile.mkdtemp(prefix="factory-cook-"))
-    try:
-        recipe.write(work)
-        _seed(recipe, home)
-        fetched = toolchain.cargo(
-            ["fetch", "--locked", "--target", recipe.context.platform or toolchain.host],
-            cwd=work,
-            cargo_home=home,
-            timeout=timeout,
+def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
+    _seed(recipe, cook.home)
+    target = recipe.context.platform or cook.toolchain.host
+    fetched = cook.cargo(["fetch", "--locked", "--target", target], cwd=work, environment=cook.environment(recipe))
+    if not fetched.ok:
+        what = _not_fetched(recipe, cook.home, fetched.stderr)
+        raise EnvironmentFaultError(
+            f"{label}: cannot fetch {what}:\n{fetched.stderr.strip()[-1500:]}",
+            advice="Check the network and the registry, and run the command again.",
         )
-        if not fetched.ok:
-            raise EnvironmentFaultError(
-                f"cannot fetch the crates of {label}:\n{fetched.stderr.strip()[-1500:]}",
-                advice="Check the network and the registry, and run the command again.",
-            )
-        return _compile(recipe, work, home, label, toolchain=toolchain, output=output, timeout=timeout)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
-def _compile(
-    recipe: Recipe,
-    work: Path,
-    home: Path,
-    label: str,
-    *,
-    toolchain: Toolchain,
-    output: Output,
-    timeout: float,
-) -> BuildEvents:
+def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> BuildEvents:
+    # Build scripts and macros run from here on: they have no business with what logs in somewhere.
+    environment = without_secrets(cook.environment(recipe))
     args = [*recipe.cargo_args, "--locked", "--offline", "--keep-going", "--target-dir", str(work / "target")]
     crates = crates_of([recipe])
-    with output.progress(label, len(crates)) as advance:
-        answer = toolchain.cargo(
-            [*args, *EVENT_ARGS],
-            cwd=work,
-            cargo_home=home,
-            timeout=timeout,
-            on_stderr=crate_counter(crates, advance),
-        )
+    with cook.output.progress(label, len(crates)) as advance:
+        on_line = crate_counter(crates, advance)
+        answer = cook.cargo([*args, *EVENT_ARGS], cwd=work, environment=environment, on_stderr=on_line)
     events = parse_events(answer.stdout, answer.stderr)
-    if not answer.ok and not events.failures:
-        raise BuildFailedError(f"{label}: cargo failed before compiling anything:\n{answer.stderr.strip()[-1500:]}")
+    require_cooked(label, events, exit_code=answer.returncode, log=answer.stderr)
     # Two path packages of one name in a build directory can give a wrong binary: nothing of the recipe itself stays.
-    cleaned = toolchain.cargo(recipe.clean_args, cwd=work, cargo_home=home, timeout=timeout)
+    cleaned = cook.cargo(recipe.clean_args, cwd=work, environment=environment)
     if not cleaned.ok:
         raise BuildFailedError(f"{label}: cannot remove the recipe's own units:\n{cleaned.stderr.strip()[-1500:]}")
     return events
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the variables whose names say that they let somebody in somewhere."""
+    return {name: value for name, value in environment.items() if _SECRET.fullmatch(name) is None}
 
 
 def _seed(recipe: Recipe, home: Path) -> None:
@@ -166,6 +253,23 @@ def _seed(recipe: Recipe, home: Path) -> None:
             if source.is_file() and not target.exists() and _sha256(source) == checksum:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
+
+
+def _not_fetched(recipe: Recipe, home: Path, said: str) -> str:
+    """Name the crates that are not here: of these the ones that cargo speaks of, where it does."""
+    here = {path.name for path in (home / "registry" / "cache").glob("*/*.crate")}
+    missing = sorted(
+        entry.package for entry in recipe.packages if f"{entry.package.name}-{entry.package.version}.crate" not in here
+    )
+    blamed = [
+        package
+        for package in missing
+        if re.search(rf"\b{re.escape(package.name)}(?:[-/@]| v?){re.escape(package.version)}\b", said)
+    ]
+    first, *others = [f"{package.name} {package.version}" for package in dict.fromkeys(blamed or missing)] or [
+        "its crates"
+    ]
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _crate_files(recipe: Recipe) -> Iterable[tuple[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, Failure, keys_done
+from factory.errors import BuildFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,16 +29,38 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerReport:
-    """One layer, cooked: the keys of its own units that are there, what was dropped, and how long it took."""
+    """One layer, cooked: the keys of its own units that are there, what was dropped, and how long it took.
+
+    `images` are the full names of its image, none for a local directory.
+    """
 
     layer: str
     cooked: tuple[UnitKey, ...]
     dropped: tuple[Dropped, ...]
     seconds: float
+    images: tuple[str, ...] = ()
+
+
+def require_cooked(label: str, events: BuildEvents, *, exit_code: int, log: str) -> None:
+    """Raise `BuildFailedError` where cargo failed and no crate is to blame, so that nothing tells what to drop.
+
+    `log` is what cargo wrote to stderr, `label` the words for the recipe.
+    """
+    if exit_code == 0 or events.failures:
+        return
+    raise BuildFailedError(
+        f"{label}: cargo exited with {exit_code} before compiling anything:\n{log.strip()[-1500:]}".rstrip(),
+        advice="Run `factory plan` again: the recipe and this toolchain do not fit together.",
+    )
 
 
 def report_layer(
-    plan: Plan, layer: str, events: Iterable[tuple[Recipe, BuildEvents]], *, seconds: float
+    plan: Plan,
+    layer: str,
+    events: Iterable[tuple[Recipe, BuildEvents]],
+    *,
+    seconds: float,
+    images: tuple[str, ...] = (),
 ) -> LayerReport:
     """Compare what the recipes of a layer were to make with what cargo says it made."""
     wanted = {key for planned in plan.layers if planned.name == layer for key in planned.keys}
@@ -52,6 +75,7 @@ def report_layer(
         cooked=tuple(sorted(wanted & done)),
         dropped=tuple(sorted(_dropped(plan, key, failures) for key in wanted - done)),
         seconds=round(seconds, 1),
+        images=images,
     )
 
 
@@ -75,6 +99,7 @@ def contract(plan: Plan, layer: str) -> dict[str, Any]:
         "build_dir": plan.contract.build_dir,
         "rustc": toolchain.rustc_verbose.splitlines(),
         "variants": list(plan.contract.variants),
+        "rustflags": list(plan.contract.rustflags),
         "plan": plan.digest,
     }
 
@@ -119,6 +144,7 @@ def report_to_json(reports: Iterable[LayerReport]) -> dict[str, Any]:
                 "cooked": list(report.cooked),
                 "dropped": [{"key": row.key, "unit": row.label, "reason": row.reason} for row in report.dropped],
                 "seconds": report.seconds,
+                "images": list(report.images),
             }
             for report in reports
         ],

@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the plan is made for: the layers, budgets in bytes (`None`: no own one), where the images keep things."""
+    """What the plan is made for: the layers, budgets in bytes (`None`: no own one), where the images keep things.
+
+    `rustflags` are those that the images set for everybody, with which the analysis was made.
+    """
 
     tree: LayerTree
     total_budget: int
     layer_budgets: Mapping[str, int | None]
     cargo_home: str
     build_dir: str
+    rustflags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ def make_plan(
             build_dir=policy.build_dir,
             toolchain=analysis.toolchain,
             variants=analysis.variants,
+            rustflags=policy.rustflags,
         ),
         layers=_layers(chosen, demand, policy),
         units={key: _planned_unit(key, graph, demand) for key in sorted(chosen)},

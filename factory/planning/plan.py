@@ -30,6 +30,8 @@ class Contract:
     build_dir: str
     toolchain: ToolchainFacts
     variants: tuple[str, ...]
+    rustflags: tuple[str, ...] = ()
+    """What the CARGO_HOME sets as `build.rustflags` for everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
                 "rustc_verbose": toolchain.rustc_verbose,
             },
             "variants": list(plan.contract.variants),
+            "rustflags": list(plan.contract.rustflags),
         },
         "layers": [
             {
@@ -204,6 +207,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
             build_dir=contract["build_dir"],
             toolchain=ToolchainFacts(**contract["toolchain"]),
             variants=tuple(contract["variants"]),
+            rustflags=tuple(contract["rustflags"]),
         ),
         layers=tuple(
             PlannedLayer(**raw | {"keys": tuple(UnitKey(key) for key in raw["keys"])}) for raw in document["layers"]

@@ -13,6 +13,7 @@ from factory.files import digest, write_text
 from factory.model import CRATES_IO, Side
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from factory.cargo.profile_table import ProfileTable
@@ -77,11 +78,20 @@ class Recipe:
             }
         )
 
-    def cargo_config(self) -> str:
-        """Return the recipe's `.cargo/config.toml`; flags by file, as cargo hashes their words, not their source."""
-        if not self.context.rustflags:
-            return GENERATED
-        return GENERATED + tomlkit.dumps({"build": {"rustflags": list(self.context.rustflags)}})
+    def cargo_config(self, configured: Sequence[str] = ()) -> str | None:
+        """Return the recipe's `.cargo/config.toml` under a CARGO_HOME that sets `configured` as `build.rustflags`.
+
+        Cargo would join two lists of one key, but flags of `target.*` replace those of `build`. They come by file, as
+        build scripts may ask to be run again when a variable with flags appears; of a file cargo hashes the words.
+        """
+        flags = self.context.rustflags
+        if not flags or flags == tuple(configured):
+            return None
+        return GENERATED + tomlkit.dumps({"target": {"cfg(all())": {"rustflags": list(flags)}}})
+
+    def cook_environment(self, configured: Sequence[str] = ()) -> dict[str, str]:
+        """Return the variables to run cargo with: no file can take the `configured` flags away again."""
+        return {"CARGO_ENCODED_RUSTFLAGS": ""} if configured and not self.context.rustflags else {}
 
     @property
     def cargo_args(self) -> tuple[str, ...]:
@@ -97,11 +107,18 @@ class Recipe:
         packages = (word for name in self.own_packages for word in ("--package", name))
         return ("clean", *packages, "--profile", self.context.profile.name, *target)
 
-    def write(self, folder: Path) -> None:
-        """Write the package into `folder`."""
+    def write(self, folder: Path, *, configured: Sequence[str] = ()) -> None:
+        """Write the package into `folder`; `configured` are the rustflags that the CARGO_HOME sets by itself.
+
+        Where there is a file `no-rustflags`, cargo has to be run with `cook_environment`.
+        """
         write_text(folder / "Cargo.toml", self.manifest())
         write_text(folder / "Cargo.lock", self.lock)
-        write_text(folder / ".cargo" / "config.toml", self.cargo_config())
+        config = self.cargo_config(configured)
+        if config is not None:
+            write_text(folder / ".cargo" / "config.toml", config)
+        if self.cook_environment(configured):
+            write_text(folder / "no-rustflags", "")
         write_text(folder / "src" / "lib.rs", "")
         write_text(folder / "cook.args", "\n".join(self.cargo_args) + "\n")
         write_text(folder / "clean.args", "\n".join(self.clean_args) + "\n")

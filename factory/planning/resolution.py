@@ -6,20 +6,19 @@ with everything above it. Nothing is cooked on a guess.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT, Trouble, explain
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.errors import EnvironmentFaultError
+from factory.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from factory.cargo.toolchain import Toolchain
     from factory.model import UnitKey
@@ -89,8 +88,7 @@ def _resolve_or_split(
 
 
 def _resolve(recipe: Recipe, *, toolchain: Toolchain, cargo_home: Path) -> Resolved:
-    folder = Path(tempfile.mkdtemp(prefix="factory-recipe-"))
-    try:
+    with scratch("factory-recipe-") as folder:
         recipe.write(folder)
         answer = _unit_graph(recipe, folder, toolchain=toolchain, cargo_home=cargo_home)
         if not answer.ok:
@@ -101,8 +99,6 @@ def _resolve(recipe: Recipe, *, toolchain: Toolchain, cargo_home: Path) -> Resol
             return Resolved(recipes=(), unreproduced=(Unreproduced(keys=frozenset(recipe.keys), reason=reason),))
         made = frozenset(unit.key for unit in parse_unit_graph(answer.stdout, _surroundings(recipe, toolchain)))
         final = replace(recipe, lock=(folder / "Cargo.lock").read_text(encoding="utf-8"))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     missing = frozenset(recipe.keys) - made
     if not missing:
         return Resolved(recipes=(final,), unreproduced=())

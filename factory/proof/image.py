@@ -2,97 +2,112 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from factory.cook.engine import certificates
+from factory.cook.engine import ContainerTimeoutError, certificates
 from factory.cook.images import SHARE
-from factory.errors import BuildFailedError, ConfigurationError
-from factory.proof.consumer import consumer_args, consumer_copy, repo_proof
-from factory.proof.model import Proof
+from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
+from factory.proof.contract import recorded_rustc, toolchain_check
+from factory.proof.model import Proof, RepoProof
+from factory.proof.target import verified_image
 from factory.proof.tree import Entry, Listing, Ownership, judge
+from factory.scan.model import UnscannableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from factory.cargo.variants import Variant
     from factory.cook.engine import Container, Engine
     from factory.output import Output
     from factory.process import Completed
-    from factory.proof.model import RepoProof
-    from factory.scan.model import FoundWorkspace
+    from factory.proof.model import Check, ProofRequest
+    from factory.scan.model import FoundWorkspace, Scan
 
-_WORK = "/work"
+_MOUNT = "/run/factory-consumer"
 _CERTIFICATES = "/run/factory-certificates.pem"
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_WORK = "/tmp/factory-consumer"  # noqa: S108 - in the container
 _TARGET = "/tmp/factory-target"  # noqa: S108 - in the container
+_GRACE_SECONDS = 10
+"""How long a program in a container has to end once it was told to."""
+_TIMED_OUT = frozenset({124, 137})
+"""What `timeout` exits with when it had to end the program, or to kill it."""
 
 
-def verify_image(
-    image: str,
-    workspaces: Sequence[FoundWorkspace],
-    variant: Variant,
-    *,
-    engine: Engine,
-    output: Output,
-    skeleton: bool,
-    cold: bool,
-) -> Proof:
-    """Judge an image and build every workspace in containers of it; the image is not changed."""
-    facts = engine.image(image)
+def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engine, output: Output) -> Proof:
+    """Judge an image and build every workspace in containers of it; the image is not changed.
+
+    A repository of the scan without any workspace is a failing row. Raises `ConfigurationError` where there is no
+    such image, or factory did not build it; `EnvironmentFaultError` where the engine cannot run it.
+    """
+    facts = verified_image(image, engine)
     try:
-        home = facts.labels["io.rust-warm-factory.cargo-home"]
-        build_dir = facts.labels["io.rust-warm-factory.build-dir"]
+        labels = {name: facts.labels[f"io.rust-warm-factory.{name}"] for name in ("cargo-home", "build-dir", "layer")}
     except KeyError as error:
-        raise ConfigurationError(f"{image}: not an image that factory built ({error} is missing)") from error
-    with engine.container(image, mounts={}, user="0") as container:
-        listing = _listing(container, home, build_dir)
-    uid, _, gid = facts.user.partition(":")
-    checks = judge(listing, Ownership(uid=int(uid), gid=int(gid or uid), shared=True))
-    repos = []
-    for found in workspaces:
-        output.say(f"building {found.path} on {image}")
-        cold_seconds = None
-        if cold:
-            cold_seconds = _build(image, found, variant, engine, skeleton=skeleton, empty=build_dir).seconds
-        warm = _build(image, found, variant, engine, skeleton=skeleton)
-        repos.append(warm.beside_cold(cold_seconds))
+        raise ConfigurationError(
+            f"{image}: not an image that factory built ({error} is missing)",
+            advice="Name one that `factory build` loaded, or one derived from it.",
+        ) from error
+    with engine.container(image, mounts={}) as container:
+        # Derived images may name their user: the container knows the numbers.
+        owner, group = (int(_must(container.run(["id", flag])).stdout) for flag in ("-u", "-g"))
+        listing = _listing(container, labels["cargo-home"], labels["build-dir"], timeout=request.timeout)
+        toolchain = _toolchain(container, labels["layer"])
+    checks = (toolchain, *judge(listing, Ownership(uid=owner, gid=group, shared=True)))
+    build = partial(_build, image=image, request=request, engine=engine, build_dir=labels["build-dir"])
+    repos = prove_repos(scan, request, build, target=image, output=output)
     return Proof(target=image, repos=tuple(repos), checks=checks)
 
 
-def image_contract(image: str, engine: Engine) -> dict[str, object]:
-    """Return the `contract.json` of an image's topmost layer."""
-    layer = engine.image(image).labels.get("io.rust-warm-factory.layer", "")
-    with engine.container(image, mounts={}) as container:
-        answer = container.run(["cat", f"{SHARE}/{layer}/contract.json"])
-    document: dict[str, object] = json.loads(answer.stdout)
-    return document
+def _toolchain(container: Container, layer: str) -> Check:
+    """Compare the compiler of the image with the one in the contract of its topmost layer."""
+    path = f"{SHARE}/{layer}/contract.json"
+    cooked = recorded_rustc(_must(container.run(["cat", path], user="0")).stdout, where=path)
+    found = container.run(["rustc", "-vV"])
+    return toolchain_check(cooked, found.stdout.splitlines() if found.ok else ())
 
 
 def _build(
-    image: str,
-    found: FoundWorkspace,
-    variant: Variant,
-    engine: Engine,
-    *,
-    skeleton: bool,
-    empty: str | None = None,
+    found: FoundWorkspace, *, empty: bool, image: str, request: ProofRequest, engine: Engine, build_dir: str
 ) -> RepoProof:
-    """Build a workspace in a container of its own; `empty` is a build directory to clear before."""
-    with consumer_copy(found, skeleton=skeleton) as copy:
-        _open_to_all(copy.folder)
-        workdir = PurePosixPath(_WORK) / copy.workspace.relative_to(copy.folder).as_posix()
-        mounts, environment = _trust()
-        with engine.container(image, mounts={copy.folder: _WORK} | mounts) as container:
-            if empty is not None:
-                _must(container.run(["find", empty, "-mindepth", "1", "-delete"]))
-            started = time.monotonic()
-            args = ["cargo", *consumer_args(variant, _TARGET)]
-            answer = container.run(args, workdir=str(workdir), environment=environment)
-            return repo_proof(found, variant, answer, seconds=time.monotonic() - started)
+    """Build a workspace in a container of its own; `empty` clears the build directory before."""
+    try:
+        with consumer_copy(found, skeleton=request.skeleton) as copy:
+            # Not the folder around it, which keeps other users of this machine out.
+            sources = copy.folder / "repo"
+            _open_to_all(sources)
+            mounts, environment = _trust()
+            with engine.container(image, mounts={sources: _MOUNT} | mounts) as container:
+                # Build scripts may write beside their sources, and what they leave goes with the container.
+                _must(container.run(["cp", "-RP", _MOUNT, _WORK], timeout=request.timeout))
+                if empty:
+                    clear = ["find", build_dir, "-mindepth", "1", "-delete"]
+                    _must(container.run(clear, timeout=request.timeout))
+                root = PurePosixPath(_WORK) / copy.workspace.relative_to(sources).as_posix()
+                started = time.monotonic()
+                answer = _cargo(container, request, workdir=str(root), environment=environment)
+                return repo_proof(found, request.variant, answer, seconds=time.monotonic() - started)
+    except (UnscannableError, ContainerTimeoutError) as error:
+        # Unreadable, or not finished in time: the others can be built all the same.
+        return RepoProof.not_built(found.path, request.variant, str(error).replace("\n", "; "))
+
+
+def _cargo(container: Container, request: ProofRequest, *, workdir: str, environment: Mapping[str, str]) -> Completed:
+    """Run the consumer's cargo; raise `ContainerTimeoutError` when it does not end in time."""
+    args = ["cargo", *consumer_args(request.variant, _TARGET)]
+    if container.run(["sh", "-c", f"timeout -k {_GRACE_SECONDS} 60 true"]).ok:
+        # Where the image has it, cargo is stopped inside, and not only when the container is removed.
+        args = ["timeout", "-k", str(_GRACE_SECONDS), f"{request.timeout:g}", *args]
+    started = time.monotonic()
+    limit = request.timeout + 2 * _GRACE_SECONDS
+    answer = container.run(args, workdir=workdir, environment=environment, timeout=limit)
+    if answer.returncode in _TIMED_OUT and time.monotonic() - started >= request.timeout:
+        raise ContainerTimeoutError(f"cargo did not finish within {request.timeout:g} s in a container")
+    return answer
 
 
 def _trust() -> tuple[dict[Path, str], dict[str, str]]:
@@ -104,36 +119,25 @@ def _trust() -> tuple[dict[Path, str], dict[str, str]]:
     return {trusted: _CERTIFICATES}, environment | {"CARGO_HTTP_CAINFO": _CERTIFICATES}
 
 
-def _listing(container: Container, home: str, build_dir: str) -> Listing:
-    # The programs in bin belong to the base image.
-    found = container.run(
-        ["find", home, build_dir, "-path", f"{home}/bin", "-prune", "-o", "-printf", "%y %m %U %G %p\\n"]
-    )
-    _must(found)
-    dep_infos = [
-        "find",
-        build_dir,
-        "-name",
-        "*.d",
-        "-type",
-        "f",
-        "!",
-        "-exec",
-        "grep",
-        "-q",
-        "/registry/src/",
-        "{}",
-        ";",
-    ]
+def _listing(container: Container, home: str, build_dir: str, *, timeout: float) -> Listing:
+    # As root, who can see everything. The programs in bin belong to the base image.
+    entries = ["find", home, build_dir, "-path", f"{home}/bin", "-prune", "-o", "-printf", "%y %m %U %G %p\\0"]
+    found = _must(container.run(entries, user="0", timeout=timeout))
+    dep_infos = ["find", build_dir, "-name", "*.d", "-type", "f"]
+    of_no_registry = ["!", "-exec", "grep", "-q", "/registry/src/", "{}", ";"]
     # C compilers write such files too: only rustc's name Rust sources.
-    foreign = container.run([*dep_infos, "-exec", "grep", "-l", "[.]rs", "{}", ";"])
-    _must(foreign)
+    of_rust = ["-exec", "grep", "-q", "[.]rs", "{}", ";", "-print0"]
+    foreign = _must(container.run([*dep_infos, *of_no_registry, *of_rust], user="0", timeout=timeout))
     return Listing(
         cargo_home=home,
         build_dir=build_dir,
-        entries=tuple(sorted((_entry(line) for line in found.stdout.splitlines()), key=lambda entry: entry.path)),
-        foreign=tuple(sorted(foreign.stdout.splitlines())),
+        entries=tuple(sorted((_entry(row) for row in _rows(found)), key=lambda entry: entry.path)),
+        foreign=tuple(sorted(_rows(foreign))),
     )
+
+
+def _rows(answer: Completed) -> list[str]:
+    return answer.stdout.split("\0")[:-1]
 
 
 def _entry(line: str) -> Entry:
@@ -141,13 +145,18 @@ def _entry(line: str) -> Entry:
     return Entry(path, kind, int(mode, 8), int(uid), int(gid))
 
 
-def _must(answer: Completed) -> None:
+def _must(answer: Completed) -> Completed:
     if not answer.ok:
-        raise BuildFailedError(f"`{answer.command}` failed in the container: {answer.stderr.strip()[:500]}")
+        said = (answer.stderr or answer.stdout).strip()[:500]
+        raise EnvironmentFaultError(
+            f"`{answer.command}` failed in a container: {said}",
+            advice="Besides cargo, the image needs a shell and `id`, `cat`, `cp`, `find` and `grep`.",
+        )
+    return answer
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let the image's user read the copy: temporary folders are private, and sources may be too."""
+    """Let the image's user read the copy: sources may be private."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))

@@ -9,80 +9,107 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.cook.local import INCOMPLETE
-from factory.errors import ConfigurationError
-from factory.proof.consumer import consumer_args, consumer_copy, repo_proof
-from factory.proof.model import Proof
+from factory.cargo.toolchain import find_toolchain
+from factory.cook.local import is_warm_directory
+from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
+from factory.proof.contract import recorded_rustc, release, toolchain_check
+from factory.proof.model import Proof, RepoProof
 from factory.proof.tree import Ownership, judge, list_directories
+from factory.scan.model import UnscannableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from factory.cargo.toolchain import Toolchain
-    from factory.cargo.variants import Variant
     from factory.output import Output
-    from factory.proof.model import RepoProof
-    from factory.scan.model import FoundWorkspace
+    from factory.proof.model import ProofRequest
+    from factory.scan.model import FoundWorkspace, Scan
 
 
-def verify_directory(
-    folder: Path,
-    workspaces: Sequence[FoundWorkspace],
-    variant: Variant,
-    *,
-    toolchain: Toolchain,
-    output: Output,
-    skeleton: bool,
-    cold: bool,
-    timeout: float,
-) -> Proof:
-    """Judge a cooked directory and build every workspace on it; the directory is left as it was."""
+def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, output: Output) -> Proof:
+    """Judge a cooked directory and build every workspace on it; the directory is left as it was.
+
+    The toolchain is the one that cooked it; where this machine has no such one, its default builds, and the check
+    `toolchain` fails. A repository of the scan without any workspace is a failing row. Raises `ConfigurationError`
+    for a directory that was not cooked to the end.
+    """
     home, build_dir = folder / "cargo-home", folder / "build"
-    if not (folder / "share").is_dir() or (folder / INCOMPLETE).exists():
-        raise ConfigurationError(
-            f"{folder}: not a completely cooked directory",
-            advice="Run `factory build --backend local --output DIR` to the end first.",
-        )
+    cooked = _recorded(folder)
+    toolchain = _toolchain(cooked)
     owner = folder.stat()
     ownership = Ownership(uid=owner.st_uid, gid=owner.st_gid, shared=False)
     checks = judge(list_directories(home, build_dir), ownership)
     before = _times(home)
-    repos = []
     try:
-        for found in workspaces:
-            output.say(f"building {found.path} on {folder}")
-            build = partial(_build, found, variant, folder, toolchain=toolchain, skeleton=skeleton, timeout=timeout)
-            cold_seconds = build(empty=True).seconds if cold else None
-            repos.append(build(empty=False).beside_cold(cold_seconds))
+        build = partial(_build, folder=folder, request=request, toolchain=toolchain)
+        repos = prove_repos(scan, request, build, target=str(folder), output=output)
     finally:
         _restore(home, before)
+    checks = (toolchain_check(cooked, toolchain.rustc_verbose.splitlines()), *checks)
     return Proof(target=str(folder), repos=tuple(repos), checks=checks)
 
 
+def _recorded(folder: Path) -> tuple[str, ...]:
+    """Return the lines of `rustc -vV` in the contract of the directory: every layer has the same."""
+    contracts = sorted((folder / "share").glob("*/contract.json"))
+    if not contracts or not is_warm_directory(folder):
+        raise ConfigurationError(
+            f"{folder}: not a completely cooked directory",
+            advice="Run `factory build --backend local --output DIR` to the end first.",
+        )
+    try:
+        return recorded_rustc(contracts[0].read_text(encoding="utf-8", errors="replace"), where=str(contracts[0]))
+    except OSError as error:
+        raise EnvironmentFaultError(f"{contracts[0]}: {error.strerror}", advice="Verify as the owner.") from error
+
+
+def _toolchain(cooked: Sequence[str]) -> Toolchain:
+    try:
+        return find_toolchain(release(cooked))
+    except EnvironmentFaultError:
+        # The check says so, with both versions; what it costs shows in the builds.
+        return find_toolchain()
+
+
 def _build(
-    found: FoundWorkspace,
-    variant: Variant,
-    folder: Path,
-    *,
-    toolchain: Toolchain,
-    skeleton: bool,
-    timeout: float,
-    empty: bool,
+    found: FoundWorkspace, *, empty: bool, folder: Path, request: ProofRequest, toolchain: Toolchain
 ) -> RepoProof:
-    with consumer_copy(found, skeleton=skeleton) as copy:
+    try:
+        return _build_copy(found, empty=empty, folder=folder, request=request, toolchain=toolchain)
+    except (UnscannableError, EnvironmentFaultError) as error:
+        # Unreadable, or not finished in time: the others can be built all the same.
+        return RepoProof.not_built(found.path, request.variant, str(error).replace("\n", "; "))
+
+
+def _build_copy(
+    found: FoundWorkspace, *, empty: bool, folder: Path, request: ProofRequest, toolchain: Toolchain
+) -> RepoProof:
+    with consumer_copy(found, skeleton=request.skeleton) as copy:
         # What a repository compiles must not become the next one's hit: each gets its own copy of the warm units.
         # Cargo follows a moved build directory (tests/cargo/test_unit_keys.py); a moved CARGO_HOME it does not.
         build = copy.folder / "build"
         if not empty:
-            shutil.copytree(folder / "build", build, symlinks=True)
+            _copy_units(folder / "build", build)
         args = (
-            *consumer_args(variant, str(copy.folder / "target")),
+            *consumer_args(request.variant, str(copy.folder / "target")),
             "--config",
             f'build.build-dir="{build}"',
         )
+        home = folder / "cargo-home"
         started = time.monotonic()
-        answer = toolchain.cargo(args, cwd=copy.workspace, cargo_home=folder / "cargo-home", timeout=timeout)
-        return repo_proof(found, variant, answer, seconds=time.monotonic() - started)
+        answer = toolchain.cargo(args, cwd=copy.workspace, cargo_home=home, timeout=request.timeout)
+        return repo_proof(found, request.variant, answer, seconds=time.monotonic() - started)
+
+
+def _copy_units(source: Path, destination: Path) -> None:
+    try:
+        shutil.copytree(source, destination, symlinks=True)
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{source}: cannot be copied to {destination.parent}: {str(error)[:300]}",
+            advice="Set TMPDIR to a directory with room.",
+        ) from error
 
 
 def _times(home: Path) -> Mapping[Path, int]:

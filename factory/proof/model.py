@@ -1,11 +1,56 @@
-"""What `factory verify` finds."""
+"""What `factory verify` is asked, and what it finds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.model import Mode
+
+if TYPE_CHECKING:
+    from factory.cargo.events import Identity
+    from factory.cargo.variants import Variant
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofRequest:
+    """How every repository is built: its real sources or its skeleton, also without the warm units (`cold`) or not.
+
+    `timeout` bounds each build, in seconds.
+    """
+
+    variant: Variant
+    skeleton: bool
+    cold: bool
+    timeout: float
+
+
+@dataclass(frozen=True, order=True, slots=True, kw_only=True)
+class Miss:
+    """A registry unit that cargo compiled.
+
+    `unit` is its label; `kind` is cargo's word for its target (`lib`, `proc-macro`, `custom-build`), or
+    `run-custom-build` for the run of a build script, of which cargo does not say the features.
+    """
+
+    unit: str
+    crate: str
+    version: str
+    features: tuple[str, ...]
+    kind: str
+
+    @classmethod
+    def of(cls, identity: Identity) -> Miss:
+        """Return the miss of a unit as cargo's events name it."""
+        return cls(
+            unit=identity.label,
+            crate=identity.package.name,
+            version=identity.package.version,
+            features=identity.features,
+            kind=Mode.RUN_CUSTOM_BUILD.value if identity.is_run else identity.target_kind,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +62,7 @@ class RepoProof:
     total: int
     """Registry units that cargo dealt with."""
     fresh: int
-    misses: tuple[str, ...]
+    misses: tuple[Miss, ...]
     """The registry units that cargo compiled."""
     seconds: float
     """Wall time of the warm build."""
@@ -25,9 +70,10 @@ class RepoProof:
     """Wall time with the same downloads and an empty build directory; `None` where it was not measured."""
     problem: str = ""
 
-    def beside_cold(self, cold_seconds: float | None) -> RepoProof:
-        """Return this proof with the wall time of a cold build beside it."""
-        return replace(self, cold_seconds=cold_seconds)
+    @classmethod
+    def not_built(cls, path: str, variant: Variant, problem: str) -> RepoProof:
+        """Return the row of a workspace whose build could not be tried, or was given up."""
+        return cls(path=path, variant=str(variant), total=0, fresh=0, misses=(), seconds=0.0, problem=problem)
 
     @property
     def hit_rate(self) -> float:
@@ -73,7 +119,7 @@ def proof_to_json(proof: Proof, *, min_hit: float) -> dict[str, Any]:
                 "path": repo.path,
                 "variant": repo.variant,
                 "units": {"total": repo.total, "fresh": repo.fresh},
-                "misses": list(repo.misses),
+                "misses": [_miss_to_json(miss) for miss in repo.misses],
                 "seconds": {"warm": repo.seconds, "cold": repo.cold_seconds},
                 "problem": repo.problem,
             }
@@ -83,4 +129,14 @@ def proof_to_json(proof: Proof, *, min_hit: float) -> dict[str, Any]:
             {"name": check.name, "ok": check.ok, "detail": check.detail, "findings": list(check.findings)}
             for check in proof.checks
         ],
+    }
+
+
+def _miss_to_json(miss: Miss) -> dict[str, Any]:
+    return {
+        "unit": miss.unit,
+        "crate": miss.crate,
+        "version": miss.version,
+        "features": list(miss.features),
+        "kind": miss.kind,
     }

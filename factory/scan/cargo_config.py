@@ -27,9 +27,10 @@ from factory.scan.cfg_expression import CfgSet, CfgSyntaxError, parse_target_key
 from factory.scan.manifest import parse_toml
 from factory.scan.model import IgnoredSetting, SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree, normalised
+from factory.triple import is_triple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 MAX_INDEXED_LINES = 20_000
 """Settings of a longer file are reported without their lines."""
@@ -47,7 +48,7 @@ class RecordedConfig:
     linkers: tuple[tuple[str, str], ...] = ()
     """For each key of `[target]`, the linker as written."""
     build_targets: tuple[str, ...] = ()
-    """`build.target`: not empty if cargo builds as with `--target`."""
+    """The triples of `build.target`: not empty if cargo builds as with `--target`."""
     resolution: str = ""
     """The TOML that cargo may see: `registries.*.index`, `[patch]`, `[profile]` and `build.target`, sorted.
     """
@@ -61,8 +62,7 @@ class RecordedConfig:
 
         Those of `target.<triple>` and of every matching `target.'cfg(...)'`, by sorted key; if there are
         none, those of `build.rustflags`, after those that CARGO_HOME's configuration sets (`beneath`): cargo joins
-        the arrays of all files. They are hostile data: see `flags_for_resolution` before any program
-        gets them.
+        the arrays of all files. They are hostile data: see `factory.cargo.rustflags` before any program gets them.
         """
         flags = [flag for key, values in self.target_rustflags if key == triple for flag in values]
         flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
@@ -82,6 +82,11 @@ class RecordedConfig:
             raise UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="keep one: cargo refuses both")
         return matching[0][1] if matching else None
 
+    def build_script_override(self, triple: str, links: str) -> IgnoredSetting | None:
+        """Return the setting that replaces the build scripts of packages with this `links` name on `triple`."""
+        key = _dotted(("target", triple, links))
+        return next((setting for setting in self.ignored if setting.key == key and setting.why == _OVERRIDES), None)
+
     def content(self) -> dict[str, Any]:
         """Return what decides anything (all but the ignored settings), as JSON values."""
         return {
@@ -93,13 +98,16 @@ class RecordedConfig:
         }
 
 
-def read_recorded(tree: SourceTree, workspace_root: Path) -> RecordedConfig:
+def read_recorded(tree: SourceTree, workspace_root: Path, *, registries: Collection[str] = ()) -> RecordedConfig:
     """Read the configuration files from `workspace_root` up to the top of its repository, and merge them.
 
+    `registries` names those that the user's own cargo knows or has a token for: what a repository says of their index
+    is ignored, or it could have the token sent to a server of its choice.
     Raises `UnscannableError` with file and line for one that cargo would refuse. `include`d files are not
     read.
     """
     top = tree.repo_root(workspace_root)
+    taken = frozenset(map(_variable, ("crates-io", *registries)))
     merged: dict[str, Any] = {}
     ignored: list[IgnoredSetting] = []
     for folder in (workspace_root, *workspace_root.parents):
@@ -108,9 +116,9 @@ def read_recorded(tree: SourceTree, workspace_root: Path) -> RecordedConfig:
         path = _config_file(tree, folder)
         if path is not None:
             table = _read(tree, path)
-            ignored.extend(_ignored(tree, path, table))
+            ignored.extend(_ignored(tree, path, table, taken))
             _merge(merged, _located(tree, path, table), ())
-    return _recorded(tree, workspace_root, merged, tuple(sorted(ignored)))
+    return _recorded(tree, workspace_root, merged, tuple(sorted(ignored)), taken)
 
 
 def vendored_folders(tree: SourceTree, folder: Path) -> tuple[Path, ...]:
@@ -124,25 +132,6 @@ def vendored_folders(tree: SourceTree, folder: Path) -> tuple[Path, ...]:
     return tuple(normalised(folder / name) for name in directories if isinstance(name, str) and "\0" not in name)
 
 
-def flags_for_resolution(flags: Iterable[str]) -> tuple[str, ...]:
-    """Return the rustflags that change which `cfg(...)` hold, hence which dependencies there are; no others.
-
-    Only these may reach a rustc that runs here: flags can name programs and libraries to load. Each is one
-    argument, because rustc reads a file for any argument that begins with `@`.
-    """
-    kept: list[str] = []
-    waiting = iter(flags)
-    for flag in waiting:
-        joined = f"{flag}={next(waiting, '')}" if flag in {"--cfg", "--codegen"} else flag
-        joined = f"-C{next(waiting, '')}" if flag == "-C" else joined
-        if _CFG_FLAG.fullmatch(joined):
-            kept.append(joined)
-    return tuple(kept)
-
-
-_CFG_FLAG = re.compile(
-    r"--cfg=[^\x00-\x1f]+|(?:-C|--codegen=)(?:target-feature|target-cpu|panic|debug-assertions)=[\w.,+-]+"
-)
 _LISTS_OF_PROGRAMS = (
     "credential-alias.*",
     "doc.browser",
@@ -152,18 +141,19 @@ _LISTS_OF_PROGRAMS = (
     "target.*.runner",
 )
 _RUNS = "names a program to run"
+_OVERRIDES = "replaces the output of a build script"
 _REASONS = (
     ("build.rustc", _RUNS),
     ("build.rustc-wrapper", _RUNS),
     ("build.rustc-workspace-wrapper", _RUNS),
     ("build.rustdoc", _RUNS),
-    ("build.target", "names a target specification file"),
+    ("build.target", "names what is no target triple, such as a specification file"),
     ("target.*.linker", "recorded, because units are reused only under the same linker; never run"),
     ("target.*.runner", _RUNS),
     ("target.*.ar", _RUNS),
     ("target.*.rustdocflags", "documentation is not built"),
     ("target.*.rustflags", "recorded, but the cfg expression is malformed, so that cargo never applies it"),
-    ("target.*", "replaces the output of a build script"),
+    ("target.*", _OVERRIDES),
     ("host*", "needs a nightly cargo"),
     ("unstable*", "needs a nightly cargo"),
     ("env.*", "sets a variable for compilers and build scripts: their units may not be reused"),
@@ -172,6 +162,7 @@ _REASONS = (
     ("registry.credential-provider", _RUNS),
     ("registries.*.credential-provider", _RUNS),
     ("registries.*.token", "a secret: never copied"),
+    ("registries.*.index", "the registry is known on this machine or has a token here: only its own cargo says where"),
     ("registry.token", "a secret: never copied"),
     ("credential-alias.*", _RUNS),
     ("alias.*", "a command of its own"),
@@ -255,17 +246,21 @@ def _merge(near: dict[str, Any], far: dict[str, Any], parents: tuple[str, ...]) 
 
 
 def _recorded(
-    tree: SourceTree, root: Path, merged: dict[str, Any], ignored: tuple[IgnoredSetting, ...]
+    tree: SourceTree,
+    root: Path,
+    merged: dict[str, Any],
+    ignored: tuple[IgnoredSetting, ...],
+    taken: frozenset[str],
 ) -> RecordedConfig:
     build = _table(merged, "build")
     targets = {name: _table(_table(merged, "target"), name) for name in sorted(_table(merged, "target"))}
-    triples = _strings(build.get("target"), "build.target", split=False)
+    triples = tuple(filter(is_triple, _strings(build.get("target"), "build.target", split=False)))
     patches = _table(merged, "patch")
     resolution = {
-        "registries": _indexes(_table(merged, "registries")),
+        "registries": _indexes(_table(merged, "registries"), taken),
         "patch": _plain(_rebased(tree, root, patches)),
         "profile": _plain(_table(merged, "profile")),
-        "build": {"target": triples} if triples and not any(_is_file(triple) for triple in triples) else {},
+        "build": {"target": triples} if triples else {},
     }
     return RecordedConfig(
         build_rustflags=_strings(build.get("rustflags"), "build.rustflags"),
@@ -311,12 +306,18 @@ def _strings(value: object, key: str, *, split: bool = True) -> tuple[str, ...]:
     return tuple(text.split()) if split else (text,)
 
 
-def _indexes(registries: dict[str, Any]) -> dict[str, dict[str, str]]:
-    return {
+def _indexes(registries: dict[str, Any], taken: frozenset[str]) -> dict[str, dict[str, str]]:
+    written = {
         name: {"index": _string(table["index"], f"registries.{name}.index")}
         for name in sorted(registries)
         if "index" in (table := _table(registries, name))
     }
+    return {name: table for name, table in written.items() if _variable(name) not in taken}
+
+
+def _variable(registry: str) -> str:
+    """A registry's name as cargo writes it in `CARGO_REGISTRIES_<NAME>_INDEX`, where several spellings are one."""
+    return re.sub(r"[-.]", "_", registry).upper()
 
 
 def _patched(tree: SourceTree, patches: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path]]:
@@ -356,19 +357,15 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - tables, lists and leaves
             return value
 
 
-def _is_file(triple: str) -> bool:
-    return triple.endswith(".json")
-
-
 def _dictionaries(table: object) -> Iterator[dict[str, Any]]:
     if isinstance(table, dict):
         yield from (value for value in table.values() if isinstance(value, dict))
 
 
-def _ignored(tree: SourceTree, path: Path, table: dict[str, Any]) -> Iterator[IgnoredSetting]:
+def _ignored(tree: SourceTree, path: Path, table: dict[str, Any], taken: frozenset[str]) -> Iterator[IgnoredSetting]:
     lines = _lines(tree.read_text(path))
     for parts, value in _settings(table):
-        if not _is_recorded(parts, value):
+        if not _is_recorded(parts, value, taken):
             yield IgnoredSetting(
                 key=_dotted(parts), file=tree.display(path), line=_line(lines, parts), why=_reason(parts)
             )
@@ -392,12 +389,14 @@ def _settings(table: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], object]]
                 yield (name, key), item
 
 
-def _is_recorded(parts: tuple[str, ...], value: object) -> bool:
+def _is_recorded(parts: tuple[str, ...], value: object, taken: frozenset[str]) -> bool:
     match parts:
-        case ("patch" | "profile", *_) | ("build", "rustflags") | ("registries", _, "index"):
+        case ("patch" | "profile", *_) | ("build", "rustflags"):
             return True
+        case ("registries", name, "index"):
+            return _variable(name) not in taken
         case ("build", "target"):
-            return not any(_is_file(str(triple)) for triple in (value if isinstance(value, list) else [value]))
+            return all(is_triple(str(triple)) for triple in (value if isinstance(value, list) else [value]))
         case ("target", key, "rustflags"):
             return _is_well_formed(key)
         case _:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from factory.errors import ConfigurationError
 from factory.scan.cargo_config import read_recorded, vendored_folders
-from factory.scan.manifest import parse_toml, read_manifest
+from factory.scan.manifest import manifests_read, parse_toml, read_manifest
 from factory.scan.membership import find_members, find_packages, find_root
 from factory.scan.model import FoundWorkspace, Scan, Skipped, SkipReason, UnscannableError
 from factory.scan.source_tree import MAX_LOCK_BYTES, SourceTree, escaped, is_utf8
@@ -162,7 +162,7 @@ class _Search:
 
     def _report_unclaimed(self, taken: set[Path]) -> None:
         """Report packages with a lockfile, below a workspace that does not claim them."""
-        for manifest in sorted(self.tree.manifests.keys() - taken):
+        for manifest in sorted(manifests_read(self.tree).keys() - taken):
             root = self.tree.roots.get(manifest)
             if root is None or not self.tree.exists(manifest.parent / "Cargo.lock"):
                 continue

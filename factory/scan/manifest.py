@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.scan.model import SkipReason, UnscannableError
+from factory.triple import is_triple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -83,11 +85,15 @@ def read_manifest(tree: SourceTree, path: Path) -> Manifest:
     """Read and parse one `Cargo.toml`; raise `UnscannableError` with file, line and column where it is
     malformed.
     """
-    known = tree.manifests.get(path)
-    if known is None:
-        known = _read(tree, path)
-        tree.manifests[path] = known
-    return known
+    known = _seen.setdefault(tree, {})
+    if path not in known:
+        known[path] = _read(tree, path)
+    return known[path]
+
+
+def manifests_read(tree: SourceTree) -> Mapping[Path, Manifest]:
+    """Return every manifest that `read_manifest` has given for this tree so far."""
+    return _seen.get(tree, {})
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -104,6 +110,10 @@ def parse_toml(text: str) -> dict[str, Any]:
     except ValueError as error:
         # For instance an integer of more digits than Python converts.
         raise error if isinstance(error, _MalformedError) else _MalformedError(f": {error}") from error
+
+
+# A tree lives as long as one look at a folder, and what was read of it no longer.
+_seen: weakref.WeakKeyDictionary[SourceTree, dict[Path, Manifest]] = weakref.WeakKeyDictionary()
 
 
 def _read(tree: SourceTree, path: Path) -> Manifest:
@@ -156,6 +166,7 @@ def _package(document: dict[str, Any]) -> Package | None:
     table = _table(document, "package") or _table(document, "project")
     if not table:
         return None
+    _check_own_targets(table)
     library = _table(document, "lib")
     targets = tuple(_targets(document))
     rust_version = table.get("rust-version")
@@ -173,6 +184,15 @@ def _package(document: dict[str, Any]) -> Package | None:
         ),
         dependencies=tuple(_dependencies(document)),
     )
+
+
+def _check_own_targets(package: dict[str, Any]) -> None:
+    """Refuse what cargo would pass to rustc as a target and is none: it may name a file with more arguments."""
+    for key in ("default-target", "forced-target"):
+        value = package.get(key)
+        if value is not None and not (isinstance(value, str) and is_triple(value)):
+            what = f": `package.{key}` must be a target triple"
+            raise _MalformedError(what)
 
 
 def _workspace(document: dict[str, Any]) -> Workspace | None:

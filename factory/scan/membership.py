@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from factory.scan.manifest import Manifest, read_manifest
+from factory.scan.manifest import Manifest, manifests_read, read_manifest
 from factory.scan.model import SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree, is_utf8, normalised
 
@@ -226,7 +226,7 @@ def _dependency(tree: SourceTree, manifest: Path, path: str) -> Path:
 
 def _inherited_dependency(tree: SourceTree, manifest: Path, name: str) -> Iterator[Path]:
     root = manifest if read_manifest(tree, manifest).workspace is not None else find_root(tree, manifest)
-    if root is None or not (root in tree.manifests or tree.exists(root)):
+    if root is None or not (root in manifests_read(tree) or tree.exists(root)):
         return
     workspace = read_manifest(tree, root).workspace
     if workspace is not None and name in workspace.dependency_paths:

@@ -104,9 +104,13 @@ class IgnoredSetting:
     line: int | None = field(default=None, compare=False)
     why: str
 
+    @property
+    def place(self) -> str:
+        """`file:line`, or just `file`."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
     def __str__(self) -> str:
-        where = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{where}: {self.key}: {self.why}"
+        return f"{self.place}: {self.key}: {self.why}"
 
 
 class UnscannableError(ConfigurationError):

@@ -20,9 +20,11 @@ from factory.scan.source_tree import MAX_LOCK_BYTES, SourceTree
 from factory.scan.targets import TargetKind, find_targets
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from factory.scan.model import FoundWorkspace
 
-FORMAT = 1
+FORMAT = 2
 """Part of every digest: raise it when skeletons of the same repository come out different."""
 
 _STUBS = {
@@ -43,13 +45,14 @@ class Skeleton:
     recorded: RecordedConfig
 
 
-def write_skeleton(workspace: FoundWorkspace, destination: Path) -> Skeleton:
+def write_skeleton(workspace: FoundWorkspace, destination: Path, *, registries: Collection[str] = ()) -> Skeleton:
     """Write the skeleton of `workspace` into `destination`, which must be empty or not exist yet.
 
-    Packages outside the workspace's folder (path dependencies, patches) keep their place relative to it.
+    Packages outside the workspace's folder (path dependencies, patches) keep their place relative to it. `registries`
+    are the user's own: see `read_recorded`.
     Raises `UnscannableError` if the repository has become unusable since it was found.
     """
-    content = _read(workspace)
+    content = _read(workspace, registries)
     if destination.exists() and any(destination.iterdir()):
         what = f"{destination}: not empty, a skeleton needs a folder of its own"
         raise ConfigurationError(what)
@@ -61,12 +64,12 @@ def write_skeleton(workspace: FoundWorkspace, destination: Path) -> Skeleton:
     return Skeleton(root=root, digest=content.digest(), recorded=content.recorded)
 
 
-def skeleton_digest(workspace: FoundWorkspace) -> str:
+def skeleton_digest(workspace: FoundWorkspace, *, registries: Collection[str] = ()) -> str:
     """Return the SHA-256 (hex) over all that `write_skeleton` would write and record, without writing it.
 
     Equal digests mean that cargo resolves the same units; where a repository lies does not matter.
     """
-    return _read(workspace).digest()
+    return _read(workspace, registries).digest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +91,9 @@ class _Content:
         )
 
 
-def _read(workspace: FoundWorkspace) -> _Content:
+def _read(workspace: FoundWorkspace, registries: Collection[str]) -> _Content:
     tree = SourceTree.of(workspace)
-    recorded = read_recorded(tree, workspace.root)
+    recorded = read_recorded(tree, workspace.root, registries=registries)
     manifests = find_packages(tree, workspace.root / "Cargo.toml", recorded.patch_folders)
     found: dict[Path, bytes] = {}
     for manifest in manifests:

@@ -7,12 +7,9 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from factory.scan.model import FoundWorkspace, SkipReason, UnscannableError
-
-if TYPE_CHECKING:
-    from factory.scan.manifest import Manifest
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_LOCK_BYTES = 16 * 1024 * 1024
@@ -20,14 +17,12 @@ MAX_LOCK_BYTES = 16 * 1024 * 1024
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, weakref_slot=True)
 class SourceTree:
-    """One scanned folder; `scan_root` is absolute and free of symbolic links, `label` is its display path."""
+    """One look at a scanned folder; `scan_root` is absolute and free of symbolic links, `label` its display path."""
 
     scan_root: Path
     label: str
-    manifests: dict[Path, Manifest] = field(default_factory=dict)
-    """What `read_manifest` has read: a tree lives as long as one look at the folder."""
     roots: dict[Path, Path | None] = field(default_factory=dict)
     """The workspace root found for each manifest."""
     _repo_roots: dict[Path, Path] = field(default_factory=dict)

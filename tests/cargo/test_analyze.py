@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +122,22 @@ BROKEN = {
         advice="nightly toolchain",
         files={"Cargo.toml": 'cargo-features = ["profile-rustflags"]\n' + manifest("nightly")},
     ),
+    "unknown-target": Broken(
+        reason="target-unknown: rustc has no target `made-up-triple`",
+        advice="correct it",
+        files={".cargo/config.toml": '[build]\ntarget = "made-up-triple"\n'},
+    ),
+    "unknown-target-with-flags": Broken(
+        reason="target-unknown: rustc has no target `made-up-triple`",
+        advice="correct it",
+        files={".cargo/config.toml": '[build]\ntarget = "made-up-triple"\n[target."cfg(unix)"]\nrustflags = "-g"\n'},
+    ),
+    "unknown-registry": Broken(
+        reason="registry-unknown: nothing says where the registry `company` is",
+        advice="define it",
+        dependencies='tool = { version = "1", registry = "company" }',
+        locked=("tool", "1.0.0", "registry+https://example.invalid/index"),
+    ),
     "malformed": Broken(reason="malformed-manifest", advice="correct it", files={"Cargo.toml": "[package\n"}),
     "bad-version": Broken(
         reason="malformed-manifest",
@@ -155,6 +173,8 @@ def test_what_cannot_be_resolved_is_a_row_that_says_why_and_what_to_do(name: str
     assert row["registry_units"] == 0
     assert row["reason"].startswith(BROKEN[name].reason)
     assert BROKEN[name].advice in row["reason"].rpartition("; ")[2]
+    assert len(row["reason"]) < 200, "one or two short sentences"
+    assert not any(noise in row["reason"] for noise in (" | ", "Caused by", "factory-skeleton", ".; "))
 
 
 def test_a_path_that_is_not_utf8_is_a_row(broken: Mapping[str, Any]) -> None:
@@ -223,6 +243,8 @@ CONFIGURED = {
     "cfg-rustflags": f"[target.'cfg(unix)']\nrustflags = {list(FLAGS)}\n",
     "profile": "[profile.release]\nopt-level = 2\n",
     "build-target": f'[build]\ntarget = "{HOST}"\n',
+    "host-tuple": f'[build]\ntarget = "host-tuple"\nrustflags = {list(FLAGS)}\n',
+    "host-by-name": f'[build]\ntarget = "{HOST}"\nrustflags = {list(FLAGS)}\n',
     "linker": f'[target.{HOST}]\nlinker = "clang"\n',
     "cfg-linker": "[target.'cfg(unix)']\nlinker = \"clang\"\n",
 }
@@ -232,7 +254,11 @@ WITHOUT_EFFECT = {
     "other-profile": "[profile.dev]\nopt-level = 2\n",
     "alias": '[alias]\nb = "build"\n',
 }
-ALIKE = ("build-rustflags", "triple-rustflags", "cfg-rustflags"), ("linker", "cfg-linker")
+ALIKE = (
+    ("build-rustflags", "triple-rustflags", "cfg-rustflags"),
+    ("linker", "cfg-linker"),
+    ("host-tuple", "host-by-name"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +382,120 @@ def test_what_was_missing_offline_is_looked_for_again_online(program: Program, s
     assert (row["status"], row["registry_units"]) == ("resolved", 1)
 
 
+def test_a_build_script_above_its_package_is_no_trouble(program: Program, tmp_path: Path) -> None:
+    files = {
+        "Cargo.toml": '[workspace]\nresolver = "2"\nmembers = ["inner"]\n',
+        "Cargo.lock": lock("inner"),
+        "inner/Cargo.toml": manifest("inner", 'build = "../build.rs"\nlinks = "inner"\n'),
+        "inner/src/lib.rs": "",
+        "build.rs": "fn main() {}\n",
+    }
+    write_files(tmp_path / "virtual", files)
+    (row,) = workspaces(program, tmp_path / "virtual", out=tmp_path / "a.json").values()
+    assert (row["status"], row["reason"]) == ("resolved", "")
+
+
+def test_a_cargo_of_another_format_is_a_row_and_is_asked_again(program: Program, tmp_path: Path) -> None:
+    good_repo(tmp_path / "repos")
+    answer = """case "$*" in *--unit-graph*) echo '{"version": 2, "units": [], "roots": []}'; exit ;; esac"""
+    script(tmp_path / "bin" / "cargo", f"{answer}\nexec '{process.which('cargo', advice='')}' \"$@\"")
+    cached = program.under({"FACTORY_CACHE_DIR": str(tmp_path / "cache")})
+    other = cached.under({"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"})
+    (row,) = workspaces(other, tmp_path / "repos", out=tmp_path / "a.json", code=NOTHING_RESOLVED).values()
+    assert row["reason"].startswith("environment-fault: cargo's unit graph is not in the known format")
+    (row,) = workspaces(cached, tmp_path / "repos", out=tmp_path / "a.json").values()
+    assert row["status"] == "resolved"
+
+
+def test_two_cold_runs_give_the_same_bytes_above_a_patched_path_crate(
+    program: Program, samples: Path, tmp_path: Path
+) -> None:
+    package_with_a_patch(tmp_path / "repo", samples)
+    answers = []
+    for name in ("one", "other"):
+        cold = program.under({"FACTORY_CACHE_DIR": str(tmp_path / f"cache-{name}")})
+        cold("analyze", tmp_path / "repo", "--out", tmp_path / name)
+        answers.append((tmp_path / name).read_text(encoding="utf-8"))
+    assert answers[0] == answers[1]
+    document = json.loads(answers[0])
+    assert document["workspaces"][0]["registry_units"] > 0
+    assert ["unicode-ident", "path+patched"] in [[u["package"][0], u["package"][2]] for u in document["units"].values()]
+
+
+def test_a_token_of_the_user_goes_to_no_server_of_a_repositorys_choice(program: Program, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers.get('Authorization')}")
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Cargo")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    index = f"sparse+http://127.0.0.1:{server.server_port}/"
+    config = f'[registries.company]\nindex = "{index}"\n[registries.crates-io]\nindex = "{index}"\n'
+    dependency = 'tool = { version = "1", registry = "company" }'
+    Broken(
+        reason="",
+        advice="",
+        dependencies=dependency,
+        locked=("tool", "1.0.0", index),
+        files={".cargo/config.toml": config},
+    ).write(tmp_path / "repo")
+    write_files(tmp_path / "home", {"credentials.toml": '[registries.company]\ntoken = "not-a-real-token"\n'})
+    user = program.under({"CARGO_HOME": str(tmp_path / "home"), "RUSTUP_HOME": rustup_home(), "CARGO_NET_RETRY": "0"})
+    try:
+        rows = workspaces(user, tmp_path / "repo", out=tmp_path / "a.json", code=NOTHING_RESOLVED)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert asked == []
+    assert rows["repo"]["reason"].startswith("registry-unknown: ")
+    assert [setting.split(": ")[:2] for setting in rows["repo"]["ignored"]] == [
+        ["repo/.cargo/config.toml:2", "registries.company.index"],
+        ["repo/.cargo/config.toml:4", "registries.crates-io.index"],
+    ]
+
+
+def test_a_replaced_build_script_is_a_remark_with_its_place(program: Program, tmp_path: Path) -> None:
+    """The crate is in a directory source of the user's, named by a relative path."""
+    checksum = "0" * 64
+    native = "links = 'native'\nbuild = 'build.rs'\n"
+    files = {"Cargo.toml": manifest("native-sys", native), "build.rs": "fn main() {}\n", "src/lib.rs": ""}
+    checked = {".cargo-checksum.json": json.dumps({"files": {}, "package": checksum})}
+    write_files(tmp_path / "me/vendor/native-sys", {**files, **checked})
+    source = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\ndirectory = "vendor"\n'
+    write_files(tmp_path / "me/.cargo", {"config.toml": source})
+    override = f"[target.{HOST}.native]\nrustc-link-lib = ['native']\n"
+    unrelated = f"[target.{HOST}.other]\nrustc-link-lib = ['other']\n[target.made-up.native]\nx = 'y'\n"
+    locked = ("native-sys", "0.1.0", CRATES_IO)
+    for name, text in {"replaced": override, "not-replaced": unrelated}.items():
+        package = Broken(
+            reason="",
+            advice="",
+            dependencies='native-sys = "0.1"',
+            locked=locked,
+            files={".cargo/config.toml": f"\n{text}"},
+        )
+        package.write(tmp_path / "repos" / name)
+        with (tmp_path / "repos" / name / "Cargo.lock").open("a", encoding="utf-8") as stream:
+            stream.write(f'checksum = "{checksum}"\n')
+    user = program.under({"CARGO_HOME": str(tmp_path / "me/.cargo"), "RUSTUP_HOME": rustup_home()})
+    for _ in ("resolved", "from the cache"):
+        rows = workspaces(user, tmp_path / "repos", out=tmp_path / "a.json")
+        assert {row["status"] for row in rows.values()} == {"resolved"}, rows
+        assert rows["repos/not-replaced"]["reason"] == ""
+        assert rows["repos/replaced"]["reason"] == (
+            f"forecasts may be too good: `target.{HOST}.native` (repos/replaced/.cargo/config.toml:2) replaces a build "
+            "script, and what stands on it is compiled anew"
+        )
+
+
 def test_a_git_url_is_analysed_like_a_folder(program: Program, samples: Path, tmp_path: Path) -> None:
     work = shutil.copytree(samples / "greeter-cli", tmp_path / "greeter-cli")
     author = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
@@ -414,6 +554,27 @@ def package_with_itoa(root: Path, samples: Path, files: Mapping[str, str] | None
             "Cargo.lock": f"{render_lock([itoa])}\n{own}",
             "src/lib.rs": "",
             **(files or {}),
+        },
+    )
+
+
+def package_with_a_patch(root: Path, samples: Path) -> Path:
+    """Write a package on a registry crate that stands on a path crate, by `[patch]`."""
+    known = parse_lock((samples / "greeter-cli" / "Cargo.lock").read_text(encoding="utf-8")).packages
+    macros = next(entry for entry in known if entry.package.name == "proc-macro2")
+    ident = next(entry.package for entry in known if entry.package.name == "unicode-ident")
+    own = '[[package]]\nname = "package"\nversion = "0.1.0"\ndependencies = ["proc-macro2"]\n'
+    above = render_lock([macros]).rstrip() + '\ndependencies = ["unicode-ident"]\n'
+    patched = f'[[package]]\nname = "unicode-ident"\nversion = "{ident.version}"\n'
+    patch = '[dependencies]\nproc-macro2 = "1"\n[patch.crates-io]\nunicode-ident = { path = "patched" }\n'
+    return write_files(
+        root,
+        {
+            "Cargo.toml": manifest("package", patch),
+            "Cargo.lock": f"{above}\n{own}\n{patched}",
+            "src/lib.rs": "",
+            "patched/Cargo.toml": manifest("unicode-ident").replace("0.1.0", ident.version),
+            "patched/src/lib.rs": "",
         },
     )
 

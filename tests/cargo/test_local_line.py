@@ -321,7 +321,7 @@ def test_a_repository_finds_no_unit_of_the_one_built_before_it(
         lock_up(write_files(tmp_path / "pair" / name, {"Cargo.toml": text, "src/lib.rs": ""}))
     answer = program.json("verify", without_library.folder, "--repo", tmp_path / "pair", "--cold")
     assert found_fresh(answer) == {"pair/one": (1, 2), "pair/two": (1, 2)}
-    assert [[miss.partition("@")[0] for miss in row["misses"]] for row in answer["repos"]] == [["cfg-if"], ["cfg-if"]]
+    assert [[miss["crate"] for miss in row["misses"]] for row in answer["repos"]] == [["cfg-if"], ["cfg-if"]]
     assert all(row["seconds"]["cold"] > 0 for row in answer["repos"])
 
 

@@ -23,6 +23,10 @@ DOCKERFILES = Path(__file__).resolve().parents[2] / "Dockerfiles"
 EPOCH = 315_532_800
 SHARE = "/usr/local/share/rust-warm-factory"
 BUILD_DIR = "/usr/local/cargo-build"
+OTHER_RUSTC = (
+    "rm /usr/local/cargo/bin/rustc && printf '#!/bin/sh\\necho rustc 1.95.0 of somebody else\\n' "
+    "> /usr/local/cargo/bin/rustc && chmod +x /usr/local/cargo/bin/rustc"
+)
 WARM_PATHS = f"/usr/local/cargo {BUILD_DIR} {SHARE}"
 
 
@@ -145,6 +149,10 @@ def test_a_build_script_gets_no_network_and_the_rest_is_cooked_all_the_same(laye
     finished = {line["name"]: line["exit"] for line in of_reason(layers.core_report, "factory-recipe-finished")}
     assert finished.pop("factory-recipe-networked") == 101
     assert finished == {"factory-recipe-core": 0, "factory-recipe-check": 0, "factory-recipe-tests": 0}
+    said = in_container(layers.core, f"cat {SHARE}/core/errors.log").splitlines()
+    assert [line for line in said if line.startswith("====")] == ["==== factory recipe factory-recipe-networked"]
+    assert "tiny-networked" in said[1]
+    assert [line for line in said if line.lstrip().startswith(("Compiling", "warning: build failed"))] == []
     cooked = {name_of(line) for line in of_reason(layers.core_report, "compiler-artifact")}
     assert {"tiny-leaf", "tiny-scripted"} <= cooked
 
@@ -220,6 +228,7 @@ def test_cooking_again_gives_the_same_layers(layers: Layers, base_image: str, tm
         ("useradd --uid 1001 other", "1001 is other in the base image's /etc/passwd"),
         ("ln -s /tmp /usr/local/cargo-build", "/usr/local/cargo-build is a symbolic link"),
         ("rm /usr/local/cargo/bin/cargo", "no working cargo"),
+        (OTHER_RUSTC, "another rustc than the plan was made for"),
     ],
 )
 def test_a_base_that_cannot_keep_the_contract_is_refused(
@@ -230,13 +239,17 @@ def test_a_base_that_cannot_keep_the_contract_is_refused(
     process.run(["docker", "buildx", "build", "--load", f"--tag={parent}", str(tmp_path)])
     context = f"--build-context=parent=docker-image://{parent}"
     layer = f"--file={DOCKERFILES / 'layer.Dockerfile'}"
-    build = ["docker", "buildx", "build", "--target=contract", f"--build-arg=SOURCE_DATE_EPOCH={EPOCH}"]
+    arguments = (f"--build-arg=SOURCE_DATE_EPOCH={EPOCH}", f"--build-arg=RUSTC_VERBOSE={rustc_verbose()}")
+    build = ["docker", "buildx", "build", "--progress=plain", "--target=contract", *arguments]
     try:
         failed = process.run([*build, context, layer, DOCKERFILES], check=False)
     finally:
         process.run(["docker", "image", "rm", parent])
     assert not failed.ok
     assert complaint in failed.stderr
+    if step == OTHER_RUSTC:
+        assert "the base image: rustc 1.95.0 of somebody else" in failed.stderr
+        assert f"the plan: {rustc_verbose().splitlines()[0]} " in failed.stderr
 
 
 def bake_targets(folder: Path, base_image: str) -> dict[str, dict[str, Any]]:
@@ -247,6 +260,10 @@ def bake_targets(folder: Path, base_image: str) -> dict[str, dict[str, Any]]:
     )  # fmt: skip
 
 
+def rustc_verbose() -> str:
+    return process.run(["rustc", "-vV"]).stdout.strip()
+
+
 def layer_targets(folder: Path, layer: str, *, start: str, parent: str) -> dict[str, dict[str, Any]]:
     home = folder / layer
     (home / "contents").mkdir(exist_ok=True)
@@ -254,7 +271,12 @@ def layer_targets(folder: Path, layer: str, *, start: str, parent: str) -> dict[
         "context": str(DOCKERFILES),
         "dockerfile": "layer.Dockerfile",
         "contexts": {"parent": parent, "recipes": str(home / "recipes"), "contents": str(home / "contents")},
-        "args": {"START": start, "LAYER": layer, "SOURCE_DATE_EPOCH": str(EPOCH)},
+        "args": {
+            "START": start,
+            "LAYER": layer,
+            "SOURCE_DATE_EPOCH": str(EPOCH),
+            "RUSTC_VERBOSE": rustc_verbose(),
+        },
         "network": "host",
     }
     report = shared | {"target": "report", "output": [f"type=local,dest={home / 'report'}"]}

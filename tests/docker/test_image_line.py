@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from factory import process
-from factory.cook.engine import Engine
+from factory.cargo.variants import Variant
+from factory.cook.engine import ContainerTimeoutError, Engine
+from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.output import Output
+from factory.proof.image import verify_image
+from factory.proof.model import ProofRequest
+from factory.scan.discover import find_workspaces
+from factory.scan.model import Scan
+from tests.hostile import good_repo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "tests" / "samples"
 NAME = "rust-warm-factory/line-test"
+REQUEST = ProofRequest(variant=Variant.parse("release"), skeleton=False, cold=False, timeout=300)
+QUIET = Output(verbosity=-1)
+NO_REPOS = Scan(workspaces=(), skipped=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,3 +134,88 @@ def test_dry_run_builds_nothing_and_shows_the_commands(line: Line) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "docker buildx bake" in shown.stdout
     assert process.run(["docker", "images", "-q", "rust-warm-factory/never-built"]).stdout == ""
+
+
+# What may be wrong with an image, or with what is built on it
+
+
+@contextlib.contextmanager
+def derived(*instructions: str) -> Iterator[str]:
+    """Yield the tag of an image made from that of the layer `core`."""
+    tag = f"{NAME}:derived"
+    lines = "\n".join((f"FROM {NAME}:core", *instructions, ""))
+    process.run(["docker", "build", "--network=none", "-q", "-t", tag, "-"], stdin=lines, timeout=300)
+    try:
+        yield tag
+    finally:
+        process.run(["docker", "rmi", "-f", tag], check=False, timeout=60)
+
+
+def test_a_user_may_be_named_by_its_name(line: Line) -> None:
+    assert line.built
+    with derived("USER runner") as tag:
+        proof = verify_image(tag, NO_REPOS, REQUEST, engine=Engine(), output=QUIET)
+    assert proof.ok(1), proof.checks
+    assert "belong to 1001:1001" in next(check.detail for check in proof.checks if check.name == "owners and modes")
+
+
+def test_a_user_that_the_image_does_not_know_is_explained(line: Line) -> None:
+    assert line.built
+    with derived("USER nobody-of-that-name") as tag:
+        with pytest.raises(EnvironmentFaultError) as caught:
+            verify_image(tag, NO_REPOS, REQUEST, engine=Engine(), output=QUIET)
+        left = process.run(["docker", "ps", "-aq", "--filter", f"ancestor={tag}"], timeout=60).stdout
+    assert left == ""
+    assert caught.value.what.startswith(f"no container of {tag} can be started: ")
+    assert "nobody-of-that-name" in caught.value.what
+    assert caught.value.advice
+
+
+def test_an_image_with_another_rustc_than_cooked_it_fails(line: Line) -> None:
+    assert line.built
+    edit = "sed -i 's/rustc [0-9.]* /rustc 1.2.3 /' /usr/local/share/rust-warm-factory/core/contract.json"
+    with derived("USER 0", f"RUN {edit}", "USER 1001:1001") as tag:
+        proof = verify_image(tag, NO_REPOS, REQUEST, engine=Engine(), output=QUIET)
+    (failed,) = (check for check in proof.checks if not check.ok)
+    assert failed.name == "toolchain"
+    assert "cooked with rustc 1.2.3 (" in failed.detail
+    assert not proof.ok(0)
+
+
+@pytest.mark.parametrize("name", [f"{NAME}:never-built", "./typo", "Not/An/Image", "a//b"])
+def test_what_no_image_is_called_is_a_wrong_target(docker_env: Mapping[str, str], name: str) -> None:
+    assert docker_env
+    with pytest.raises(ConfigurationError, match="no such directory or image"):
+        verify_image(name, NO_REPOS, REQUEST, engine=Engine(), output=QUIET)
+
+
+def test_build_scripts_may_write_beside_their_sources_and_the_repository_stays_as_it_is(
+    line: Line, tmp_path: Path
+) -> None:
+    assert line.built
+    script = 'fn main() { std::fs::write("src/made.rs", "").unwrap(); std::fs::create_dir("made").unwrap(); }\n'
+    repo = good_repo(tmp_path, name="writer", files={"build.rs": script, "src/main.rs": "mod made;\nfn main() {}\n"})
+    proof = verify_image(f"{NAME}:core", find_workspaces([repo]), REQUEST, engine=Engine(), output=QUIET)
+    assert [row.problem for row in proof.repos] == [""]
+    assert not (repo / "made").exists()
+
+
+def test_a_build_that_takes_too_long_is_one_row(line: Line, tmp_path: Path) -> None:
+    assert line.built
+    script = "fn main() { std::thread::sleep(std::time::Duration::from_secs(3600)); }\n"
+    good_repo(tmp_path, name="endless", files={".git/HEAD": "", "build.rs": script})
+    good_repo(tmp_path, name="good", files={".git/HEAD": "", "src/main.rs": "fn main() {}\n"})
+    request = replace(REQUEST, timeout=20)
+    proof = verify_image(f"{NAME}:core", find_workspaces([tmp_path]), request, engine=Engine(), output=QUIET)
+    endless, good = proof.repos
+    assert endless.problem == "cargo did not finish within 20 s in a container"
+    assert good.problem == ""
+    assert not proof.ok(0)
+
+
+def test_a_program_in_a_container_that_takes_too_long_is_given_up(line: Line) -> None:
+    assert line.built
+    with Engine().container(f"{NAME}:core", mounts={}) as container:
+        with pytest.raises(ContainerTimeoutError, match=r"`sleep 3600` in a container did not finish within 1 s"):
+            container.run(["sleep", "3600"], timeout=1)
+        assert container.run(["id", "-u"]).stdout == "1001\n"

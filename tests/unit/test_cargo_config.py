@@ -6,10 +6,8 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from factory.scan.cargo_config import RecordedConfig, flags_for_resolution, read_recorded
+from factory.scan.cargo_config import RecordedConfig, read_recorded
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree
@@ -113,11 +111,51 @@ def test_build_targets(tmp_path: Path, value: str, expected: tuple[str, ...]) ->
     assert tomllib.loads(recorded.resolution) == {"build": {"target": list(expected)}}
 
 
-def test_a_target_specification_file_is_recorded_but_ignored(tmp_path: Path) -> None:
-    recorded = record(tmp_path, {CONFIG: '[build]\ntarget = "my/target.json"\n'})
-    assert recorded.build_targets == ("my/target.json",)
+@pytest.mark.parametrize(
+    "value",
+    ["my/target.json", "target.json", "@/etc/passwd", "@", "-o", "", "a b", "x\\u0000", "a\\n", "\\u0430vr", "/etc/x"],
+)
+def test_what_is_no_triple_is_never_a_target(tmp_path: Path, value: str) -> None:
+    recorded = record(tmp_path, {CONFIG: f'[build]\ntarget = "{value}"\n'})
+    assert recorded.build_targets == ()
     assert recorded.resolution == ""
     assert ignored(recorded) == {"build.target": 2}
+
+
+def test_triples_beside_a_file_stay(tmp_path: Path) -> None:
+    recorded = record(tmp_path, {CONFIG: f'[build]\ntarget = ["@/etc/passwd", "{HOST}", "x.json"]\n'})
+    assert recorded.build_targets == (HOST,)
+    assert tomllib.loads(recorded.resolution) == {"build": {"target": [HOST]}}
+    assert ignored(recorded) == {"build.target": 2}
+
+
+@pytest.mark.parametrize("known", ["company", "COMPANY", "my-company"])
+@pytest.mark.parametrize("name", ["company", "Company", "my-company", "my_company"])
+def test_a_registry_of_the_user_is_not_the_repositorys_to_define(tmp_path: Path, known: str, name: str) -> None:
+    text = f'[registries.{name}]\nindex = "sparse+http://127.0.0.1:9/"\n'
+    write_files(tmp_path, {CONFIG: text + '[registries.other]\nindex = "sparse+https://example.invalid/"\n'})
+    recorded = read_recorded(SourceTree(scan_root=tmp_path, label="repo"), tmp_path, registries={known})
+    same = known.lower().replace("-", "_") == name.lower().replace("-", "_")
+    assert set(tomllib.loads(recorded.resolution)["registries"]) == {"other"} | (set() if same else {name})
+    assert ignored(recorded) == ({f"registries.{name}.index": 2} if same else {})
+
+
+@pytest.mark.parametrize("name", ["crates-io", "crates_io", "CRATES-IO"])
+def test_no_repository_says_where_crates_io_is(tmp_path: Path, name: str) -> None:
+    recorded = record(tmp_path, {CONFIG: f'[registries.{name}]\nindex = "sparse+https://example.invalid/"\n'})
+    assert recorded.resolution == ""
+    assert ignored(recorded) == {f"registries.{name}.index": 2}
+
+
+def test_settings_that_replace_a_build_script_are_told_apart(tmp_path: Path) -> None:
+    text = f"[target.{HOST}]\nrunner = 'x'\n[target.{HOST}.ssl]\nrustc-link-lib = ['ssl']\n"
+    recorded = record(tmp_path, {CONFIG: text})
+    setting = recorded.build_script_override(HOST, "ssl")
+    assert setting is not None
+    assert setting.place == f"repo/{CONFIG}:3"
+    assert recorded.build_script_override(HOST, "runner") is None
+    assert recorded.build_script_override(HOST, "z") is None
+    assert recorded.build_script_override("wasm32-unknown-unknown", "ssl") is None
 
 
 def test_only_data_for_the_resolver_is_left(tmp_path: Path) -> None:
@@ -230,32 +268,3 @@ def test_an_array_and_a_string_do_not_merge(tmp_path: Path) -> None:
     files = {CONFIG: '[build]\nrustflags = ["-Ca"]\n', f"inner/{CONFIG}": '[build]\nrustflags = "-Cb"\n'}
     with pytest.raises(UnscannableError, match="another type"):
         record(tmp_path, files, workspace="inner")
-
-
-@pytest.mark.parametrize(
-    ("flags", "kept"),
-    [
-        (("--cfg", "tokio_unstable"), ("--cfg=tokio_unstable",)),
-        (('--cfg=feature="x"',), ('--cfg=feature="x"',)),
-        (
-            ("-C", "target-cpu=native", "-Ctarget-feature=+crt-static"),
-            ("-Ctarget-cpu=native", "-Ctarget-feature=+crt-static"),
-        ),
-        (("--codegen", "panic=abort"), ("--codegen=panic=abort",)),
-        (("-Clinker=/evil", "-C", "linker=/evil", "-Zcodegen-backend=/evil.so", "@/etc/passwd"), ()),
-        (("--cfg", "@/etc/passwd"), ("--cfg=@/etc/passwd",)),
-        (("--cfg", "a\x1f-Clinker=/evil"), ()),
-        (("-C", "target-cpu=x\n"), ()),
-        (("-C",), ()),
-        (("-L", "/evil", "--extern", "a=b", "--sysroot=/evil"), ()),
-    ],
-)
-def test_flags_that_may_reach_a_rustc(flags: tuple[str, ...], kept: tuple[str, ...]) -> None:
-    assert flags_for_resolution(flags) == kept
-
-
-@given(st.lists(st.text(max_size=20), max_size=6))
-def test_no_other_flag_gets_through(flags: list[str]) -> None:
-    for flag in flags_for_resolution(flags):
-        assert flag.startswith(("--cfg=", "-Ctarget", "-Cpanic", "-Cdebug-assertions", "--codegen="))
-        assert not any(character < " " for character in flag)

@@ -112,6 +112,8 @@ def test_whatever_can_be_cooked_is_closed(merged: MergedGraph, data: st.DataObje
     [
         (unit("a", source="path+file:///repos/a"), "a path package"),
         (unit("a", source="git+https://git.example.org/a#1"), "a git package"),
+        (unit("a", source="sparse+https://registry.example.org/index/"), "from a private registry"),
+        (unit("a", source="registry+https://registry.example.org/index"), "from a private registry"),
         (unit("a", mode=Mode.TEST), "`test` is nothing that others use"),
         (unit("a", mode=Mode.DOC), "`doc` is nothing that others use"),
         (unit("a", linker="mold"), "the repository sets the linker 'mold'"),
@@ -128,8 +130,6 @@ def test_the_reason_is_told(one: Unit, words: str) -> None:
     "one",
     [
         unit("a"),
-        unit("a", source="sparse+https://registry.example.org/index/"),
-        unit("a", source="registry+https://registry.example.org/index"),
         unit("a", mode=Mode.CHECK),
         unit("a", target_kind="custom-build", mode=Mode.RUN_CUSTOM_BUILD),
         unit("a", sides=frozenset({Side.HOST}), target_kind="proc-macro"),

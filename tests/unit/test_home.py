@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import stat
+import threading
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from factory.cargo.home import prepare_resolving_home, user_cargo_home
-from factory.errors import ConfigurationError
+from factory.cargo.home import known_registries, prepare_resolving_home, user_cargo_home
+from factory.errors import ConfigurationError, EnvironmentFaultError
 
 USER_CONFIG = """
 [build]
@@ -138,3 +140,86 @@ def test_the_variable_may_be_relative_or_start_at_the_home(tmp_path: Path, monke
     assert user_cargo_home() == Path.cwd() / "here"
     monkeypatch.setenv("CARGO_HOME", "~/there")
     assert user_cargo_home() == tmp_path / "me" / "there"
+
+
+@pytest.mark.usefixtures("user")
+def test_nobody_else_reads_a_copy_that_may_hold_tokens(tmp_path: Path) -> None:
+    ours = prepare_resolving_home(tmp_path / "ours")
+    assert stat.S_IMODE((ours / "config.toml").stat().st_mode) == 0o600
+
+
+def test_relative_paths_mean_what_they_meant(user: Path, tmp_path: Path) -> None:
+    (user / "config.toml").write_text(
+        '[source.vendored]\ndirectory = "vendor"\n[source.local]\nlocal-registry = "../mirror"\n'
+        '[source.kept]\ndirectory = "/opt/vendor"\n[http]\ncainfo = "user/ca.pem"\ntimeout = 3\n'
+    )
+    kept = settings(prepare_resolving_home(tmp_path / "ours"))
+    assert kept["source"] == {
+        "vendored": {"directory": str(tmp_path / "vendor")},
+        "local": {"local-registry": f"{tmp_path}/../mirror"},
+        "kept": {"directory": "/opt/vendor"},
+    }
+    assert kept["http"] == {"cainfo": str(tmp_path / "user/ca.pem"), "timeout": 3}
+
+
+def test_the_old_name_of_the_credentials_is_shared_too(user: Path, tmp_path: Path) -> None:
+    (user / "credentials").write_text("old")
+    assert (prepare_resolving_home(tmp_path / "ours") / "credentials").readlink() == user / "credentials"
+
+
+def test_a_home_that_cannot_be_written_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Modes do not stop root; that a file is where the directory should be stops everybody.
+    (tmp_path / "user").write_text("")
+    monkeypatch.setenv("CARGO_HOME", str(tmp_path / "user"))
+    with pytest.raises(EnvironmentFaultError, match=r"user/registry: ") as caught:
+        prepare_resolving_home(tmp_path / "ours")
+    assert "CARGO_HOME" in caught.value.advice
+
+
+def test_a_home_with_all_that_is_shared_need_not_be_writable(user: Path, tmp_path: Path) -> None:
+    prepare_resolving_home(tmp_path / "ours")
+    before = {name: (user / name).stat().st_mtime_ns for name in (".package-cache", ".package-cache-mutate")}
+    prepare_resolving_home(tmp_path / "others")
+    assert {name: (user / name).stat().st_mtime_ns for name in before} == before
+
+
+@pytest.mark.usefixtures("user")
+def test_several_first_runs_at_once_get_the_same(tmp_path: Path) -> None:
+    runs, rounds = 8, 20
+    faults: list[BaseException] = []
+    start = threading.Barrier(runs)
+
+    def prepare() -> None:
+        try:
+            for number in range(rounds):
+                start.wait(30)
+                prepare_resolving_home(tmp_path / f"ours-{number}")
+        except BaseException as fault:  # noqa: BLE001 - shown by the assertion below
+            faults.append(fault)
+            start.abort()
+
+    threads = [threading.Thread(target=prepare) for _ in range(runs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert faults == []
+    links = {path.name for path in (tmp_path / "ours-0").iterdir()} - {"config.toml"}
+    assert links == {"registry", "git", "credentials.toml", ".package-cache", ".package-cache-mutate"}
+
+
+def test_known_registries_are_those_with_a_definition_or_a_token(
+    user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user / "credentials.toml").write_text('[registry]\ntoken = "a"\n[registries.private]\ntoken = "b"\n')
+    for name in ("FIRST_INDEX", "MY_SECOND_TOKEN", "THIRD_SECRET_KEY_SUBJECT", "FOURTH_CREDENTIAL_PROVIDER", "FIFTH"):
+        monkeypatch.setenv(f"CARGO_REGISTRIES_{name}", "x")
+    known = known_registries(prepare_resolving_home(tmp_path / "ours"))
+    assert known == {"company", "private", "FIRST", "MY_SECOND", "THIRD", "FOURTH"}
+
+
+@pytest.mark.usefixtures("user")
+def test_malformed_credentials_are_told_without_their_content(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"credentials\.toml") as caught:
+        known_registries(prepare_resolving_home(tmp_path / "ours"))
+    assert "secret" not in str(caught.value)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory.errors import EnvironmentFaultError
-from factory.proof.model import Check, Proof, RepoProof, proof_to_json
+from factory.proof.model import Check, Miss, Proof, RepoProof, proof_to_json
 from factory.proof.tree import Entry, Listing, Ownership, judge, list_directories
 
 if TYPE_CHECKING:
@@ -216,10 +216,11 @@ def test_dep_infos_elsewhere_are_no_units(warm: Path) -> None:
     assert look(warm).foreign == ()
 
 
-def test_dep_infos_that_are_no_text_are_foreign(warm: Path) -> None:
-    (warm / "build" / "odd.d").write_bytes(b"\xff\xfe\x00")
+def test_dep_infos_of_c_compilers_are_no_units_and_bytes_that_are_no_text_hide_nothing(warm: Path) -> None:
+    (warm / "build" / "c.d").write_text("x.o: /repos/app/x.c /usr/include/stdio.h\n")
     (warm / "build" / "empty.d").write_bytes(b"")
-    assert look(warm).foreign == (f"{warm}/build/empty.d", f"{warm}/build/odd.d")
+    (warm / "build" / "odd.d").write_bytes(b"\xff\xfe\x00: /repos/app/src/main.rs")
+    assert look(warm).foreign == (f"{warm}/build/odd.d",)
 
 
 def test_a_pipe_is_listed_and_not_read(warm: Path) -> None:
@@ -284,7 +285,8 @@ def not_as_root(folder: Path) -> Iterator[None]:
 
 # The proof as a whole
 
-REPO = RepoProof(path="r", variant="release", total=4, fresh=3, misses=("a@1.0.0 (lib)",), seconds=1.5)
+MISS = Miss(unit="a@1.0.0 (lib)", crate="a", version="1.0.0", features=("std",), kind="lib")
+REPO = RepoProof(path="r", variant="release", total=4, fresh=3, misses=(MISS,), seconds=1.5)
 HELD = Check(name="c", ok=True, detail="fine")
 
 
@@ -307,7 +309,9 @@ def test_a_proof_holds_when_all_of_it_does(proof: Proof, min_hit: float, ok: boo
 
 
 def test_a_proof_as_json() -> None:
-    proof = Proof(target="org/rust:web", repos=(REPO.beside_cold(9.25),), checks=(replace(HELD, findings=("p",)),))
+    proof = Proof(
+        target="org/rust:web", repos=(replace(REPO, cold_seconds=9.25),), checks=(replace(HELD, findings=("p",)),)
+    )
     assert proof_to_json(proof, min_hit=0.5) == {
         "schema": 1,
         "target": "org/rust:web",
@@ -318,7 +322,9 @@ def test_a_proof_as_json() -> None:
                 "path": "r",
                 "variant": "release",
                 "units": {"total": 4, "fresh": 3},
-                "misses": ["a@1.0.0 (lib)"],
+                "misses": [
+                    {"unit": "a@1.0.0 (lib)", "crate": "a", "version": "1.0.0", "features": ["std"], "kind": "lib"}
+                ],
                 "seconds": {"warm": 1.5, "cold": 9.25},
                 "problem": "",
             }

@@ -177,7 +177,28 @@ def test_platform_and_flags_are_those_of_the_units(tmp_path: Path) -> None:
 
     assert recipe.cargo_args[-2:] == recipe.clean_args[-2:] == ("--target", "aarch64-unknown-linux-musl")
     config = tomllib.loads((tmp_path / ".cargo" / "config.toml").read_text())
-    assert config == {"build": {"rustflags": ["-C", "target-cpu=neoverse-n1"]}}
+    assert config == {"target": {"cfg(all())": {"rustflags": ["-C", "target-cpu=neoverse-n1"]}}}
+
+
+@pytest.mark.parametrize(
+    ("own", "configured", "files"),
+    [
+        ((), (), set()),
+        (("-g",), (), {"config.toml"}),
+        (("-g",), ("-g",), set()),
+        (("-g", "-O"), ("-g",), {"config.toml"}),
+        ((), ("-g",), {"no-rustflags"}),
+    ],
+)
+def test_flags_that_the_cargo_home_sets_are_not_set_again(
+    tmp_path: Path, own: tuple[str, ...], configured: tuple[str, ...], files: set[str]
+) -> None:
+    (recipe,) = group((unit("a", rustflags=own),))
+
+    recipe.write(tmp_path, configured=configured)
+
+    assert {path.name for path in tmp_path.rglob("*") if path.name in {"config.toml", "no-rustflags"}} == files
+    assert recipe.cook_environment(configured) == ({"CARGO_ENCODED_RUSTFLAGS": ""} if "no-rustflags" in files else {})
 
 
 def test_library_that_holds_both_has_a_member_that_asks_for_it(tmp_path: Path) -> None:
@@ -201,7 +222,6 @@ def test_files_are_those_that_cargo_needs(tmp_path: Path) -> None:
 
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {
-        ".cargo/config.toml",
         "Cargo.lock",
         "Cargo.toml",
         "build.rs",

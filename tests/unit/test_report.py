@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from factory.cargo.events import BuildEvents, Failure, Identity, identity
-from factory.cook.report import Dropped, LayerReport, contents, contract, report_layer, report_to_json
+from factory.cook.report import (
+    Dropped,
+    LayerReport,
+    contents,
+    contract,
+    report_layer,
+    report_to_json,
+    require_cooked,
+)
+from factory.errors import BuildFailedError
 from factory.model import Mode, Side, Unit
 from factory.planning.recipe import Recipe
 from tests.unit.builders import plan_for, unit
@@ -111,6 +121,21 @@ def test_a_layer_without_units_is_an_empty_report() -> None:
     assert report_layer(plan, "db", [], seconds=0) == LayerReport(layer="db", cooked=(), dropped=(), seconds=0)
 
 
+@pytest.mark.parametrize("failures", [(), (Failure("ring", None, "no cc"),)])
+def test_a_cook_that_ended_well_or_blames_a_crate_goes_on(failures: tuple[Failure, ...]) -> None:
+    cook = said(RUN, failures=failures)
+    require_cooked("web: recipe 1/1", cook, exit_code=101 if failures else 0, log="error: x")
+    assert report("web", cook).cooked == (RUN.key,)
+
+
+def test_a_cook_that_failed_with_nobody_to_blame_is_no_cook() -> None:
+    with pytest.raises(BuildFailedError) as caught:
+        require_cooked("web: recipe 1/1", said(), exit_code=101, log="error: the lock file needs to be updated\n")
+    assert caught.value.what == (
+        "web: recipe 1/1: cargo exited with 101 before compiling anything:\nerror: the lock file needs to be updated"
+    )
+
+
 # What images carry
 
 
@@ -142,13 +167,14 @@ def test_the_contract_says_in_which_surroundings_units_stay_fresh() -> None:
         "build_dir": "/build",
         "rustc": ["rustc 1.95.0", "LLVM: 21"],
         "variants": ["release"],
+        "rustflags": [],
         "plan": PLAN.digest,
     }
 
 
 def test_the_report_of_a_build_as_json() -> None:
     cooked = report("web", said(RUSTLS, RUN, failures=(Failure("ring", None, "no cc"),)))
-    assert report_to_json([cooked]) == {
+    assert report_to_json([replace(cooked, images=("org/rust:web",))]) == {
         "schema": 1,
         "layers": [
             {
@@ -156,6 +182,7 @@ def test_the_report_of_a_build_as_json() -> None:
                 "cooked": ["bb", "bc"],
                 "dropped": [{"key": "ba", "unit": "ring@1.0.0 (lib)", "reason": "no cc"}],
                 "seconds": 12.3,
+                "images": ["org/rust:web"],
             }
         ],
     }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.cargo.rustflags import why_not_cookable_flags
+from factory.cargo.rustflags import flags_for_resolution, why_not_cookable_flags
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,32 @@ def test_no_order_of_words_brings_a_file_or_a_linker_in(words: list[str]) -> Non
     # After `--cfg` or `-A`, rustc takes any word as their value; anywhere else the linker is one.
     reads = [before for before, word in zip(["", *words], words, strict=False) if "linker" in word]
     assert not accepted or all(before in {"--cfg", "-A"} for before in reads)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        (("--cfg", "tokio_unstable"), ("--cfg=tokio_unstable",)),
+        (('--cfg=feature="x"',), ('--cfg=feature="x"',)),
+        (
+            ("-C", "target-cpu=native", "-Ctarget-feature=+crt-static"),
+            ("-Ctarget-cpu=native", "-Ctarget-feature=+crt-static"),
+        ),
+        (("--codegen", "panic=abort"), ("-Cpanic=abort",)),
+        (("-Clinker=/evil", "-C", "linker=/evil", "-Zcodegen-backend=/evil.so", "@/etc/passwd"), ()),
+        (("--cfg", "@/etc/passwd"), ("--cfg=@/etc/passwd",)),
+        (("--cfg", "a\x1f-Clinker=/evil"), ()),
+        (("-C", "target-cpu=x\n"), ()),
+        (("-C",), ()),
+        (("-L", "/evil", "--extern", "a=b", "--sysroot=/evil"), ()),
+    ],
+)
+def test_flags_that_may_reach_a_rustc(flags: tuple[str, ...], kept: tuple[str, ...]) -> None:
+    assert flags_for_resolution(flags) == kept
+
+
+@given(st.lists(st.text(max_size=20), max_size=6))
+def test_no_other_flag_gets_through(flags: list[str]) -> None:
+    for flag in flags_for_resolution(flags):
+        assert flag.startswith(("--cfg=", "-Ctarget", "-Cpanic", "-Cdebug-assertions"))
+        assert not any(character < " " for character in flag)

@@ -9,13 +9,13 @@ import pytest
 
 from factory import tables
 from factory.analysis.model import VariantUse
-from factory.analysis.tables import CrateUse, crate_uses, pin_conflict, pin_uses, profile_uses
+from factory.analysis.uses import CrateUse, crate_uses, pin_conflict, pin_uses, profile_uses
 from factory.cargo.profile_table import ProfileTable
 from factory.cook.report import Dropped, LayerReport
 from factory.model import CRATES_IO, PackageId, UnitKey
 from factory.output import Output
 from factory.planning.plan import Exclusion, Forecast
-from factory.proof.model import Check, Proof, RepoProof
+from factory.proof.model import Check, Miss, Proof, RepoProof
 from tests.unit.builders import organisation, plan_for, skipped, unit
 
 if TYPE_CHECKING:
@@ -93,12 +93,20 @@ def test_pins_are_counted_where_a_workspace_was_resolved() -> None:
     assert pin_uses(pinned) == (("no pin", 2), ("1.80.0", 1))
 
 
-@pytest.mark.parametrize("pin", [None, "stable", "1.95", "1.95.0", "1"])
+HOSTED = ["1.95.0-x86_64-unknown-linux-gnu", "1.95-x86_64-unknown-linux-gnu", "stable-aarch64-apple-darwin"]
+
+
+@pytest.mark.parametrize("pin", [None, "stable", "1.95", "1.95.0", "1", *HOSTED])
 def test_a_pin_that_means_the_images_toolchain_is_no_conflict(pin: str | None) -> None:
     assert pin_conflict(replace(organisation().workspaces[0], toolchain_pin=pin), "1.95.0") is None
 
 
-@pytest.mark.parametrize("pin", ["1.9", "1.95.1", "1.80.0", "nightly", "nightly-2026-01-01", "beta", "path:../rust"])
+OTHERS = ["1.94.0-x86_64-unknown-linux-gnu", "1.95.0-beta.1", "1.95.0-beta-x86_64-linux", "stable-2026-01-01"]
+
+
+@pytest.mark.parametrize(
+    "pin", ["1.9", "1.95.1", "1.80.0", "nightly", "nightly-2026-01-01", "beta", "path:../rust", *OTHERS]
+)
 def test_a_pin_to_another_toolchain_is_told(pin: str) -> None:
     told = pin_conflict(replace(organisation().workspaces[0], toolchain_pin=pin), "1.95.0")
     assert told == f"rust-toolchain pins {pin}: fresh only when it is built with 1.95.0"
@@ -196,9 +204,13 @@ def proof(repos: Sequence[RepoProof] = (), checks: Sequence[Check] = ()) -> Proo
     return Proof(target="org/rust-builder:web", repos=tuple(repos), checks=tuple(checks))
 
 
+def miss(crate: str, *features: str) -> Miss:
+    return Miss(unit=f"{crate}@1.0.0 (lib)", crate=crate, version="1.0.0", features=features, kind="lib")
+
+
 def test_a_proof_is_printed_with_its_findings_and_misses(capsys: pytest.CaptureFixture[str]) -> None:
     repo = RepoProof(
-        path="repos/web", variant="release", total=300, fresh=299, misses=("tokio@1.0.0 (lib)",), seconds=2.5
+        path="repos/web", variant="release", total=300, fresh=299, misses=(miss("tokio", "net", "rt"),), seconds=2.5
     )
     checks = [
         Check(name="owners and modes", ok=False, detail="1 of 9 paths", findings=("/usr/local/cargo/x: owned by 0:0",)),
@@ -213,7 +225,7 @@ def test_a_proof_is_printed_with_its_findings_and_misses(capsys: pytest.CaptureF
     assert ["no", "path", "units", "ok", "every", "unit", "comes", "from", "a", "registry"] in lines
     assert ["repos/web", "-", "2.5", "299/300", "(99", "%)"] in lines
     assert ["r2", "20.0", "2.5", "299/300", "(99", "%)", "no", "compiler"] in lines
-    assert ["repos/web", "tokio@1.0.0", "(lib)"] in lines
+    assert ["repos/web", "tokio@1.0.0", "(lib)", "net,", "rt"] in lines
 
 
 def test_without_repositories_there_is_no_table_of_builds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +234,7 @@ def test_without_repositories_there_is_no_table_of_builds(capsys: pytest.Capture
 
 
 def test_many_misses_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    misses = tuple(f"m{n:02}@1.0.0 (lib)" for n in range(40))
+    misses = tuple(miss(f"m{n:02}") for n in range(40))
     repo = RepoProof(path="r", variant="release", total=40, fresh=0, misses=misses, seconds=1.0)
     tables.print_proof(proof([repo]), Output())
     lines = printed(capsys)

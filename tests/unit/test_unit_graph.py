@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -197,3 +198,20 @@ def test_lto_demands_are_in_the_units() -> None:
 def test_an_unknown_format_is_refused(text: str) -> None:
     with pytest.raises(EnvironmentFaultError, match="unit graph"):
         parse_unit_graph(text, HERE)
+
+
+def patched(folder: str) -> tuple[Unit, ...]:
+    """The units of the sample where syn is a path package, resolved in `folder`/app."""
+    units = sample()
+    units[SYN]["pkg_id"] = f"path+file://{folder.replace(' ', '%20')}/syn#1.0.0"
+    text = json.dumps({"version": 1, "units": units, "roots": [0]})
+    return parse_unit_graph(text, HERE, root=Path(folder) / "app")
+
+
+def test_where_a_workspace_lies_changes_no_key_above_a_path_package() -> None:
+    here, there = patched("/here/one"), patched("/some where/else")
+
+    assert [unit.key for unit in here[SERDE:]] == [unit.key for unit in there[SERDE:]]
+    assert here[SYN].package == there[SYN].package
+    assert (here[SYN].package.name, here[SYN].package.source) == ("syn", "path+../syn")
+    assert here[SYN].key != parse(sample())[SYN].key

@@ -1,7 +1,8 @@
-"""What people read of an analysis: crates by repositories, cargo profiles, toolchains, what was skipped."""
+"""Who uses what in an analysis: crates by repositories, cargo profiles, toolchain pins."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,12 @@ from factory.analysis.model import Status
 if TYPE_CHECKING:
     from factory.analysis.model import Analysis, Workspace
     from factory.model import Unit
+
+
+# rustup takes `1.95.0` and `stable` with a host behind it; `1.95.0-beta.1` is another release.
+_PIN_WITH_HOST = re.compile(
+    r"(?P<channel>stable|\d+(?:\.\d+){0,2})-(?!beta|alpha|rc)[A-Za-z]\w*-\w+(?:-\w+){0,2}", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +79,9 @@ def pin_uses(analysis: Analysis) -> tuple[tuple[str, int], ...]:
 def pin_conflict(workspace: Workspace, version: str) -> str | None:
     """Say why a workspace's toolchain pin keeps it from using images with rustc `version`; `None` when it does not."""
     pin = workspace.toolchain_pin
-    if pin is None or pin == "stable" or version == pin or version.startswith(f"{pin}."):
+    with_host = None if pin is None else _PIN_WITH_HOST.fullmatch(pin)
+    channel = pin if with_host is None else with_host["channel"]
+    if channel is None or channel == "stable" or version == channel or version.startswith(f"{channel}."):
         return None
     return f"rust-toolchain pins {pin}: fresh only when it is built with {version}"
 

@@ -1,0 +1,226 @@
+"""The Docker backend around the engine: names and times, what a bake is told, and how its reports are judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from factory.config.model import ContractSettings, ImageSettings, LimitSettings, Settings
+from factory.cook.images import DEFAULT_EPOCH, ImageBuild, bake_definition, build_images, image_build
+from factory.cook.report import LayerReport
+from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
+from factory.exclusive import exclusive
+from factory.output import Output
+from tests.hostile import write_files
+from tests.unit.builders import plan_for, unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from factory.cook.engine import Engine
+
+PLAN = plan_for({"core": [unit("aa", name="serde")], "web": [unit("bb", "aa", name="axum"), unit("cc", name="ring")]})
+SETTINGS = Settings(image=ImageSettings(name="org/rust", tags=("{layer}", "{layer}-{date}")))
+ENGINE = cast("Engine", SimpleNamespace(buildx_version=(0, 17), needs_host_network=False))
+"""What the backend asks of an engine before the command `docker`."""
+
+
+@pytest.fixture(autouse=True)
+def _no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> ImageBuild:
+    return image_build(PLAN, SETTINGS, tmp_path / "bake" / "abc")
+
+
+def described(definition: Mapping[str, Any], layer: str) -> str:
+    return str(definition["target"][layer]["labels"]["org.opencontainers.image.description"])
+
+
+# Names and times
+
+
+def test_the_tag_has_the_day_of_the_build_and_the_files_the_epoch(build: ImageBuild) -> None:
+    assert abs(time.time() - time.mktime(time.strptime(build.date, "%Y%m%d"))) < 3 * 86400
+    assert build.tags("web") == ("org/rust:web", f"org/rust:web-{build.date}")
+    assert build.epoch == DEFAULT_EPOCH
+    labels = bake_definition(build, host_network=False)["target"]["core"]["labels"]
+    assert labels["org.opencontainers.image.created"] == "1980-01-01T00:00:00Z"
+
+
+def test_a_chosen_epoch_is_the_day_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1750000000")
+    build = image_build(PLAN, SETTINGS, tmp_path)
+    assert (build.epoch, build.date) == (1_750_000_000, "20250615")
+    assert bake_definition(build, host_network=False)["target"]["web"]["args"]["SOURCE_DATE_EPOCH"] == "1750000000"
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", "1_0", "²", "253402300800", " 1"])
+def test_an_epoch_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", text)
+    with pytest.raises(ConfigurationError, match="SOURCE_DATE_EPOCH="):
+        image_build(PLAN, SETTINGS, tmp_path)
+
+
+# What a bake is told
+
+
+def test_flags_and_compiler_are_those_of_the_plan(tmp_path: Path) -> None:
+    flags = ("--cfg", "factory_test")
+    plan = replace(PLAN, contract=replace(PLAN.contract, rustflags=flags))
+    settings = SETTINGS.model_copy(update={"contract": ContractSettings(rustflags=flags)})
+    definition = bake_definition(image_build(plan, settings, tmp_path), host_network=False)
+    arguments = definition["target"]["core"]["args"]
+    assert json.loads(arguments["RUSTFLAGS_TOML"]) == list(flags)
+    assert arguments["RUSTC_VERBOSE"] == "rustc 1.95.0\nLLVM: 21"
+    with pytest.raises(ConfigurationError, match="factory_test"):
+        image_build(plan, SETTINGS, tmp_path)
+
+
+def test_the_description_counts_what_was_cooked_in_the_chain(build: ImageBuild) -> None:
+    core = LayerReport(layer="core", cooked=PLAN.layers[0].keys, dropped=(), seconds=1)
+    web = LayerReport(layer="web", cooked=PLAN.layers[1].keys[:1], dropped=(), seconds=1)
+    before = bake_definition(build, host_network=False)
+    half = bake_definition(build, host_network=False, reports=(core,))
+    after = bake_definition(build, host_network=False, reports=(core, web))
+    assert [described(each, "core") for each in (before, half, after)] == [
+        "up to 1 units compiled ahead",
+        *["1 units compiled ahead"] * 2,
+    ]
+    assert [described(each, "web") for each in (before, half, after)] == [
+        *["up to 3 units compiled ahead"] * 2,
+        "2 units compiled ahead",
+    ]
+
+
+# How reports are judged: `docker` delivers those that a test has prepared
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A `docker` that exports prepared reports and keeps the bake file of each call."""
+
+    folder: Path
+
+    def reports(self, layer: str, *recipes: Mapping[str, Any], log: str = "") -> None:
+        lines = []
+        for recipe in recipes:
+            lines.append({"reason": "factory-recipe", "name": recipe["name"]})
+            lines += [artifact(crate) for crate in recipe.get("made", ())]
+            lines.append({"reason": "factory-recipe-finished", "name": recipe["name"], "exit": recipe["exit"]})
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+        write_files(self.folder / f"{layer}-report" / layer, {"cook.jsonl": text, "errors.log": log})
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+    def bake_file(self, target: str) -> Any:  # noqa: ANN401 - any JSON value
+        return json.loads((self.folder / f"{target}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: ImageBuild) -> Docker:
+    folder = tmp_path / "docker"
+    lines = (
+        "#!/bin/sh",
+        "for target; do :; done",
+        f"cd '{folder}' && echo $target >> calls && cp '{build.bake_file}' $target.json",
+        "[ ! -e slow ] || sleep 30",
+        f"[ ! -d $target ] || {{ mkdir -p '{build.folder}/reports' && "
+        f"cp -R $target '{build.folder}/reports/'${{target%-report}}; }}",
+        "",
+    )
+    (write_files(folder, {"bin/docker": "\n".join(lines)}) / "bin/docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+    return Docker(folder)
+
+
+def artifact(crate: str) -> dict[str, Any]:
+    (identity,) = (one.identity for one in PLAN.units.values() if one.identity.package.name == crate)
+    return {
+        "reason": "compiler-artifact",
+        "package_id": f"{identity.package.source}#{crate}@{identity.package.version}",
+        "target": {"name": identity.target_name, "kind": [identity.target_kind]},
+        "features": [],
+        "fresh": False,
+        "filenames": [],
+        "profile": {"opt_level": "3", "debuginfo": 0, "debug_assertions": False, "overflow_checks": False},
+    }
+
+
+def cook(build: ImageBuild) -> tuple[LayerReport, ...]:
+    return build_images(build, engine=ENGINE, output=Output())
+
+
+CORE, WEB = (recipe.name for recipe in PLAN.recipes)
+
+
+@pytest.mark.runs_programs
+def test_a_crate_that_fails_is_dropped_and_the_image_says_so(build: ImageBuild, docker: Docker) -> None:
+    docker.reports("core", {"name": CORE, "exit": 0, "made": ["serde"]})
+    log = f"==== factory recipe {WEB}\nerror: could not compile `ring` (lib)\nno cc\n"
+    docker.reports("web", {"name": WEB, "exit": 101, "made": ["axum"]}, log=log)
+    core, web = cook(build)
+    assert docker.calls == ["core-report", "core", "web-report", "web"]
+    assert (core.images, web.images) == (build.tags("core"), build.tags("web"))
+    assert [(row.label, row.reason) for row in web.dropped] == [
+        ("ring@1.0.0 (lib)", "error: could not compile `ring` (lib)\nno cc")
+    ]
+    assert described(docker.bake_file("web"), "web") == "2 units compiled ahead"
+    assert described(docker.bake_file("web"), "core") == described(docker.bake_file("core"), "core")
+
+
+@pytest.mark.runs_programs
+def test_a_recipe_that_cargo_refuses_is_a_failed_build(build: ImageBuild, docker: Docker) -> None:
+    """Although another recipe of the same layer failed with a crate to blame."""
+    recipes = [replace(build.plan.recipes[0], name=name) for name in ("factory-recipe-1", "factory-recipe-2")]
+    build = replace(build, plan=replace(PLAN, recipes=tuple(recipes)))
+    log = (
+        "==== factory recipe factory-recipe-1\nerror: could not compile `serde` (lib)\n"
+        "==== factory recipe factory-recipe-2\nerror: the lock file needs to be updated\n"
+    )
+    docker.reports(
+        "core", {"name": "factory-recipe-1", "exit": 101}, {"name": "factory-recipe-2", "exit": 101}, log=log
+    )
+    with pytest.raises(BuildFailedError, match="core: factory-recipe-2: cargo exited with 101") as caught:
+        cook(build)
+    assert caught.value.what.endswith("error: the lock file needs to be updated")
+    assert docker.calls == ["core-report"]
+
+
+@pytest.mark.runs_programs
+def test_a_recipe_without_a_report_is_a_failed_build(build: ImageBuild, docker: Docker) -> None:
+    docker.reports("core")
+    with pytest.raises(BuildFailedError, match=f"layer core: the report lacks {CORE}"):
+        cook(build)
+
+
+@pytest.mark.runs_programs
+def test_a_bake_does_not_take_longer_than_it_may(build: ImageBuild, docker: Docker) -> None:
+    (docker.folder / "slow").write_text("")
+    settings = SETTINGS.model_copy(update={"limits": LimitSettings(cook_timeout=1)})
+    with pytest.raises(EnvironmentFaultError, match="did not finish within 1 s"):
+        cook(replace(build, settings=settings))
+
+
+@pytest.mark.runs_programs
+def test_two_builds_of_one_plan_do_not_share_a_folder(build: ImageBuild, docker: Docker) -> None:
+    (build.folder / "reports").mkdir(parents=True)
+    with (
+        exclusive(build.folder.with_name("abc.lock"), using=build.folder),
+        pytest.raises(EnvironmentFaultError, match="another factory build is using"),
+    ):
+        cook(build)
+    assert (build.folder / "reports").is_dir()
+    assert docker.calls == []
