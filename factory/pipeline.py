@@ -273,4 +273,4 @@ def _tell_pin(workspace: Workspace, version: str) -> Workspace:
     conflict = pin_conflict(workspace, version)
     if workspace.status is Status.SKIPPED or conflict is None:
         return workspace
-    return replace(workspace, reason=conflict)
+    return replace(workspace, reason="; ".join(filter(None, (conflict, workspace.reason))))

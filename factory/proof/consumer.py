@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from factory.cargo.events import EVENT_ARGS, parse_events
+from factory.cargo.home import known_registries, user_cargo_home
 from factory.proof.model import Miss, RepoProof
 from factory.scan.cargo_config import read_recorded
 from factory.scan.membership import find_packages
@@ -70,7 +71,7 @@ def consumer_copy(found: FoundWorkspace, *, skeleton: bool) -> Iterator[Consumer
     """
     folder = Path(tempfile.mkdtemp(prefix="factory-consumer-"))
     try:
-        root = write_skeleton(found, folder / "repo").root if skeleton else _copy_sources(found, folder / "repo")
+        root = _write_skeleton(found, folder / "repo") if skeleton else _copy_sources(found, folder / "repo")
         yield ConsumerCopy(folder, root)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,6 +113,11 @@ def _problem(answer: Completed) -> str:
 
 
 # Copying
+
+
+def _write_skeleton(found: FoundWorkspace, folder: Path) -> Path:
+    # As in the analysis: a registry that the user has credentials for is the user's to define.
+    return write_skeleton(found, folder, registries=known_registries(user_cargo_home())).root
 
 
 def _copy_sources(found: FoundWorkspace, destination: Path) -> Path:
