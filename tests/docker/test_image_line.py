@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
+from factory.analysis.analyze import Resolver, analyze
+from factory.analysis.model import analysis_to_json
+from factory.cargo.home import prepare_resolving_home
+from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.cook.engine import ContainerTimeoutError, Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError
@@ -219,3 +223,22 @@ def test_a_program_in_a_container_that_takes_too_long_is_given_up(line: Line) ->
         with pytest.raises(ContainerTimeoutError, match=r"`sleep 3600` in a container did not finish within 1 s"):
             container.run(["sleep", "3600"], timeout=1)
         assert container.run(["id", "-u"]).stdout == "1001\n"
+
+
+def test_the_base_images_cargo_resolves_what_this_machines_does(line: Line, base_image: str, tmp_path: Path) -> None:
+    """Where this machine has another cargo than the images, the one in the base image answers."""
+    assert line.built  # its analysis has downloaded the crates
+    found = find_workspaces([SAMPLES])
+    answers: list[dict[str, Any]] = []
+    for toolchain in (find_toolchain(), find_toolchain_in_image(base_image)):
+        folder = tmp_path / str(len(answers))
+        resolver = Resolver(
+            toolchain=toolchain,
+            variants=(Variant.parse("release"),),
+            cargo_home=prepare_resolving_home(folder / "home"),
+            cache=folder / "cache",
+            jobs=2,
+        )
+        answers.append(analysis_to_json(analyze(found, resolver, advance=lambda _path: None)))
+    assert answers[0]["units"]
+    assert answers[0] == answers[1]
