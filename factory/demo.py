@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from factory import pipeline
-from factory.cook.engine import Engine
 from factory.cook.images import image_build
+from factory.engine import Engine
 from factory.errors import FactoryError
 from factory.files import cache_directory
 from factory.proof.model import Proof

@@ -23,8 +23,8 @@ from factory.cargo.variants import Variant
 from factory.config.layers import load_layer_profiles
 from factory.config.model import has_digest
 from factory.cook import images
-from factory.cook.engine import Engine
 from factory.cook.local import cook_locally
+from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
 from factory.planning.make_plan import Policy, RecipeCheck, make_plan

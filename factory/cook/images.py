@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, parse_events
-from factory.cook.engine import Engine, bake, bake_command, certificates
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.engine import Engine, bake, bake_command, certificates
 from factory.errors import BuildFailedError, ConfigurationError
 from factory.exclusive import exclusive
 from factory.files import write_json, write_text

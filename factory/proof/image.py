@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from factory.cook.engine import ContainerTimeoutError, certificates
 from factory.cook.images import SHARE
+from factory.engine import ContainerTimeoutError, certificates
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_rustc, toolchain_check
@@ -21,7 +21,7 @@ from factory.scan.model import UnscannableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from factory.cook.engine import Container, Engine
+    from factory.engine import Container, Engine
     from factory.output import Output
     from factory.process import Completed
     from factory.proof.model import Check, ProofRequest

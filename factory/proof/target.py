@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from factory.cook.engine import Engine, ImageFacts
+    from factory.engine import Engine, ImageFacts
 
 _ADVICE = (
     "Name a directory made by `factory build --backend local --output DIR`, or an image that `docker images` lists."

@@ -17,7 +17,7 @@ from factory.analysis.model import analysis_to_json
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
-from factory.cook.engine import ContainerTimeoutError, Engine
+from factory.engine import ContainerTimeoutError, Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.output import Output
 from factory.proof.image import verify_image

@@ -17,9 +17,9 @@ import pytest
 from factory.cargo.events import Identity
 from factory.cargo.toolchain import find_toolchain
 from factory.cargo.variants import Variant
-from factory.cook.engine import ContainerTimeoutError
-from factory.cook.engine import _within as within
 from factory.cook.local import MARKER, MARKER_TEXT
+from factory.engine import ContainerTimeoutError
+from factory.engine import _within as within
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.model import CRATES_IO, PackageId
 from factory.output import Output

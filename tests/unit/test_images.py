@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from factory.cook.engine import Engine
+    from factory.engine import Engine
 
 PLAN = plan_for({"core": [unit("aa", name="serde")], "web": [unit("bb", "aa", name="axum"), unit("cc", name="ring")]})
 SETTINGS = Settings(image=ImageSettings(name="org/rust", tags=("{layer}", "{layer}-{date}")))
