@@ -179,6 +179,8 @@ def _recapitulate(outcomes: Sequence[Outcome]) -> None:
         _say(f"{outcome.ring.name:6}  {outcome.seconds:7.1f} s of {outcome.ring.seconds:5.0f} s  {result}")
         if outcome.summary:
             _say(f"        {outcome.summary.strip('= ')}")
+    if not any(outcome.skipped for outcome in outcomes):
+        _say("skipped: nothing")
     _say(_total(outcomes))
 
 
