@@ -28,28 +28,14 @@ from factory.model import (
 )
 from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
+from tests.unit.unit_builder import RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from random import Random
 
 FACTS = ToolchainFacts(version="1.95.0", host="x86_64-unknown-linux-gnu", rustc_verbose="rustc 1.95.0\nLLVM: 21\n")
-RELEASE = CargoProfile(
-    name="release",
-    opt_level="3",
-    lto="false",
-    codegen_backend=None,
-    codegen_units=None,
-    debuginfo="0",
-    split_debuginfo=None,
-    debug_assertions=False,
-    overflow_checks=False,
-    rpath=False,
-    panic="unwind",
-    strip="debuginfo",
-    trim_paths=None,
-    rustflags=(),
-)
+
 
 # Units by hand
 

@@ -22,7 +22,8 @@ from factory.cargo.profile_table import ProfileTable
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
 from factory.model import CRATES_IO, Mode, PackageId, Side, UnitKey
-from tests.unit.builders import RELEASE, graphs, organisation, shuffled, skipped, unit
+from tests.unit.builders import graphs, organisation, shuffled, skipped, unit
+from tests.unit.unit_builder import RELEASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -40,8 +40,8 @@ GOOD = (
     directory(HOME),
     file(f"{HOME}/config.toml"),
     directory(f"{HOME}/registry/src"),
-    directory(f"{HOME}/registry/src/index.crates.io-1"),
-    file(f"{HOME}/registry/cache/index.crates.io-1/serde-1.0.0.crate"),
+    directory(f"{HOME}/registry/src/registry-1"),
+    file(f"{HOME}/registry/cache/registry-1/serde-1.0.0.crate"),
     directory(BUILD, 0o2770),
     directory(f"{BUILD}/release/incremental"),
     file(f"{BUILD}/release/deps/libserde.rlib", 0o660),
@@ -103,9 +103,9 @@ def test_a_good_directory_passes_every_check() -> None:
             f"{BUILD}/x86_64-unknown-linux-gnu/debug/incremental/app-1",
         ),
         (
-            directory(f"{HOME}/registry/src/index.crates.io-1/serde-1.0.0"),
+            directory(f"{HOME}/registry/src/registry-1/serde-1.0.0"),
             "no unpacked sources",
-            f"{HOME}/registry/src/index.crates.io-1/serde-1.0.0",
+            f"{HOME}/registry/src/registry-1/serde-1.0.0",
         ),
     ],
 )
@@ -120,7 +120,7 @@ def test_units_of_other_sources_are_found() -> None:
 
 
 def test_unpacked_sources_are_told_by_crate_and_not_by_file() -> None:
-    crate = f"{HOME}/registry/src/index.crates.io-1/serde-1.0.0"
+    crate = f"{HOME}/registry/src/registry-1/serde-1.0.0"
     entries = (directory(crate), file(f"{crate}/Cargo.toml"), file(f"{crate}/src/lib.rs"))
     assert failed(listing(*GOOD, *entries)) == {"no unpacked sources": (crate,)}
 
@@ -166,7 +166,7 @@ def warm(tmp_path: Path) -> Path:
     for name in ("cargo-home/registry/cache", "build/release/deps", "build/release/incremental"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "cargo-home" / "config.toml").write_text("")
-    source = "/x/registry/src/index.crates.io-1/serde-1.0.0/src/lib.rs"
+    source = "/x/registry/src/registry-1/serde-1.0.0/src/lib.rs"
     (tmp_path / "build/release/deps/serde.d").write_text(f"serde.d: {source}\n\n{source}:\n")
     return tmp_path
 
@@ -202,11 +202,11 @@ def test_a_real_directory_is_listed_as_it_is(warm: Path) -> None:
 def test_planted_faults_are_found(warm: Path) -> None:
     (warm / "build/release/deps/app.d").write_text("app: /repos/app/src/main.rs\n")
     (warm / "build/release/incremental/app-1").mkdir()
-    (warm / "cargo-home/registry/src/index.crates.io-1/serde-1.0.0").mkdir(parents=True)
+    (warm / "cargo-home/registry/src/registry-1/serde-1.0.0").mkdir(parents=True)
     assert failed(look(warm), own(warm)) == {
         "no path units": (f"{warm}/build/release/deps/app.d",),
         "no incremental state": (f"{warm}/build/release/incremental/app-1",),
-        "no unpacked sources": (f"{warm}/cargo-home/registry/src/index.crates.io-1/serde-1.0.0",),
+        "no unpacked sources": (f"{warm}/cargo-home/registry/src/registry-1/serde-1.0.0",),
     }
 
 
