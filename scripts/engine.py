@@ -219,8 +219,18 @@ def up(place: Place) -> None:
     _install_system_packages(tuple(missing))
     _fetch_programs(place)
     _configure(place)
+    _forget_ended_processes(place)
     daemon.start(lambda: usable(_client(place)), environment=_client(place))
     _say(f"up: {_server_version(_client(place))} at unix://{place.socket}")
+
+
+def _forget_ended_processes(place: Place) -> None:
+    """Remove the pid files of an engine that was killed: another program may have its number by now.
+
+    dockerd would take that program for itself and refuse to start, or for its containerd and wait for it.
+    """
+    for name in ("run/dockerd.pid", "run/containerd/containerd.pid"):
+        (place.root / name).unlink(missing_ok=True)
 
 
 def env(place: Place) -> None:
