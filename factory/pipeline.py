@@ -84,10 +84,7 @@ def scan(run: Run, paths: Sequence[str]) -> Scan:
 
 def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
     """Resolve every workspace; raise `NothingToDoError` where there is none at all."""
-    if not found.workspaces and not found.skipped:
-        raise NothingToDoError(
-            "no Cargo.toml below these paths", advice="Name directories that hold Rust repositories."
-        )
+    _require_manifests(found)
     cache = cache_directory()
     resolver = analysis_stage.Resolver(
         toolchain=_resolving_toolchain(run, run.settings.toolchain),
@@ -192,13 +189,12 @@ def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleto
         chosen = Variant.parse(variant)
     except ValueError as error:
         raise ConfigurationError(str(error), advice="Write a cargo profile such as `release`.") from error
-    found = scan(run, repos) if repos else Scan(workspaces=(), skipped=())
+    found = Scan(workspaces=(), skipped=())
+    if repos:
+        found = scan(run, repos)
+        _require_manifests(found)
     for row in found.skipped:
         run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
-    if repos and not found.workspaces and not found.skipped:
-        raise NothingToDoError(
-            "no Cargo.toml below these paths", advice="Name directories that hold Rust repositories."
-        )
     timeout = run.settings.limits.cook_timeout
     request = ProofRequest(variant=chosen, skeleton=skeleton, cold=cold, timeout=timeout)
     folder = cooked_directory(target)
@@ -215,6 +211,13 @@ def read_analysis(path: Path) -> Analysis:
 def read_plan(path: Path) -> Plan:
     """Read `plan.json`."""
     return plan_from_json(read_json(path, made_by="factory plan"))
+
+
+def _require_manifests(found: Scan) -> None:
+    if not found.workspaces and not found.skipped:
+        raise NothingToDoError(
+            "no Cargo.toml below these paths", advice="Name directories that hold Rust repositories."
+        )
 
 
 def _resolving_toolchain(run: Run, version: str) -> Toolchain:
