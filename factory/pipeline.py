@@ -22,8 +22,7 @@ from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.config.layers import load_layer_profiles
 from factory.config.model import has_digest
-from factory.cook import images
-from factory.cook.local import cook_locally
+from factory.cook import images, local
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
@@ -148,20 +147,14 @@ class DryRun:
 def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]:
     """Cook the plan into a directory."""
     toolchain = find_toolchain(plan.contract.toolchain.version)
-    return cook_locally(plan, folder, toolchain=toolchain, output=run.output, timeout=run.settings.limits.cook_timeout)
+    return local.cook_locally(
+        plan, folder, toolchain=toolchain, output=run.output, timeout=run.settings.limits.cook_timeout
+    )
 
 
 def dry_run_locally(plan: Plan) -> DryRun:
     """Return the commands that cook a plan into a directory, each run in the folder of its recipe."""
-    host = plan.contract.toolchain.host
-    commands: list[tuple[str, ...]] = []
-    for recipe in plan.recipes:
-        commands += [
-            ("cargo", "fetch", "--locked", "--target", recipe.context.platform or host),
-            ("cargo", *recipe.cargo_args, "--locked", "--offline", "--keep-going"),
-            ("cargo", *recipe.clean_args),
-        ]
-    return DryRun(commands=tuple(commands))
+    return DryRun(commands=local.build_commands(plan))
 
 
 def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:

@@ -90,6 +90,24 @@ def cook_locally(
     return tuple(reports)
 
 
+def build_commands(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """Return the commands that `cook_locally` runs, in order, each in the folder of its recipe."""
+    host = plan.contract.toolchain.host
+    return tuple(
+        ("cargo", *args)
+        for recipe in plan.recipes
+        for args in (_fetch_args(recipe, host), _compile_args(recipe), recipe.clean_args)
+    )
+
+
+def _fetch_args(recipe: Recipe, host: str) -> tuple[str, ...]:
+    return ("fetch", "--locked", "--target", recipe.context.platform or host)
+
+
+def _compile_args(recipe: Recipe) -> tuple[str, ...]:
+    return (*recipe.cargo_args, "--locked", "--offline", "--keep-going")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cook:
     """The cook of one layer: where, with which flags of the CARGO_HOME, and until when by the monotonic clock."""
@@ -211,8 +229,8 @@ def _cook_layer(plan: Plan, cook: _Cook) -> LayerReport:
 
 def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
     _seed(recipe, cook.home)
-    target = recipe.context.platform or cook.toolchain.host
-    fetched = cook.cargo(["fetch", "--locked", "--target", target], cwd=work, environment=cook.environment(recipe))
+    args = _fetch_args(recipe, cook.toolchain.host)
+    fetched = cook.cargo(args, cwd=work, environment=cook.environment(recipe))
     if not fetched.ok:
         what = _not_fetched(recipe, cook.home, fetched.stderr)
         raise EnvironmentFaultError(
@@ -224,7 +242,7 @@ def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
 def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> BuildEvents:
     # Build scripts and macros run from here on: they have no business with what logs in somewhere.
     environment = without_secrets(cook.environment(recipe))
-    args = [*recipe.cargo_args, "--locked", "--offline", "--keep-going", "--target-dir", str(work / "target")]
+    args = [*_compile_args(recipe), "--target-dir", str(work / "target")]
     crates = crates_of([recipe])
     with cook.output.progress(label, len(crates)) as advance:
         on_line = crate_counter(crates, advance)
