@@ -1,0 +1,30 @@
+"""The commands, one module each: they parse, call the pipeline and print. Listed here, in order of use."""
+
+from factory.cli.analyze import analyze
+from factory.cli.app import app
+from factory.cli.base import base
+from factory.cli.build import build
+from factory.cli.cache import cache_app
+from factory.cli.configuration import config_app
+from factory.cli.demo import demo
+from factory.cli.plan import plan
+from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
+from factory.cli.verify import verify
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_OUR_BUG", "app", "main"]
+
+for command in (
+    analyze,
+    plan,
+    build,
+    verify,
+    base,
+    demo,
+):
+    app.command()(command)
+
+for name, group in (
+    ("config", config_app),
+    ("cache", cache_app),
+):
+    app.add_typer(group, name=name)

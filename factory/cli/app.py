@@ -1,0 +1,84 @@
+"""The typer application, and what its commands share: options, and what the configuration makes of a run."""
+
+from __future__ import annotations
+
+import enum
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory import pipeline
+from factory.config.load import Configuration, SourceKind, load_configuration
+from factory.output import Output
+
+app = typer.Typer(
+    name="factory",
+    help="A pre-warmed base-image factory for Rust. Order: analyze, plan, build, verify.",
+    no_args_is_help=True,
+    # Markup would eat the brackets of `tokio[full]`.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Backend(enum.StrEnum):
+    """Where recipes are cooked."""
+
+    DOCKER = "docker"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """What stands before the command."""
+
+    config: Path | None
+    output: Output
+
+
+PathsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Directories or git URLs (URL#REF picks a branch or tag). Default: `sources` of the configuration."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout instead of tables.")]
+PlanOption = Annotated[Path, typer.Option("--plan", envvar="FACTORY_PLAN", help="The plan to read.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, with the exact commands.")]
+ProfilesOption = Annotated[
+    Path | None,
+    typer.Option("--profiles", envvar="FACTORY_PROFILES", help="Directory of layer profiles (*.toml)."),
+]
+
+
+def run_of(context: typer.Context) -> pipeline.Run:
+    """Return what every stage needs, from the options before the command and the configuration."""
+    common: Globals = context.obj
+    configuration = load_configuration(common.config, environ=os.environ, start=Path.cwd())
+    for warning in configuration.warnings:
+        common.output.detail(f"warning: {warning}")
+    common.output.detail(f"configuration: {configuration.file or 'the shipped defaults'}")
+    return pipeline.Run(
+        settings=configuration.settings,
+        output=common.output,
+        sources=_sources(configuration),
+        platforms=_platforms(configuration),
+    )
+
+
+def _platforms(configuration: Configuration) -> tuple[str, ...]:
+    """Return the platforms that somebody chose: the default is a name for an example, not a demand."""
+    chosen = configuration.sources["platforms"].kind is not SourceKind.DEFAULT
+    return tuple(str(platform) for platform in configuration.settings.platforms) if chosen else ()
+
+
+def _sources(configuration: Configuration) -> tuple[str, ...]:
+    """Return the configured sources as the command line would name them; paths are relative to the file."""
+    return tuple(
+        f"{source.git}#{source.ref}" if source.ref else source.git or str(configuration.folder / (source.path or ""))
+        for source in configuration.settings.sources
+    )

@@ -1,0 +1,49 @@
+"""`factory build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory import pipeline, tables
+from factory.cli.app import Backend, DryRunOption, JsonOption, PlanOption, run_of
+from factory.cook.report import report_to_json
+from factory.errors import ConfigurationError
+
+
+def build(
+    context: typer.Context,
+    plan: PlanOption = Path("plan.json"),
+    backend: Annotated[
+        Backend, typer.Option("--backend", help="docker: images. local: a directory; needs only cargo.")
+    ] = Backend.DOCKER,
+    output: Annotated[Path | None, typer.Option("--output", help="The directory to cook into (local backend).")] = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Cook the plan, into images or a directory.
+
+    The images are a chain by default: core, web, db, each FROM the one before. The local backend needs only cargo.
+
+    Example: factory build --backend local --output ./warm
+    """
+    run = run_of(context)
+    chosen = pipeline.read_plan(plan)
+    if backend is Backend.LOCAL and output is None:
+        raise ConfigurationError("the local backend needs --output DIR", advice="Name a new or an empty directory.")
+    if backend is Backend.DOCKER and output is not None:
+        raise ConfigurationError(
+            "--output is for --backend local", advice="Leave it out: images are loaded into Docker."
+        )
+    folder = None if output is None else output.absolute()
+    if dry_run:
+        shown = pipeline.dry_run_images(run, chosen) if folder is None else pipeline.dry_run_locally(chosen)
+        tables.print_dry_run(shown, run.output, as_json=json)
+        return
+    reports = pipeline.build_images(run, chosen) if folder is None else pipeline.build_locally(run, chosen, folder)
+    if json:
+        run.output.answer_json(report_to_json(reports))
+    else:
+        tables.print_reports(reports, run.output)

@@ -1,0 +1,37 @@
+"""`factory plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory import pipeline, tables
+from factory.cli.app import JsonOption, ProfilesOption, run_of
+from factory.files import write_json
+from factory.planning.plan import plan_to_json
+
+
+def plan(
+    context: typer.Context,
+    analysis: Annotated[Path, typer.Option("--analysis", help="The analysis to read.")] = Path("analysis.json"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the plan.")] = Path("plan.json"),
+    profiles: ProfilesOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Choose what to cook, and forecast the hits.
+
+    Says for every crate in which layer it is or why it is left out, and for every repository what it will find fresh.
+
+    Example: factory plan --analysis analysis.json --profiles ./profiles
+    """
+    run = run_of(context)
+    made = pipeline.plan(run, pipeline.read_analysis(analysis), profiles)
+    document = plan_to_json(made)
+    write_json(out, document)
+    run.output.say(f"wrote {out}")
+    if json:
+        run.output.answer_json(document)
+    else:
+        tables.print_plan(made, run.output)

@@ -1,0 +1,85 @@
+"""The program: runs a command, and turns errors into exit codes, here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from factory import __version__, process
+from factory.cli.app import Globals, app
+from factory.errors import FactoryError
+from factory.output import Output
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EXIT_OUR_BUG = 70
+EXIT_INTERRUPTED = (130, 143)
+"""Ctrl-C, and a polite request to end."""
+
+
+def main() -> int:
+    """Run the program and return its exit code: 0, or that of the error (see factory/errors.py)."""
+    output = Output()
+    process.begin()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app(prog_name="factory")
+    except FactoryError as error:
+        output.error(str(error))
+        if os.environ.get("FACTORY_DEBUG"):
+            traceback.print_exc()
+        return error.exit_code
+    except SystemExit as end:
+        return _exit_code(end, output)
+    except Exception as bug:  # noqa: BLE001 - the last resort: every other failure is one of ours
+        output.error(f"{type(bug).__name__}: {bug}\nThis is a bug in factory. FACTORY_DEBUG=1 shows where it happened.")
+        if os.environ.get("FACTORY_DEBUG"):
+            traceback.print_exc()
+        return EXIT_OUR_BUG
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Output().answer(f"factory {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="The configuration (default: FACTORY_CONFIG, then registry-config.yaml here or above).",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the answer only.")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show commands (-v).")] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version  # its callback has ended the program
+    context.obj = Globals(config, Output(verbosity=-1 if quiet else verbose))
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """End as the signal asks, and take along what runs in other threads."""
+    process.end()
+    raise SystemExit(128 + number)
+
+
+def _exit_code(end: SystemExit, output: Output) -> int:
+    code = end.code if isinstance(end.code, int) else 0 if end.code is None else 2
+    if code in EXIT_INTERRUPTED:
+        output.error("interrupted: finished stages are kept, unfinished files were not written")
+    return code

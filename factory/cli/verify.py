@@ -1,0 +1,50 @@
+"""`factory verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from factory import pipeline, tables
+from factory.cli.app import JsonOption, run_of
+from factory.errors import BadAnswerError
+from factory.proof.model import proof_to_json
+
+
+def verify(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="An image, or a directory made by the local backend.")],
+    repo: Annotated[
+        list[str] | None, typer.Option("--repo", help="Repositories to build on it; may be repeated.")
+    ] = None,
+    min_hit: Annotated[
+        float, typer.Option("--min-hit", min=0, max=1, help="Least share of fresh registry units.")
+    ] = 0.0,
+    skeleton: Annotated[
+        bool, typer.Option("--skeleton", help="Build manifests with stub sources, not the real sources.")
+    ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Build each repository without the warm units too, for comparison.")
+    ] = False,
+    variant: Annotated[
+        str, typer.Option("--variant", help="The cargo profile to build with, or command:profile.")
+    ] = "release",
+    json: JsonOption = False,
+) -> None:
+    """Prove it: build repositories on the result.
+
+    Counts the units that cargo reports fresh, and checks owners, modes, units of other sources and leftovers. Real
+    sources are built as they are: their build scripts run. Exit 1 when a check fails, a build fails, or a repository
+    has fewer fresh units than --min-hit.
+
+    Example: factory verify org/rust-builder:web --repo ./repos/app
+    """
+    run = run_of(context)
+    proof = pipeline.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
+    if json:
+        run.output.answer_json(proof_to_json(proof, min_hit=min_hit))
+    else:
+        tables.print_proof(proof, run.output)
+    if not proof.ok(min_hit):
+        raise BadAnswerError(f"{target} does not pass", advice="See the rows above that say why.")
