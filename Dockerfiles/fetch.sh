@@ -31,7 +31,8 @@ fetch() {
     cd "$SCRATCH"
     choose_rustflags
     printf 'fetching for %s\n' "$1" >&2
-    cargo fetch --locked --target "$(target)" </dev/null
+    # For the host side too: cargo leaves out crates that only another target's requirements name.
+    cargo fetch --locked --target "$(target)" --target "$(host)" </dev/null
 }
 
 # The target that cook.args names, else the host.
@@ -40,8 +41,12 @@ target() {
     if [ -n "$named" ]; then
         printf '%s\n' "$named"
     else
-        rustc -vV | sed -n 's/^host: //p'
+        host
     fi
+}
+
+host() {
+    rustc -vV | sed -n 's/^host: //p'
 }
 
 main

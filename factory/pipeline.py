@@ -28,6 +28,7 @@ from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToD
 from factory.files import cache_directory, read_json
 from factory.planning.make_plan import Policy, RecipeCheck, make_plan
 from factory.planning.plan import plan_from_json
+from factory.process import ProgramFailedError
 from factory.proof.image import verify_image
 from factory.proof.local import verify_directory
 from factory.proof.model import ProofRequest
@@ -85,9 +86,12 @@ def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
     """Resolve every workspace; raise `NothingToDoError` where there is none at all."""
     _require_manifests(found)
     cache = cache_directory()
+    toolchain = _resolving_toolchain(run, run.settings.toolchain)
+    variants = run.settings.cook.parsed_variants
+    _require_targets(toolchain, variants)
     resolver = analysis_stage.Resolver(
-        toolchain=_resolving_toolchain(run, run.settings.toolchain),
-        variants=tuple(Variant.parse(name) for name in run.settings.cook.cargo_profiles),
+        toolchain=toolchain,
+        variants=variants,
         cargo_home=prepare_resolving_home(cache / "cargo-home"),
         cache=cache / "resolved",
         jobs=run.jobs,
@@ -181,7 +185,7 @@ def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleto
     try:
         chosen = Variant.parse(variant)
     except ValueError as error:
-        raise ConfigurationError(str(error), advice="Write a cargo profile such as `release`.") from error
+        raise ConfigurationError(str(error), advice="It names one of `cook.variants`.") from error
     found = Scan(workspaces=(), skipped=())
     if repos:
         found = scan(run, repos)
@@ -211,6 +215,20 @@ def _require_manifests(found: Scan) -> None:
         raise NothingToDoError(
             "no Cargo.toml below these paths", advice="Name directories that hold Rust repositories."
         )
+
+
+def _require_targets(toolchain: Toolchain, variants: Sequence[Variant]) -> None:
+    """Raise `ConfigurationError` for a target of ours that rustc does not know: no workspace is to blame for it."""
+    for variant in variants:
+        if variant.target is None:
+            continue
+        try:
+            toolchain.print_cfg(variant.target)
+        except ProgramFailedError as error:
+            raise ConfigurationError(
+                f"cook.variants: {variant}: rustc {toolchain.version} has no target {variant.target}",
+                advice="`rustc --print target-list` lists those that it has.",
+            ) from error
 
 
 def _resolving_toolchain(run: Run, version: str) -> Toolchain:

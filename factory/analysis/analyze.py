@@ -23,7 +23,7 @@ from factory.analysis.model import (
 from factory.cargo.home import known_registries
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
-from factory.cargo.resolve import PASSING, UnitGraph, Unresolved, explain, resolve
+from factory.cargo.resolve import PASSING, Trouble, UnitGraph, Unresolved, explain, resolve
 from factory.cargo.unit_graph import Surroundings
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import digest, write_text
@@ -105,7 +105,7 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
         repo=found.repo,
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
-        reason=kept.workspaces[0].reason or _overridden(recorded, kept, resolver.toolchain.host),
+        reason="; ".join(filter(None, (kept.workspaces[0].reason, _overridden(recorded, kept, resolver)))),
         ignored=tuple(str(setting) for setting in recorded.ignored),
     )
     return replace(kept, workspaces=(workspace,))
@@ -127,9 +127,14 @@ def _read_cache(entry: Path) -> Analysis | None:
         return None
 
 
-def _overridden(recorded: RecordedConfig, analysis: Analysis, host: str) -> str:
+def _without(lacking: Mapping[str, Unresolved]) -> str:
+    """Say which variants a workspace does not have; "" where it has all."""
+    return "; ".join(f"without {name}: {answer.detail}" for name, answer in lacking.items())
+
+
+def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver) -> str:
     """Say which build scripts cargo replaces by settings, as its unit graph does not; "" for none."""
-    triples = dict.fromkeys((host, *(_real_triple(triple, host) for triple in recorded.build_targets)))
+    triples = dict.fromkeys(platform or resolver.toolchain.host for platform in _platforms(recorded, resolver))
     names = sorted(set(analysis.links.values()))
     found = [recorded.build_script_override(triple, name) for triple in triples for name in names]
     settings = sorted({setting for setting in found if setting is not None})
@@ -146,6 +151,7 @@ def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
         skeleton = write_skeleton(found, folder, registries=registries)
         surroundings = _surroundings(skeleton.recorded, resolver)
         graphs: dict[str, UnitGraph] = {}
+        lacking: dict[str, Unresolved] = {}
         for variant in resolver.variants:
             answer = resolve(
                 skeleton.root,
@@ -156,12 +162,21 @@ def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
                 offline=resolver.offline,
                 timeout=resolver.timeout,
             )
-            if isinstance(answer, Unresolved):
+            if isinstance(answer, UnitGraph):
+                graphs[str(variant)] = answer
+            elif answer.trouble is Trouble.PROFILE_UNKNOWN:
+                # A profile of some repositories' own is no fault of the others.
+                lacking[str(variant)] = answer
+            else:
                 row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
                 return _analysis(resolver, [row], {}, {}), answer.trouble not in PASSING
-            graphs[str(variant)] = answer
+        if not graphs:
+            answer = min(lacking.values(), key=str)
+            return _analysis(
+                resolver, [_row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")], {}, {}
+            ), True
         lock = parse_lock((skeleton.root / "Cargo.lock").read_text(encoding="utf-8"))
-        return _resolved(found, resolver, graphs, lock), True
+        return _resolved(found, resolver, graphs, lock, remark=_without(lacking)), True
     except UnscannableError as error:
         return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {}), False
     except ProgramFailedError as error:
@@ -182,6 +197,8 @@ def _resolved(
     resolver: Resolver,
     graphs: Mapping[str, UnitGraph],
     lock: Lock,
+    *,
+    remark: str,
 ) -> Analysis:
     units: Mapping[UnitKey, Unit] = {}
     uses: dict[str, VariantUse] = {}
@@ -197,7 +214,7 @@ def _resolved(
             rustflags=max((unit.rustflags for unit in registry), default=()),
         )
         links |= graph.links
-    row = replace(_row(found, Status.RESOLVED, ""), variants=uses, lock=lock)
+    row = replace(_row(found, Status.RESOLVED, remark), variants=uses, lock=lock)
     return _analysis(resolver, [row], units, links)
 
 
@@ -206,7 +223,7 @@ def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
     toolchain = resolver.toolchain
     rustflags: dict[str | None, tuple[str, ...]] = {}
     linkers: dict[str | None, str] = {}
-    for platform in (None, *(_real_triple(triple, toolchain.host) for triple in recorded.build_targets)):
+    for platform in _platforms(recorded, resolver):
         triple = platform or toolchain.host
         cfgs = (
             CfgSet.parse(toolchain.print_cfg(triple))
@@ -218,6 +235,13 @@ def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
         if linker is not None:
             linkers[platform] = linker
     return Surroundings(rustc=toolchain.rustc_verbose, rustflags=rustflags, linkers=linkers)
+
+
+def _platforms(recorded: RecordedConfig, resolver: Resolver) -> tuple[str | None, ...]:
+    """Return what a workspace may be built for: no target, those of its configuration, those of our variants."""
+    configured = (_real_triple(triple, resolver.toolchain.host) for triple in recorded.build_targets)
+    chosen = (variant.target for variant in resolver.variants if variant.target is not None)
+    return tuple(dict.fromkeys((None, *configured, *chosen)))
 
 
 def _real_triple(target: str, host: str) -> str:

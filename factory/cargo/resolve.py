@@ -38,6 +38,7 @@ class Trouble(enum.StrEnum):
     PACKAGE_MISSING = "package-missing"
     NETWORK = "network"
     TARGET_UNKNOWN = "target-unknown"
+    PROFILE_UNKNOWN = "profile-unknown"
     NO_TARGET = "no-target"
     PATH_MISSING = "path-dependency-missing"
     MANIFEST = "malformed-manifest"
@@ -109,6 +110,11 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
         "correct it, or build images with a toolchain that has it",
     ),
     (
+        r"profile `\S+` is not defined",
+        Trouble.PROFILE_UNKNOWN,
+        "define it in the workspace's Cargo.toml, or leave the variant out",
+    ),
+    (
         r"(failed to (clone|fetch|load source|get|update).*git|Unable to update (https?|ssh|git|file)\S*://)",
         Trouble.GIT_UNREACHABLE,
         "check the URL and the credentials of this machine",
@@ -154,6 +160,7 @@ _ESSENCES: Mapping[Trouble, tuple[tuple[str, str], ...]] = {
         (r"requirement `([^`]+)`", r"no version for `\1` can be had"),
     ),
     Trouble.TARGET_UNKNOWN: ((r"for target \"([^\"]+)\"", r"rustc has no target `\1`"),),
+    Trouble.PROFILE_UNKNOWN: ((r"profile `([^`]+)` is not", r"there is no cargo profile `\1`"),),
     Trouble.PATH_MISSING: ((r"failed to read `([^`]+)`", r"`\1` cannot be read"),),
 }
 

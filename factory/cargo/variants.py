@@ -1,4 +1,7 @@
-"""Which cargo command a consumer runs: `release` is `cargo build --release`, `check:dev` is `cargo check`."""
+"""Which cargo command a consumer runs: `release` is `cargo build --release`, `check:dev` is `cargo check`.
+
+`release@wasm32-unknown-unknown` is `cargo build --release --target wasm32-unknown-unknown`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,14 @@ import enum
 import re
 from dataclasses import dataclass
 
-_VARIANT = re.compile(r"(?:(?P<command>build|check|test):)?(?P<profile>[A-Za-z][A-Za-z0-9_-]*)")
+from factory.triple import is_triple
+
+VARIANT_PATTERN = r"(?:(?:build|check|test):)?[A-Za-z][A-Za-z0-9_-]*(?:@[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
+"""The notation as a regular expression, for the schema of the configuration."""
+
+_VARIANT = re.compile(
+    r"(?:(?P<command>build|check|test):)?(?P<profile>[A-Za-z][A-Za-z0-9_-]*)(?:@(?P<target>.+))?", re.ASCII
+)
 
 
 class Command(enum.StrEnum):
@@ -17,24 +27,34 @@ class Command(enum.StrEnum):
     TEST = "test"
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A cargo command with a cargo profile."""
+    """A cargo command with a cargo profile, and a target triple where the consumer names one."""
 
     command: Command
     profile: str
+    target: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Variant:
-        """Parse `PROFILE` or `COMMAND:PROFILE`; raise `ValueError` when it is neither."""
+        """Parse `[COMMAND:]PROFILE[@TRIPLE]`; raise `ValueError`, with what to write, for anything else."""
         match = _VARIANT.fullmatch(text)
-        if match is None:
-            message = f"not a cargo profile or command:profile: {text!r}"
+        if match is None or not is_triple(match["target"] or "none"):
+            message = (
+                f'"{text}" is no variant; write PROFILE, COMMAND:PROFILE or PROFILE@TRIPLE, '
+                "like release, check:dev, test:dev or release@wasm32-unknown-unknown"
+            )
             raise ValueError(message)
-        return cls(Command(match["command"] or "build"), match["profile"])
+        if match["profile"] == "debug":
+            message = "cargo's profile is called dev, debug is only its directory; write dev"
+            raise ValueError(message)
+        command = Command(match["command"] or "build")
+        return cls(command=command, profile=match["profile"], target=match["target"])
 
     def __str__(self) -> str:
-        return self.profile if self.command is Command.BUILD else f"{self.command}:{self.profile}"
+        command = "" if self.command is Command.BUILD else f"{self.command}:"
+        target = "" if self.target is None else f"@{self.target}"
+        return f"{command}{self.profile}{target}"
 
     @property
     def profile_args(self) -> tuple[str, ...]:
@@ -42,7 +62,17 @@ class Variant:
         return () if self.profile == "dev" else ("--profile", self.profile)
 
     @property
+    def target_args(self) -> tuple[str, ...]:
+        """The arguments that pick the target; none where the consumer names none, which makes other units."""
+        return () if self.target is None else ("--target", self.target)
+
+    @property
     def args(self) -> tuple[str, ...]:
         """The cargo arguments that a consumer would give; for tests, without running them."""
         no_run = ("--no-run",) if self.command is Command.TEST else ()
-        return (self.command.value, *self.profile_args, *no_run)
+        return (self.command.value, *self.profile_args, *self.target_args, *no_run)
+
+    @property
+    def cooked_by(self) -> str:
+        """The cargo command that compiles these units as dependencies: tests stand on what `build` makes."""
+        return "check" if self.command is Command.CHECK else "build"

@@ -28,7 +28,7 @@ def verify(
         bool, typer.Option("--cold", help="Build each repository without the warm units too, for comparison.")
     ] = False,
     variant: Annotated[
-        str, typer.Option("--variant", help="The cargo profile to build with, or command:profile.")
+        str, typer.Option("--variant", help="What to build: [check: or test:]PROFILE[@TRIPLE], as in `cook.variants`.")
     ] = "release",
     json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.config.schema import leaves
-from factory.config.wording import suggestion
+from factory.config.wording import RENAMED, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Override:
 
 def variables(schema: Mapping[str, Any]) -> dict[str, Leaf]:
     """Return every variable that sets a key, with that key; lists of tables (`sources`) have none."""
-    return {_name(leaf): leaf for leaf in leaves(schema) if "object" not in leaf.of}
+    return {variable_of(leaf.key): leaf for leaf in leaves(schema) if "object" not in leaf.of}
 
 
 def read_environment(
@@ -66,11 +66,15 @@ def read_environment(
     return tuple(overrides), tuple(complaints)
 
 
-def _name(leaf: Leaf) -> str:
-    return PREFIX + re.sub(r"[^A-Z0-9]", "_", leaf.key.upper())
+def variable_of(key: str) -> str:
+    """Return the variable that sets a dotted key."""
+    return PREFIX + re.sub(r"[^A-Z0-9]", "_", key.upper())
 
 
 def _unknown(name: str, known: Mapping[str, Leaf]) -> str:
+    renamed = {variable_of(old): variable_of(new) for old, new in RENAMED.items()}
+    if name in renamed:
+        return f"unknown variable; it is called {renamed[name]} now"
     close = suggestion(name, (*known, *PROGRAM_VARIABLES))
     return f"unknown variable; {close or 'unset it, `factory config show` lists the keys'}"
 

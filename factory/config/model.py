@@ -27,6 +27,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from factory.cargo.variants import VARIANT_PATTERN, Variant
 from factory.config.byte_sizes import SIZE_PATTERN, format_size, parse_size
 from factory.config.quoting import quoted
 
@@ -110,6 +111,11 @@ def _some_names(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _some_variants(values: tuple[str, ...]) -> tuple[str, ...]:
+    # `build:release` is `release`: written in one way, twins are seen and equal files give equal plans.
+    return _some_names(tuple(str(Variant.parse(value)) for value in values))
+
+
 def _in_order(platforms: tuple[Platform, ...]) -> tuple[Platform, ...]:
     # The order of the file means nothing: two files that say the same must give the same bytes everywhere.
     return tuple(platform for platform in Platform if platform in platforms)
@@ -165,10 +171,9 @@ def _rustflag(flag: str) -> str:
     return flag
 
 
-def _cargo_profile(name: str) -> str:
-    if name == "debug":
-        _refuse("cargo's profile is called dev, debug is only its directory; write dev")
-    return name
+def _variant(text: str) -> str:
+    Variant.parse(text)
+    return text
 
 
 def _git_url(url: str) -> str:
@@ -221,11 +226,7 @@ ContainerPath = Annotated[
     AfterValidator(_path),
 ]
 RustFlag = Annotated[str, Matches(r"\S[^\x00-\x1f\x7f]*", "write one argument of rustc"), AfterValidator(_rustflag)]
-CargoProfileName = Annotated[
-    str,
-    Matches(r"[A-Za-z0-9_-]+", "write the name of a cargo profile, like release"),
-    AfterValidator(_cargo_profile),
-]
+VariantText = Annotated[str, AfterValidator(_variant), Field(json_schema_extra={"pattern": f"^(?:{VARIANT_PATTERN})$"})]
 ToolVersion = Annotated[
     str,
     BeforeValidator(_quoted_version, json_schema_input_type=str),
@@ -331,10 +332,15 @@ class BudgetSettings(StrictModel):
 class CookSettings(StrictModel):
     """What is compiled."""
 
-    cargo_profiles: Annotated[tuple[CargoProfileName, ...], _NAMES, AfterValidator(_some_names)] = Field(
+    variants: Annotated[tuple[VariantText, ...], _NAMES, AfterValidator(_some_variants)] = Field(
         ("release",),
-        description="cargo profiles to compile for: release, dev, or a name of the repositories' own.",
+        description="Builds to compile for: [check: or test:]PROFILE[@TRIPLE], like release, dev, check:dev, test:dev.",
     )
+
+    @property
+    def parsed_variants(self) -> tuple[Variant, ...]:
+        """The variants, in the order of the file."""
+        return tuple(Variant.parse(text) for text in self.variants)
 
 
 class RepositorySource(StrictModel):

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from factory.config.quoting import quoted
-from factory.config.schema import keys_at, leaves
+from factory.config.schema import dotted, keys_at, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from factory.config.positions import Location
+
+RENAMED = {"cook.cargo_profiles": "cook.variants"}
+"""Keys of earlier versions, and what they are called now."""
 
 
 def describe(error: ErrorDetails, *, schema: Mapping[str, Any], written: str | None = None) -> str:
@@ -33,6 +36,9 @@ def describe(error: ErrorDetails, *, schema: Mapping[str, Any], written: str | N
 def unknown_key(location: Location, schema: Mapping[str, Any]) -> str:
     """Say that the last step of `location` is no key, and which key may have been meant."""
     name = str(location[-1])
+    renamed = RENAMED.get(dotted(location))
+    if renamed is not None:
+        return f"unknown key; it is called {renamed} now"
     siblings = keys_at(schema, location[:-1])
     close = suggestion(name, siblings)
     if close:

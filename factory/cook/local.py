@@ -101,7 +101,9 @@ def build_commands(plan: Plan) -> tuple[tuple[str, ...], ...]:
 
 
 def _fetch_args(recipe: Recipe, host: str) -> tuple[str, ...]:
-    return ("fetch", "--locked", "--target", recipe.context.platform or host)
+    # Crates for the host side too: cargo leaves out those that only another target's requirements name.
+    targets = dict.fromkeys((host, recipe.context.platform or host))
+    return ("fetch", "--locked", *(word for target in targets for word in ("--target", target)))
 
 
 def _compile_args(recipe: Recipe) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.cargo.events import identity
-from factory.cargo.variants import Command, Variant
+from factory.cargo.variants import Variant
 from factory.graph import MergedGraph, why_not_cookable
 from factory.planning.layers import place_units
 from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
@@ -134,7 +134,7 @@ def _usages(analysis: Analysis) -> tuple[Usage, ...]:
     return tuple(
         Usage(
             keys=frozenset(use.keys),
-            command="check" if Variant.parse(name).command is Command.CHECK else "build",
+            command=Variant.parse(name).cooked_by,
             profile=use.profile,
             lock={entry.package: entry for entry in workspace.lock.packages},
         )

@@ -145,7 +145,7 @@ ONE_FAULT = {
     "unknown table": ("budgte: {}\n", "1:1: budgte: unknown key; did you mean budget?"),
     "unknown, in hyphens": (
         "cook: {cargo-profiles: [dev]}\n",
-        "1:8: cook.cargo-profiles: unknown key; did you mean cargo_profiles?",
+        "1:8: cook.cargo-profiles: unknown key; remove it, known keys here are variants",
     ),
     "key of another table": (
         "name: a/b\n",
@@ -359,13 +359,27 @@ ONE_FAULT = {
         '1:10: budget.total: "2 Gb" is not a size; write a number and a unit, like "500 MB" or "1.5 GiB"',
     ),
     "safety": ("budget: {safety_percent: 91}\n", "1:10: budget.safety_percent: 91 is too large; write 90 or less"),
-    "cargo profile": (
-        "cook: {cargo_profiles: [a b]}\n",
-        '1:25: cook.cargo_profiles.0: "a b" does not fit; write the name of a cargo profile, like release',
+    "an earlier version's key": (
+        "cook: {cargo_profiles: [dev]}\n",
+        "1:8: cook.cargo_profiles: unknown key; it is called cook.variants now",
     ),
-    "cargo profile debug": (
-        "cook: {cargo_profiles: [debug]}\n",
-        "1:25: cook.cargo_profiles.0: cargo's profile is called dev, debug is only its directory; write dev",
+    "variant": (
+        "cook: {variants: [a b]}\n",
+        '1:19: cook.variants.0: "a b" is no variant; write PROFILE, COMMAND:PROFILE or PROFILE@TRIPLE, '
+        "like release, check:dev, test:dev or release@wasm32-unknown-unknown",
+    ),
+    "variant of cargo's debug": (
+        "cook: {variants: [debug]}\n",
+        "1:19: cook.variants.0: cargo's profile is called dev, debug is only its directory; write dev",
+    ),
+    "variant for a specification": (
+        "cook: {variants: [dev@./evil.json]}\n",
+        '1:19: cook.variants.0: "dev@./evil.json" is no variant; write PROFILE, COMMAND:PROFILE or PROFILE@TRIPLE, '
+        "like release, check:dev, test:dev or release@wasm32-unknown-unknown",
+    ),
+    "one variant in two ways": (
+        "cook: {variants: [release, build:release]}\n",
+        "1:8: cook.variants: release is listed twice; name each once",
     ),
     "source of two kinds": (
         "sources:\n  - path: a\n    git: https://a/b\n",

@@ -1,0 +1,51 @@
+"""The notation of variants, and the cargo arguments that it stands for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from factory.cargo.variants import VARIANT_PATTERN, Variant
+
+ARGUMENTS = {
+    "release": ("build", "--profile", "release"),
+    "dev": ("build",),
+    "dist": ("build", "--profile", "dist"),
+    "check:dev": ("check",),
+    "check:release": ("check", "--profile", "release"),
+    "test:dev": ("test", "--no-run"),
+    "test:release@x86_64-unknown-linux-musl": (
+        *("test", "--profile", "release", "--target", "x86_64-unknown-linux-musl"),
+        "--no-run",
+    ),
+    "release@thumbv7em-none-eabihf": ("build", "--profile", "release", "--target", "thumbv7em-none-eabihf"),
+}
+
+
+@pytest.mark.parametrize("text", ARGUMENTS)
+def test_a_variant_stands_for_the_arguments_of_its_consumer(text: str) -> None:
+    variant = Variant.parse(text)
+    assert str(variant) == text
+    assert variant.args == ARGUMENTS[text]
+    assert re.fullmatch(VARIANT_PATTERN, text)
+
+
+def test_build_need_not_be_said() -> None:
+    assert str(Variant.parse("build:release@wasm32-unknown-unknown")) == "release@wasm32-unknown-unknown"
+
+
+@pytest.mark.parametrize(("text", "command"), [("release", "build"), ("test:dev", "build"), ("check:dev", "check")])
+def test_tests_stand_on_what_build_makes(text: str, command: str) -> None:
+    assert Variant.parse(text).cooked_by == command
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a b", "run:dev", "release@", "@x86_64-unknown-linux-gnu", "dev@/tmp/x", "dev@x.json", "dev@@file", "dev@a b"],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no variant; write PROFILE"):
+        Variant.parse(text)
+    # A target's specification may end as a triple does; that it names a file is seen only above.
+    assert text == "dev@x.json" or re.fullmatch(VARIANT_PATTERN, text) is None
