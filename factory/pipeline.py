@@ -120,6 +120,7 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         cargo_home=settings.contract.cargo_home,
         build_dir=settings.contract.build_dir,
         rustflags=settings.contract.rustflags,
+        measured={},
     )
     toolchain = _resolving_toolchain(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:

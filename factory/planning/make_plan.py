@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from factory.cargo.events import identity
 from factory.cargo.variants import Variant
+from factory.costs.estimate import costs_of
 from factory.graph import MergedGraph, why_not_cookable
 from factory.planning.layers import place_units
 from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipes import Usage, group_into_recipes, split_recipe
 from factory.planning.resolution import Resolved, resolve_recipes
 from factory.planning.selection import Demand, LeftOut, Selection, select
-from factory.planning.sizes import estimated_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.config.layers import LayerTree
+    from factory.costs.model import UnitCost
     from factory.model import UnitKey
     from factory.planning.recipe import Recipe
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 class Policy:
     """What the plan is made for: the layers, budgets in bytes (`None`: no own one), where the images keep things.
 
-    `rustflags` are those that the images set for everybody, with which the analysis was made.
+    `rustflags` are those that the images set for everybody, with which the analysis was made; `measured` are the costs
+    of units that were cooked before, the others are estimated.
     """
 
     tree: LayerTree
@@ -40,6 +42,7 @@ class Policy:
     cargo_home: str
     build_dir: str
     rustflags: tuple[str, ...]
+    measured: Mapping[UnitKey, UnitCost]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +66,10 @@ def make_plan(
     users = _users(analysis)
     cookable = sorted(key for key in graph.cookable if users[key])
     placements = place_units(cookable, graph=graph, users=users, tree=policy.tree)
+    costs = costs_of({key: graph.units[key] for key in cookable}, policy.measured)
     demand = Demand(
         users={key: users[key] for key in cookable},
-        size={key: estimated_bytes(graph.units[key]) for key in cookable},
+        size={key: cost.bytes for key, cost in costs.items()},
         placements=placements,
     )
     selection = select(
@@ -83,7 +87,7 @@ def make_plan(
             rustflags=policy.rustflags,
         ),
         layers=_layers(chosen, demand, policy),
-        units={key: _planned_unit(key, graph, demand) for key in sorted(chosen)},
+        units={key: _planned_unit(key, graph, demand, costs[key]) for key in sorted(chosen)},
         recipes=_in_cooking_order(resolved.recipes, policy.tree),
         excluded=_exclusions(graph, users, selection, lost),
         forecast=_forecast(analysis, chosen, demand, policy.tree),
@@ -179,7 +183,7 @@ def _layers(chosen: frozenset[UnitKey], demand: Demand, policy: Policy) -> tuple
     )
 
 
-def _planned_unit(key: UnitKey, graph: MergedGraph, demand: Demand) -> PlannedUnit:
+def _planned_unit(key: UnitKey, graph: MergedGraph, demand: Demand, cost: UnitCost) -> PlannedUnit:
     unit = graph.units[key]
     placement = demand.placements[key]
     return PlannedUnit(
@@ -189,7 +193,7 @@ def _planned_unit(key: UnitKey, graph: MergedGraph, demand: Demand) -> PlannedUn
         layer=placement.layer,
         why=placement.why,
         repos=tuple(sorted(demand.users[key])),
-        estimated_bytes=demand.size[key],
+        cost=cost,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import ToolchainFacts, profile_table_from_json, profile_table_to_json
 from factory.cargo.events import Identity
+from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import digest
 from factory.model import PackageId, Side, UnitKey
@@ -19,7 +20,7 @@ from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class PlannedUnit:
     layer: str
     why: str
     repos: tuple[str, ...]
-    estimated_bytes: int
+    cost: UnitCost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,13 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A digest of what is cooked and where: not of the forecast, which moves with every repository."""
+        """A digest of what is cooked and where.
+
+        The forecast is no part of it, as it moves with every repository; nor are costs, better known after every cook.
+        """
         document = plan_to_json(self)
-        return digest([document["contract"], document["layers"], document["recipes"]])
+        layers = [layer | {"estimated_bytes": None} for layer in document["layers"]]
+        return digest([document["contract"], layers, document["recipes"]])
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
                 "layer": unit.layer,
                 "why": unit.why,
                 "repos": sorted(unit.repos),
-                "estimated_bytes": unit.estimated_bytes,
+                "cost": asdict(unit.cost),
             }
             for key, unit in plan.units.items()
         },
@@ -219,6 +224,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
                     "identity": _identity(raw["identity"]),
                     "features": tuple(raw["features"]),
                     "repos": tuple(raw["repos"]),
+                    "cost": UnitCost(**raw["cost"]),
                 }
             )
             for key, raw in document["units"].items()

@@ -14,6 +14,7 @@ from factory.cargo.lock import Lock, LockedPackage
 from factory.cargo.profile_table import ProfileTable, derive_profile_table
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.config.layers import LayerProfile, LayerTree
+from factory.costs.model import UnitCost
 from factory.graph import MergedGraph
 from factory.model import (
     CRATES_IO,
@@ -335,5 +336,5 @@ def _planned(one: Unit, layer: str) -> PlannedUnit:
         layer=layer,
         why=f"its closure holds {one.package.name}, an anchor of {layer}",
         repos=("cli", "web"),
-        estimated_bytes=2_000_000,
+        cost=UnitCost(seconds=1.5, bytes=2_000_000, measured=False),
     )

@@ -32,10 +32,11 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         ("factory.cargo", ("scan", "analysis", "planning", "cook", "proof")),
         ("factory.scan", ("cargo", "analysis", "planning", "cook", "proof")),
         ("factory.analysis", ("planning", "cook", "proof")),
+        ("factory.costs", ("planning", "cook", "proof")),
     ],
 )
 def test_lower_parts_know_no_upper_ones(lower: str, uppers: tuple[str, ...]) -> None:
     modules = {name: used for name, used in imports().items() if name.startswith(f"{lower}.")}
-    assert len(modules) > 3
+    assert len(modules) > 1
     forbidden = tuple(f"factory.{upper}." for upper in uppers)
     assert {name: used for name, used in modules.items() if any(one.startswith(forbidden) for one in used)} == {}

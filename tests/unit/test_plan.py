@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
 from factory.planning.plan import Plan, plan_from_json, plan_to_json
@@ -67,6 +68,19 @@ def test_input_in_another_order_gives_the_same_bytes(random: Random) -> None:
     )
     assert as_written(again) == as_written(plan)
     assert again.digest == plan.digest
+
+
+def test_the_digest_does_not_move_with_costs() -> None:
+    plan = example()
+    dearer = replace(
+        plan,
+        layers=tuple(replace(layer, estimated_bytes=layer.estimated_bytes + 1) for layer in plan.layers),
+        units={
+            key: replace(unit, cost=UnitCost(seconds=99.5, bytes=1, measured=True)) for key, unit in plan.units.items()
+        },
+    )
+    assert dearer.digest == plan.digest
+    assert plan_from_json(plan_to_json(dearer)) == dearer
 
 
 def test_the_digest_does_not_move_with_the_forecast() -> None:
@@ -132,7 +146,7 @@ def _unknown_parent(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda document: document.update(schema=0), "schema 0, not 1"),
+        (lambda document: document.update(schema=0), "schema 0, not 2"),
         (lambda document: document.pop("contract"), "contract"),
         (lambda document: document["layers"][0].update(colour="red"), "colour"),
         (lambda document: document["units"]["aa"].pop("why"), "why"),

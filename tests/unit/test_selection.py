@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from factory.config.layers import LayerProfile, LayerTree, folded
 from factory.graph import MergedGraph
-from factory.model import Mode, UnitKey
+from factory.model import UnitKey
 from factory.planning.layers import place_units
 from factory.planning.selection import Demand, LeftOut, Selection, select
-from factory.planning.sizes import estimated_bytes
 from tests.unit.builders import World, chain, graph, keys, shuffled, unit, worlds
 
 if TYPE_CHECKING:
@@ -230,12 +229,3 @@ def test_a_budget_that_all_fits_into_is_no_limit(case: Case) -> None:
     less = select(demand, graph=world.graph, tree=world.tree, budgets=dict.fromkeys(budgets), total_budget=weight - 1)
     assert exact == free
     assert less.chosen < free.chosen
-
-
-def test_units_have_sizes_of_their_kind() -> None:
-    run = unit("a", target_kind="custom-build", mode=Mode.RUN_CUSTOM_BUILD)
-    script = unit("a", target_kind="custom-build")
-    ordered = [run, unit("a", mode=Mode.CHECK), script, unit("a"), unit("a", target_kind="proc-macro")]
-    sizes = [estimated_bytes(one) for one in ordered]
-    assert sizes == sorted(set(sizes))
-    assert sizes[0] > 0

@@ -1,0 +1,1 @@
+"""What a unit takes and weighs: measured where it was cooked before, estimated where not."""
