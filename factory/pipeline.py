@@ -121,6 +121,7 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         build_dir=settings.contract.build_dir,
         rustflags=settings.contract.rustflags,
         measured={},
+        jobs=settings.worth.jobs,
     )
     toolchain = _resolving_toolchain(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:

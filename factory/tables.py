@@ -79,16 +79,29 @@ def print_plan(plan: Plan, output: Output) -> None:
             [(row.package, row.units, row.repos, row.reason) for row in shown],
             right=("units", "repos"),
         )
+    _print_forecast(plan, output)
+
+
+def _print_forecast(plan: Plan, output: Output) -> None:
     names = [layer.name for layer in plan.layers]
+    jobs = ", ".join(str(jobs) for jobs in sorted({row.jobs for row in plan.forecast}))
     output.answer_table(
-        "Forecast: registry units that will be fresh, by image",
-        ("workspace", "variant", "units", *names),
+        f"Forecast: registry units that will be fresh, and predicted seconds for all of them on {jobs} jobs, by image",
+        ("workspace", "variant", "cold s", *(word for name in names for word in (name, "s"))),
         [
-            (row.path, row.variant, row.total, *(_share(row.hits[name], row.total) for name in names))
+            (
+                row.path,
+                row.variant,
+                f"{row.wall_cold:.0f}",
+                *(word for name in names for word in (_share(row.hits[name], row.total), f"{row.wall_warm[name]:.0f}")),
+            )
             for row in plan.forecast
         ],
-        right=("units", *names),
+        right=("cold s", "s", *names),
     )
+    remarks = list(dict.fromkeys((row.path, row.remark) for row in plan.forecast if row.remark))
+    if remarks:
+        output.answer_table("The forecast does not hold for", ("workspace", "unless"), remarks)
 
 
 def print_reports(reports: Sequence[LayerReport], output: Output) -> None:

@@ -83,15 +83,14 @@ class Analysis:
 
 def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
     """Return the analysis as JSON values; the order of everything depends on the content alone."""
-    profiles = sorted({unit.profile for unit in analysis.units.values()}, key=repr)
-    index = {profile: number for number, profile in enumerate(profiles)}
+    index = number_profiles(analysis.units.values())
     return {
         "schema": SCHEMA,
         "toolchain": asdict(analysis.toolchain),
         "variants": list(analysis.variants),
         "workspaces": [_workspace_to_json(workspace) for workspace in sorted(analysis.workspaces, key=_by_path)],
-        "profiles": [asdict(profile) for profile in profiles],
-        "units": {key: _unit_to_json(unit, index) for key, unit in analysis.units.items()},
+        "profiles": [asdict(profile) for profile in index],
+        "units": {key: unit_to_json(unit, index) for key, unit in analysis.units.items()},
         "links": sorted([*_package(package), name] for package, name in analysis.links.items()),
     }
 
@@ -111,9 +110,11 @@ def _analysis(document: Mapping[str, Any]) -> Analysis:
     if document["schema"] != SCHEMA:
         message = f"schema {document['schema']}, not {SCHEMA}"
         raise ValueError(message)
-    profiles = [CargoProfile(**raw | {"rustflags": tuple(raw["rustflags"])}) for raw in document["profiles"]]
+    profiles = cargo_profiles_from_json(document["profiles"])
     packages: dict[tuple[str, str, str], PackageId] = {}
-    units = {UnitKey(key): _unit(UnitKey(key), raw, profiles, packages) for key, raw in document["units"].items()}
+    units = {
+        UnitKey(key): unit_from_json(UnitKey(key), raw, profiles, packages) for key, raw in document["units"].items()
+    }
     workspaces = tuple(_workspace(raw, packages) for raw in document["workspaces"])
     _check_edges(units, workspaces)
     return Analysis(
@@ -236,7 +237,18 @@ def _lock(rows: Sequence[Sequence[Any]], packages: dict[tuple[str, str, str], Pa
     )
 
 
-def _unit_to_json(unit: Unit, profiles: Mapping[CargoProfile, int]) -> dict[str, Any]:
+def number_profiles(units: Iterable[Unit]) -> dict[CargoProfile, int]:
+    """Number the cargo profiles of `units`, in an order that depends on them alone."""
+    return {profile: number for number, profile in enumerate(sorted({unit.profile for unit in units}, key=repr))}
+
+
+def cargo_profiles_from_json(rows: Sequence[Mapping[str, Any]]) -> list[CargoProfile]:
+    """Read cargo profiles as `asdict` gives them."""
+    return [CargoProfile(**dict(raw) | {"rustflags": tuple(raw["rustflags"])}) for raw in rows]
+
+
+def unit_to_json(unit: Unit, profiles: Mapping[CargoProfile, int]) -> dict[str, Any]:
+    """Return a unit as JSON values, without its key; `profiles` numbers the cargo profiles."""
     return {
         "package": _package(unit.package),
         "target": [unit.target_name, unit.target_kind],
@@ -252,12 +264,13 @@ def _unit_to_json(unit: Unit, profiles: Mapping[CargoProfile, int]) -> dict[str,
     }
 
 
-def _unit(
+def unit_from_json(
     key: UnitKey,
     raw: Mapping[str, Any],
     profiles: Sequence[CargoProfile],
     packages: dict[tuple[str, str, str], PackageId],
 ) -> Unit:
+    """Read what `unit_to_json` wrote; `packages` holds one object for each package read so far."""
     return Unit(
         key=key,
         package=_interned(packages, *raw["package"]),

@@ -329,6 +329,14 @@ class BudgetSettings(StrictModel):
         return size * (100 - self.safety_percent) // 100
 
 
+class WorthSettings(StrictModel):
+    """What it is worth to have a unit compiled."""
+
+    jobs: Annotated[int, Field(ge=1, le=4096)] = Field(
+        4, description="Parallel jobs of the machines that will build on the images; GitHub's runners have 4."
+    )
+
+
 class CookSettings(StrictModel):
     """What is compiled."""
 
@@ -390,6 +398,7 @@ class Settings(StrictModel):
     user: UserSettings = Field(default_factory=UserSettings)
     contract: ContractSettings = Field(default_factory=ContractSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    worth: WorthSettings = Field(default_factory=WorthSettings)
     cook: CookSettings = Field(default_factory=CookSettings)
     sources: tuple[RepositorySource, ...] = Field(
         (), description="Repositories to analyse when the command line names none."

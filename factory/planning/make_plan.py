@@ -6,12 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from factory.cargo.events import identity
 from factory.cargo.variants import Variant
 from factory.costs.estimate import costs_of
 from factory.graph import MergedGraph, why_not_cookable
+from factory.planning.forecast import forecast
 from factory.planning.layers import place_units
-from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
+from factory.planning.plan import Contract, Exclusion, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipes import Usage, group_into_recipes, split_recipe
 from factory.planning.resolution import Resolved, resolve_recipes
 from factory.planning.selection import Demand, LeftOut, Selection, select
@@ -43,6 +43,8 @@ class Policy:
     build_dir: str
     rustflags: tuple[str, ...]
     measured: Mapping[UnitKey, UnitCost]
+    jobs: int
+    """How many jobs the machines run that will build on the images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +68,10 @@ def make_plan(
     users = _users(analysis)
     cookable = sorted(key for key in graph.cookable if users[key])
     placements = place_units(cookable, graph=graph, users=users, tree=policy.tree)
-    costs = costs_of({key: graph.units[key] for key in cookable}, policy.measured)
+    costs = costs_of(analysis.units, policy.measured)
     demand = Demand(
         users={key: users[key] for key in cookable},
-        size={key: cost.bytes for key, cost in costs.items()},
+        size={key: costs[key].bytes for key in cookable},
         placements=placements,
     )
     selection = select(
@@ -90,7 +92,13 @@ def make_plan(
         units={key: _planned_unit(key, graph, demand, costs[key]) for key in sorted(chosen)},
         recipes=_in_cooking_order(resolved.recipes, policy.tree),
         excluded=_exclusions(graph, users, selection, lost),
-        forecast=_forecast(analysis, chosen, demand, policy.tree),
+        forecast=forecast(
+            analysis,
+            {key: placements[key].layer for key in chosen},
+            costs=costs,
+            tree=policy.tree,
+            jobs=policy.jobs,
+        ),
     )
 
 
@@ -184,12 +192,9 @@ def _layers(chosen: frozenset[UnitKey], demand: Demand, policy: Policy) -> tuple
 
 
 def _planned_unit(key: UnitKey, graph: MergedGraph, demand: Demand, cost: UnitCost) -> PlannedUnit:
-    unit = graph.units[key]
     placement = demand.placements[key]
     return PlannedUnit(
-        identity=identity(unit),
-        features=unit.features,
-        side="+".join(sorted(unit.sides)),
+        unit=graph.units[key],
         layer=placement.layer,
         why=placement.why,
         repos=tuple(sorted(demand.users[key])),
@@ -231,18 +236,3 @@ def _below(key: UnitKey, graph: MergedGraph) -> str:
         graph.units[below].package.label for below in graph.closure(key) if why_not_cookable(graph.units[below])
     )
     return f"{LeftOut.NOT_COOKABLE}: {culprits[0]}" if culprits else str(LeftOut.NOT_COOKABLE)
-
-
-def _forecast(analysis: Analysis, chosen: frozenset[UnitKey], demand: Demand, tree: LayerTree) -> tuple[Forecast, ...]:
-    rows = []
-    for workspace in sorted(analysis.resolved, key=lambda workspace: workspace.path):
-        for variant, use in sorted(workspace.variants.items()):
-            layers = [demand.placements[key].layer for key in use.keys if key in chosen]
-            hits = {
-                profile.name: sum(layer in tree.path_to_root(profile.name) for layer in layers)
-                for profile in tree.layers
-            }
-            rows.append(
-                Forecast(path=workspace.path, repo=workspace.repo, variant=variant, total=len(use.keys), hits=hits)
-            )
-    return tuple(rows)

@@ -9,8 +9,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.analysis.model import ToolchainFacts, profile_table_from_json, profile_table_to_json
-from factory.cargo.events import Identity
+from factory.analysis.model import (
+    ToolchainFacts,
+    cargo_profiles_from_json,
+    number_profiles,
+    profile_table_from_json,
+    profile_table_to_json,
+    unit_from_json,
+    unit_to_json,
+)
+from factory.cargo.events import Identity, identity
 from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import digest
@@ -18,9 +26,14 @@ from factory.model import PackageId, Side, UnitKey
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from factory.model import CargoProfile, Unit
 
 SCHEMA = 2
+
+_UNIT_POLICY = frozenset({"layer", "why", "repos", "seconds", "bytes", "measured"})
+"""What `plan.json` says of a unit beside what cargo resolves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +50,28 @@ class Contract:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedUnit:
-    """A chosen unit, for people and reports: what it is, who has it, why it is in this layer."""
+    """A chosen unit: what it is to cargo, with its direct dependencies; where it is and why, who has it, its cost."""
 
-    identity: Identity
-    features: tuple[str, ...]
-    side: str
+    unit: Unit
     layer: str
     why: str
     repos: tuple[str, ...]
     cost: UnitCost
+
+    @property
+    def identity(self) -> Identity:
+        """What cargo's JSON says of the unit."""
+        return identity(self.unit)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that it is compiled with, sorted."""
+        return self.unit.features
+
+    @property
+    def side(self) -> str:
+        """`target`, `host`, or `host+target` where both sides reach it."""
+        return "+".join(sorted(self.unit.sides))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +97,24 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What one variant of one workspace will find fresh: registry units in all, and hits by image."""
+    """What one variant of one workspace will find fresh: registry units and their compile seconds, by image.
+
+    `seconds_*` are sums over units; `wall_*` the seconds that these units take on a machine with `jobs` jobs, as
+    `factory.planning.wall` predicts them: without any warm unit, and on each image. `remark` tells what would keep the
+    workspace from all of it, such as a toolchain pin; mostly it is empty.
+    """
 
     path: str
     repo: str
     variant: str
     total: int
     hits: Mapping[str, int]
+    seconds_total: float
+    seconds_hit: Mapping[str, float]
+    jobs: int
+    wall_cold: float
+    wall_warm: Mapping[str, float]
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,18 +144,16 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A digest of what is cooked and where.
-
-        The forecast is no part of it, as it moves with every repository; nor are costs, better known after every cook.
-        """
+        """A digest of what is cooked and where: not of forecast and costs, which move with every measurement."""
         document = plan_to_json(self)
-        layers = [layer | {"estimated_bytes": None} for layer in document["layers"]]
+        layers = [[layer["name"], layer["parent"], layer["keys"]] for layer in document["layers"]]
         return digest([document["contract"], layers, document["recipes"]])
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON values; the order of everything depends on the content alone."""
     toolchain = plan.contract.toolchain
+    profiles = number_profiles(planned.unit for planned in plan.units.values())
     return {
         "schema": SCHEMA,
         "contract": {
@@ -142,32 +177,14 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
             }
             for layer in plan.layers
         ],
-        "units": {
-            key: {
-                "identity": _identity_to_json(unit.identity),
-                "features": list(unit.features),
-                "side": unit.side,
-                "layer": unit.layer,
-                "why": unit.why,
-                "repos": sorted(unit.repos),
-                "cost": asdict(unit.cost),
-            }
-            for key, unit in plan.units.items()
-        },
+        "profiles": [asdict(profile) for profile in profiles],
+        "units": {key: _planned_to_json(planned, profiles) for key, planned in plan.units.items()},
         "recipes": [_recipe_to_json(recipe) for recipe in plan.recipes],
         "excluded": [
             {"package": row.package, "reason": row.reason, "units": row.units, "repos": row.repos}
             for row in plan.excluded
         ],
-        "forecast": [
-            {
-                "path": row.path,
-                "repo": row.repo,
-                "variant": row.variant,
-                "units": {"total": row.total, "hit": dict(row.hits)},
-            }
-            for row in plan.forecast
-        ],
+        "forecast": [_forecast_to_json(row) for row in plan.forecast],
     }
 
 
@@ -195,6 +212,11 @@ def _check_names(plan: Plan) -> None:
         if unknown:
             message = f"layer {layer.name}: there is no unit {unknown[0]}"
             raise ValueError(message)
+    for key, planned in plan.units.items():
+        missing = [edge.key for edge in planned.unit.dependencies if edge.key not in plan.units]
+        if missing or planned.layer not in known:
+            message = f"unit {key}: there is no {f'unit {missing[0]}' if missing else f'layer {planned.layer}'}"
+            raise ValueError(message)
     strays = sorted({recipe.layer for recipe in plan.recipes} - known)
     if strays:
         message = f"there is no layer {strays[0]}"
@@ -206,6 +228,9 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         message = f"schema {document['schema']}, not {SCHEMA}"
         raise ValueError(message)
     contract = document["contract"]
+    profiles = cargo_profiles_from_json(document["profiles"])
+    packages: dict[tuple[str, str, str], PackageId] = {}
+    units = [(UnitKey(key), raw) for key, raw in document["units"].items()]
     return Plan(
         contract=Contract(
             cargo_home=contract["cargo_home"],
@@ -217,40 +242,79 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         layers=tuple(
             PlannedLayer(**raw | {"keys": tuple(UnitKey(key) for key in raw["keys"])}) for raw in document["layers"]
         ),
-        units={
-            UnitKey(key): PlannedUnit(
-                **dict(raw)
-                | {
-                    "identity": _identity(raw["identity"]),
-                    "features": tuple(raw["features"]),
-                    "repos": tuple(raw["repos"]),
-                    "cost": UnitCost(**raw["cost"]),
-                }
-            )
-            for key, raw in document["units"].items()
-        },
+        units={key: _planned(key, raw, profiles, packages) for key, raw in units},
         recipes=tuple(_recipe(raw) for raw in document["recipes"]),
         excluded=tuple(Exclusion(**raw) for raw in document["excluded"]),
-        forecast=tuple(
-            Forecast(
-                path=raw["path"],
-                repo=raw["repo"],
-                variant=raw["variant"],
-                total=raw["units"]["total"],
-                hits=raw["units"]["hit"],
-            )
-            for raw in document["forecast"]
-        ),
+        forecast=tuple(_forecast(raw) for raw in document["forecast"]),
     )
 
 
-def _identity_to_json(identity: Identity) -> dict[str, Any]:
-    package = identity.package
-    return asdict(identity) | {"package": [package.name, package.version, package.source]}
+def _planned_to_json(planned: PlannedUnit, profiles: Mapping[CargoProfile, int]) -> dict[str, Any]:
+    return unit_to_json(planned.unit, profiles) | {
+        "layer": planned.layer,
+        "why": planned.why,
+        "repos": sorted(planned.repos),
+        "seconds": _seconds(planned.cost.seconds),
+        "bytes": planned.cost.bytes,
+        "measured": planned.cost.measured,
+    }
 
 
-def _identity(raw: Mapping[str, Any]) -> Identity:
-    return Identity(**dict(raw) | {"package": PackageId(*raw["package"]), "features": tuple(raw["features"])})
+def _planned(
+    key: UnitKey,
+    raw: Mapping[str, Any],
+    profiles: Sequence[CargoProfile],
+    packages: dict[tuple[str, str, str], PackageId],
+) -> PlannedUnit:
+    unit = unit_from_json(key, raw, profiles, packages)
+    unknown = raw.keys() - unit_to_json(unit, dict.fromkeys(profiles, 0)).keys() - _UNIT_POLICY
+    if unknown:
+        message = f"unit {key}: unknown key {min(unknown)}"
+        raise ValueError(message)
+    return PlannedUnit(
+        unit=unit,
+        layer=raw["layer"],
+        why=raw["why"],
+        repos=tuple(raw["repos"]),
+        cost=UnitCost(seconds=raw["seconds"], bytes=raw["bytes"], measured=raw["measured"]),
+    )
+
+
+def _forecast_to_json(row: Forecast) -> dict[str, Any]:
+    return {
+        "path": row.path,
+        "repo": row.repo,
+        "variant": row.variant,
+        "remark": row.remark,
+        "units": {"total": row.total, "hit": dict(row.hits)},
+        "seconds": {"total": _seconds(row.seconds_total), "hit": _each_in_seconds(row.seconds_hit)},
+        "wall": {"jobs": row.jobs, "cold": _seconds(row.wall_cold), "warm": _each_in_seconds(row.wall_warm)},
+    }
+
+
+def _forecast(raw: Mapping[str, Any]) -> Forecast:
+    return Forecast(
+        path=raw["path"],
+        repo=raw["repo"],
+        variant=raw["variant"],
+        remark=raw["remark"],
+        total=raw["units"]["total"],
+        hits=raw["units"]["hit"],
+        seconds_total=raw["seconds"]["total"],
+        seconds_hit=raw["seconds"]["hit"],
+        jobs=raw["wall"]["jobs"],
+        wall_cold=raw["wall"]["cold"],
+        wall_warm=raw["wall"]["warm"],
+    )
+
+
+def _seconds(value: float) -> float:
+    """Milliseconds are more than any of these figures is worth."""
+    return round(float(value), 3)
+
+
+def _each_in_seconds(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: _seconds(value) for name, value in values.items()}
 
 
 def _recipe_to_json(recipe: Recipe) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from factory.analysis.model import Analysis, Status, ToolchainFacts, VariantUse, Workspace, merge_units
-from factory.cargo.events import identity
 from factory.cargo.lock import Lock, LockedPackage
 from factory.cargo.profile_table import ProfileTable, derive_profile_table
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
@@ -324,15 +323,30 @@ def plan_for(layers: Mapping[str, Sequence[Unit]]) -> Plan:
         units={one.key: _planned(one, name) for name, units in layers.items() for one in units},
         recipes=tuple(recipe(name, units) for name, units in layers.items() if units),
         excluded=(Exclusion(package="ring@0.17.0", reason="over the budget", units=2, repos=3),),
-        forecast=(Forecast(path="repos/web", repo="web", variant="release", total=9, hits=dict.fromkeys(names, 8)),),
+        forecast=(forecast_row("repos/web", 9, dict.fromkeys(names, 8)),),
     )
+
+
+def forecast_row(path: str, total: int, hits: Mapping[str, int], **changes: Any) -> Forecast:  # noqa: ANN401 - any field
+    """A forecast in which every unit takes two seconds and two run at a time."""
+    row = Forecast(
+        path=path,
+        repo=path.rpartition("/")[2],
+        variant="release",
+        total=total,
+        hits=hits,
+        seconds_total=2.0 * total,
+        seconds_hit={layer: 2.0 * hit for layer, hit in hits.items()},
+        jobs=2,
+        wall_cold=float(total),
+        wall_warm={layer: float(total - hit) for layer, hit in hits.items()},
+    )
+    return replace(row, **changes)
 
 
 def _planned(one: Unit, layer: str) -> PlannedUnit:
     return PlannedUnit(
-        identity=identity(one),
-        features=one.features,
-        side="target",
+        unit=one,
         layer=layer,
         why=f"its closure holds {one.package.name}, an anchor of {layer}",
         repos=("cli", "web"),

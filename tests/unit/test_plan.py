@@ -83,13 +83,17 @@ def test_the_digest_does_not_move_with_costs() -> None:
     assert plan_from_json(plan_to_json(dearer)) == dearer
 
 
-def test_the_digest_does_not_move_with_the_forecast() -> None:
+def test_the_digest_does_not_move_with_forecast_and_measurements() -> None:
     plan = example()
     busier = replace(
         plan,
         forecast=(*plan.forecast, replace(plan.forecast[0], path="repos/new")),
         excluded=(),
-        units={key: replace(one, repos=(*one.repos, "new")) for key, one in plan.units.items()},
+        units={
+            key: replace(one, repos=(*one.repos, "new"), cost=replace(one.cost, seconds=9.0, measured=True))
+            for key, one in plan.units.items()
+        },
+        layers=tuple(replace(layer, estimated_bytes=7) for layer in plan.layers),
     )
     assert as_written(busier) != as_written(plan)
     assert busier.digest == plan.digest
@@ -135,6 +139,10 @@ def _unknown_unit(document: dict[str, Any]) -> None:
     document["layers"][0]["keys"].append("dd")
 
 
+def _unknown_dependency(document: dict[str, Any]) -> None:
+    document["units"]["bb"]["dependencies"][0][2] = "dd"
+
+
 def _circle(document: dict[str, Any]) -> None:
     document["layers"][0]["parent"] = "db"
 
@@ -153,6 +161,12 @@ def _unknown_parent(document: dict[str, Any]) -> None:
         (lambda document: document["recipes"][0].update(layer="cache"), "there is no layer cache"),
         (lambda document: document["recipes"][0]["packages"][0].update(side="left"), "left"),
         (lambda document: document["forecast"][0].pop("units"), "units"),
+        (lambda document: document["forecast"][0].pop("seconds"), "seconds"),
+        (lambda document: document["units"]["aa"].update(colour="red"), "unit aa: unknown key colour"),
+        (lambda document: document["units"]["aa"].pop("seconds"), "seconds"),
+        (lambda document: document["units"]["aa"].update(layer="cache"), "unit aa: there is no layer cache"),
+        (lambda document: document["profiles"].clear(), "list index out of range"),
+        (_unknown_dependency, "unit bb: there is no unit dd"),
         (_unknown_unit, "layer core: there is no unit dd"),
         (_circle, "the parent of layer core does not come before it"),
         (_unknown_parent, "the parent of layer db does not come before it"),
@@ -168,7 +182,7 @@ def test_a_damaged_plan_is_refused_with_what_to_do(damage: Callable[[dict[str, A
     assert caught.value.advice == "Run `factory plan` again."
 
 
-@pytest.mark.parametrize("document", [None, [], {}, 1, "text", {"schema": 1}])
+@pytest.mark.parametrize("document", [None, [], {}, 1, "text", {"schema": 1}, {"schema": 2}])
 def test_other_json_is_refused(document: object) -> None:
     with pytest.raises(ConfigurationError, match="not a plan"):
         plan_from_json(document)

@@ -14,9 +14,9 @@ from factory.cargo.profile_table import ProfileTable
 from factory.cook.report import Dropped, LayerReport
 from factory.model import CRATES_IO, PackageId, UnitKey
 from factory.output import Output
-from factory.planning.plan import Exclusion, Forecast
+from factory.planning.plan import Exclusion
 from factory.proof.model import Check, Miss, Proof, RepoProof
-from tests.unit.builders import organisation, plan_for, skipped, unit
+from tests.unit.builders import forecast_row, organisation, plan_for, skipped, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,8 +159,8 @@ def test_versions_beyond_the_first_are_counted(capsys: pytest.CaptureFixture[str
 def test_a_plan_is_printed_with_its_forecast(capsys: pytest.CaptureFixture[str]) -> None:
     plan = plan_for({"core": [unit("a"), unit("b")], "web": [unit("c")]})
     rows = (
-        Forecast(path="repos/web", repo="web", variant="release", total=1000, hits={"core": 333, "web": 999}),
-        Forecast(path="repos/none", repo="none", variant="release", total=0, hits={"core": 0, "web": 0}),
+        forecast_row("repos/web", 1000, {"core": 333, "web": 999}, remark="rust-toolchain pins 1.80.0"),
+        forecast_row("repos/none", 0, {"core": 0, "web": 0}),
     )
     tables.print_plan(replace(plan, forecast=rows), Output())
     lines = printed(capsys)
@@ -168,8 +168,10 @@ def test_a_plan_is_printed_with_its_forecast(capsys: pytest.CaptureFixture[str])
     assert ["web", "core", "1", "1", "2", "-"] in lines
     assert ["ring@0.17.0", "2", "3", "over", "the", "budget"] in lines
     # Rounded down: what is nearly all must not read as all.
-    assert ["repos/web", "release", "1000", "333/1000", "(33", "%)", "999/1000", "(99", "%)"] in lines
-    assert ["repos/none", "release", "0", "0/0", "(100", "%)", "0/0", "(100", "%)"] in lines
+    assert ["repos/web", "release", "1000", "333/1000", "(33", "%)", "667", "999/1000", "(99", "%)", "1"] in lines
+    assert ["repos/none", "release", "0", "0/0", "(100", "%)", "0", "0/0", "(100", "%)", "0"] in lines
+    # Once, however many variants it has.
+    assert lines.count(["repos/web", "rust-toolchain", "pins", "1.80.0"]) == 1
 
 
 def test_what_many_repositories_miss_comes_first_and_the_rest_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
