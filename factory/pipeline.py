@@ -22,6 +22,8 @@ from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.config.layers import load_layer_profiles
 from factory.config.model import has_digest
+from factory.consumer.init import Choices, Ci, CompilerCache, Flavour, LayerCache, ProjectFiles, Runtime, make_files
+from factory.consumer.project import layer_by_anchors, read_project
 from factory.cook import images, local
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.config.model import Settings
+    from factory.consumer.project import Project
     from factory.cook.report import LayerReport
     from factory.output import Output
     from factory.planning.plan import Plan
@@ -202,6 +205,37 @@ def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleto
     return verify_image(target, found, request, engine=Engine(), output=run.output)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitWishes:
+    """What the user of `init` named; `None` leaves it to what the project and the configuration suggest."""
+
+    layer: str | None
+    image: str | None
+    flavour: Flavour
+    runtime: Runtime | None
+    ci: Ci
+    layer_cache: LayerCache | None
+    compiler_cache: CompilerCache
+    program: str | None
+    branch: str
+
+
+def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> ProjectFiles:
+    """Return the files with which a project builds on the images; nothing is written."""
+    project = read_project(folder)
+    choices = Choices(
+        builder=wishes.image or _image_for(run, project, wishes.layer, profiles),
+        flavour=wishes.flavour,
+        runtime=wishes.runtime,
+        ci=wishes.ci,
+        layer_cache=wishes.layer_cache or (LayerCache.REGISTRY if wishes.ci is Ci.GITLAB else LayerCache.GHA),
+        compiler_cache=wishes.compiler_cache,
+        program=wishes.program,
+        branch=wishes.branch,
+    )
+    return make_files(project, choices, run.settings)
+
+
 def read_analysis(path: Path) -> Analysis:
     """Read `analysis.json`."""
     return analysis_from_json(read_json(path, made_by="factory analyze"))
@@ -210,6 +244,21 @@ def read_analysis(path: Path) -> Analysis:
 def read_plan(path: Path) -> Plan:
     """Read `plan.json`."""
     return plan_from_json(read_json(path, made_by="factory plan"))
+
+
+def _image_for(run: Run, project: Project, layer: str | None, profiles: Path | None) -> str:
+    tree = load_layer_profiles(profiles)
+    if layer is None:
+        layer, anchor = layer_by_anchors(project, tree)
+        run.output.say(f"building on {layer}" + (f", as Cargo.lock has {anchor}" if anchor else ""))
+    image = run.settings.image
+    tags = image.moving_tags_of(layer=tree.layer(layer).name, rust=run.settings.toolchain)
+    if not tags:
+        raise ConfigurationError(
+            "every tag of `image.tags` has a date or a digest in it, so none stands for the newest image",
+            advice="Name one with --image.",
+        )
+    return f"{image.repository}:{tags[0]}"
 
 
 def _require_manifests(found: Scan) -> None:

@@ -23,3 +23,8 @@ def shipped(name: str) -> Path:
     if (package.parent / "pyproject.toml").is_file() and source.exists():
         return source
     raise FactoryError(f"{installed}: missing from this installation", advice="Install the program again.")
+
+
+def templates() -> Path:
+    """Return the folder of the templates, which lie in the package itself."""
+    return Path(str(resources.files("factory"))) / "templates"

@@ -7,6 +7,7 @@ from factory.cli.build import build
 from factory.cli.cache import cache_app
 from factory.cli.configuration import config_app
 from factory.cli.demo import demo
+from factory.cli.init import init
 from factory.cli.plan import plan
 from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
 from factory.cli.verify import verify
@@ -18,6 +19,7 @@ for command in (
     plan,
     build,
     verify,
+    init,
     base,
     demo,
 ):

@@ -270,6 +270,11 @@ class ImageSettings(StrictModel):
         """Return the tags of one image, in the order of the templates, each once."""
         return tuple(dict.fromkeys(_filled(template, layer, rust, date, plan) for template in self.tags))
 
+    def moving_tags_of(self, *, layer: str, rust: str) -> tuple[str, ...]:
+        """Return the tags that the next build of a layer takes over: those without {date} and {plan}."""
+        moving = [template for template in self.tags if "{date}" not in template and "{plan}" not in template]
+        return tuple(dict.fromkeys(_filled(template, layer, rust, "", "") for template in moving))
+
 
 class BaseSettings(StrictModel):
     """What the lowest layer stands on."""

@@ -1,0 +1,1 @@
+"""The side of the projects that build on the images."""
