@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from check_jsonschema.builtin_schemas import get_builtin_schema
+from check_jsonschema.builtin_schemas import get_builtin_schema  # type: ignore[import-untyped]
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
