@@ -17,7 +17,12 @@ main() {
 check_cargo() {
     version=$(cargo --version) || fail "the base image has no working cargo on its PATH ($PATH)"
     minor=$(printf '%s\n' "$version" | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p')
-    [ "${minor:-0}" -ge 91 ] || fail "$version: 1.91 is the first that has build.build-dir"
+    case $LAYOUT in
+    build-dir) [ "${minor:-0}" -ge 91 ] || fail "$version: 1.91 is the first that has build.build-dir" ;;
+    # A target directory that everybody shares, where there is nothing better.
+    target-dir) [ "${minor:-91}" -lt 91 ] || fail "$version has build.build-dir, and the plan was made for an older one" ;;
+    *) fail "LAYOUT=$LAYOUT: not build-dir or target-dir" ;;
+    esac
 }
 
 # Units of another compiler, even of the same version from another vendor, are fresh for nobody.
@@ -81,7 +86,7 @@ configure_cargo() {
     fi
     flags=$(rustflags)
     {
-        printf '\n[build]\nbuild-dir = "%s"\n%s' "$BUILD_DIR" "${flags:+$flags
+        printf '\n[build]\n%s = "%s"\n%s' "$LAYOUT" "$BUILD_DIR" "${flags:+$flags
 }"
         printf '\n[cache]\nauto-clean-frequency = "never"\n'
     } >>"$file"

@@ -68,7 +68,15 @@ compile() {
     test | bench) ;; # they name it --no-fail-fast, and with --no-run it means nothing
     *) set -- "$@" --keep-going ;;
     esac
-    cargo "$@" --locked --offline --message-format=json --target-dir "$TARGET"
+    keep_apart cargo "$@" --locked --offline --message-format=json
+}
+
+# keep_apart COMMAND...: what is no unit goes elsewhere, unless this cargo has one directory for everything.
+keep_apart() {
+    case ${LAYOUT:-build-dir} in
+    build-dir) "$@" --target-dir "$TARGET" ;;
+    *) "$@" ;;
+    esac
 }
 
 # Two path packages of one name in one build directory, and cargo may run the first one's code for the second.
@@ -77,7 +85,7 @@ forget_recipe() {
     while IFS= read -r argument || [ -n "$argument" ]; do
         set -- "$@" "$argument"
     done <clean.args
-    cargo "$@" --locked --offline --quiet --target-dir "$TARGET"
+    keep_apart cargo "$@" --locked --offline --quiet
     rm -rf "$TARGET"
     own=$(sed -n '/^--package$/{n;p;}' clean.args)
     [ -n "$own" ] || fail "recipe $recipe: its clean.args name no --package"

@@ -5,19 +5,37 @@
 #   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args
 #   contents  the files that the target `layer` adds: contract.json, contents.json
 # Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image.
-# Only the step that fetches uses the network of the build; all others have none.
+# Only the steps that fetch (crates, standard libraries) use the network of the build; all others have none.
 
 # `contract` for the root layer, `parent` for those above it.
 ARG START=parent
+# `targets` where units are compiled for other targets than the host, else `parent`.
+ARG PREPARED=parent
+
+# The standard libraries of other targets, where the base image has not got them.
+# hadolint ignore=DL3006
+FROM parent AS targets
+# Target triples, separated by blanks.
+ARG TARGETS
+ARG SOURCE_DATE_EPOCH
+# hadolint ignore=DL3002
+USER 0
+RUN --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=targets.sh,target=/run/factory/targets.sh \
+    --mount=type=secret,id=ca,target=/run/factory/ca.crt,mode=0444 \
+    --mount=type=tmpfs,target=/tmp \
+    sh /run/factory/targets.sh
 
 # The surroundings in which cooked units stay fresh: who owns what, where, and cargo's configuration.
 # hadolint ignore=DL3006
-FROM parent AS contract
+FROM ${PREPARED} AS contract
 ARG RUNNER_NAME=runner
 ARG RUNNER_UID=1001
 ARG RUNNER_GID=1001
 ARG CARGO_HOME=/usr/local/cargo
 ARG BUILD_DIR=/usr/local/cargo-build
+# As which key of cargo's [build] table BUILD_DIR is set: build-dir, or target-dir for cargo before 1.91.
+ARG LAYOUT=build-dir
 # The flags of every rustc call that has no --target of its own, as a TOML array.
 ARG RUSTFLAGS_TOML=[]
 # What the rustc that the plan was made for says to `-vV`.
@@ -35,6 +53,7 @@ USER ${RUNNER_UID}:${RUNNER_GID}
 FROM ${START} AS cook
 ARG CARGO_HOME=/usr/local/cargo
 ARG BUILD_DIR=/usr/local/cargo-build
+ARG LAYOUT=build-dir
 ARG LAYER
 ARG SOURCE_DATE_EPOCH
 RUN --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shlex
 import tempfile
@@ -15,7 +16,7 @@ from factory.files import cache_directory, digest
 from factory.resources import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from factory.output import Output
 
@@ -23,6 +24,16 @@ PACKAGES = ("gcc", "g++", "make", "libc6-dev", "pkg-config", "libssl-dev", "ca-c
 """What the crates of ordinary projects need besides Rust."""
 
 TOOLCHAIN_PACKAGES = ("rustc", "cargo")
+
+TARGET_PACKAGES = {
+    "wasm32-unknown-unknown": ("libstd-rust-dev-wasm32",),
+    "wasm32-wasip1": ("libstd-rust-dev-wasm32",),
+    "wasm32-wasip2": ("libstd-rust-dev-wasm32",),
+}
+"""What Debian's rustc needs for other targets; it has no standard library for any that is not here."""
+
+C_PACKAGES = {"x86_64-unknown-linux-musl": ("musl-tools",), "aarch64-unknown-linux-musl": ("musl-tools",)}
+"""The C compilers of other targets, which build scripts call."""
 
 ROLLING_SUITES = frozenset({"sid", "unstable"})
 
@@ -41,10 +52,12 @@ def build_base(
     toolchain: Path | Literal["debian"],
     ca_bundle: Path | None,
     output: Output,
+    targets: Sequence[str] = (),
 ) -> str:
     """Make an image like the official `rust:<version>-slim-<suite>` from Debian packages; return its ID.
 
     `toolchain` is a sysroot (what `rustc --print sysroot` prints), or "debian" for the suite's own compiler.
+    `targets` are the triples that it can compile for beside its own: a sysroot must have their standard libraries.
     `ca_bundle` takes the place of the image's certificate bundle. The packages come from the mirror that this
     machine's apt uses and are kept in the cache for the next time. On failure `tag` stays what it was.
 
@@ -53,8 +66,8 @@ def build_base(
     """
     _check_suite(suite)
     if toolchain != "debian":
-        _check_sysroot(toolchain)
-    packages = PACKAGES if toolchain != "debian" else (*PACKAGES, *TOOLCHAIN_PACKAGES)
+        _check_sysroot(toolchain, targets)
+    packages = _packages(toolchain, targets)
     root = _root_directory(suite, packages, output)
     with tempfile.TemporaryDirectory(prefix="factory-base-") as scratch:
         contexts = {"certificates": _certificates(ca_bundle, Path(scratch))}
@@ -86,7 +99,22 @@ def _check_suite(suite: str) -> None:
         raise ConfigurationError(what, advice="Name one such as bookworm, trixie or sid.")
 
 
-def _check_sysroot(sysroot: Path) -> None:
+def _packages(toolchain: Path | Literal["debian"], targets: Sequence[str]) -> tuple[str, ...]:
+    """Return the Debian packages of a base image, each once."""
+    wanted = (*PACKAGES, *(package for target in targets for package in C_PACKAGES.get(target, ())))
+    if toolchain != "debian":
+        return tuple(dict.fromkeys(wanted))
+    others = [target for target in targets if target != f"{platform.machine()}-unknown-linux-gnu"]
+    lacking = sorted(set(others) - TARGET_PACKAGES.keys())
+    if lacking:
+        what = f"Debian packages no standard library of Rust for {', '.join(lacking)}"
+        known = ", ".join(TARGET_PACKAGES)
+        raise ConfigurationError(what, advice=f"Take a toolchain that rustup installed; Debian has {known}.")
+    standard = (package for target in others for package in TARGET_PACKAGES[target])
+    return tuple(dict.fromkeys((*wanted, *TOOLCHAIN_PACKAGES, *standard)))
+
+
+def _check_sysroot(sysroot: Path, targets: Sequence[str]) -> None:
     if sysroot.resolve() == Path("/usr"):
         what = f"{sysroot}: this toolchain is the system's own, and cannot be copied alone"
         advice = 'Choose the toolchain "debian", or the sysroot of a toolchain that rustup installed.'
@@ -95,6 +123,10 @@ def _check_sysroot(sysroot: Path) -> None:
         if not (sysroot / part).exists():
             what = f"{sysroot}: not a Rust toolchain, it has no {part}"
             raise ConfigurationError(what, advice="Give the directory that `rustc --print sysroot` prints.")
+    lacking = [name for name in targets if not any((sysroot / "lib/rustlib" / name / "lib").glob("libcore-*.rlib"))]
+    if lacking:
+        what = f"{sysroot}: this toolchain has no standard library for {', '.join(lacking)}"
+        raise ConfigurationError(what, advice=f"Run `rustup target add {' '.join(lacking)}`.")
 
 
 def _root_directory(suite: str, packages: tuple[str, ...], output: Output) -> Path:

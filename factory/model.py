@@ -60,6 +60,8 @@ class LtoDemand(enum.StrEnum):
 
 
 _PACKAGE_ID = re.compile(r"(?P<source>[^#]+)#(?:(?P<name>[A-Za-z0-9_-]+)@)?(?P<version>[^@]+)")
+_OLD_PACKAGE_ID = re.compile(r"(?P<name>[A-Za-z0-9_-]+) (?P<version>[^ ]+) \((?P<source>[^#)]+)(?:#[^)]*)?\)")
+"""As older unit graphs have it, that of cargo 1.85 for one: with the commit of a git package behind its source."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -73,7 +75,7 @@ class PackageId:
     @classmethod
     def parse(cls, text: str) -> PackageId:
         """Parse cargo's package id specification; raise `ValueError` when it is none."""
-        match = _PACKAGE_ID.fullmatch(text)
+        match = _PACKAGE_ID.fullmatch(text) or _OLD_PACKAGE_ID.fullmatch(text)
         if match is None:
             message = f"not a package id: {text!r}"
             raise ValueError(message)

@@ -21,6 +21,10 @@ def base(
     debian_rust: Annotated[
         bool, typer.Option("--debian-rust", help="Take the suite's rustc, not this machine's.")
     ] = False,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Compile for this triple too (default: those of `cook.variants`); repeatable."),
+    ] = None,
     ca_bundle: Annotated[Path | None, typer.Option("--ca-bundle", help="Certificates that the image trusts.")] = None,
     pin: Annotated[
         str | None, typer.Option("--pin", help="Instead: print the digest that a tag stands for now.")
@@ -44,6 +48,7 @@ def base(
             suite=suite or run.settings.base.suite,
             toolchain=toolchain,
             ca_bundle=ca_bundle,
+            targets=run.settings.cook.targets if target is None else target,
             output=run.output,
         )
     )

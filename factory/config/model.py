@@ -52,8 +52,8 @@ RUST_TARGETS = {
     Platform.LINUX_ARM64: "aarch64-unknown-linux-gnu",
 }
 
-OLDEST_TOOLCHAIN = (1, 91, 0)
-"""The first cargo with a stable `build.build-dir`, which the contract stands on."""
+OLDEST_TOOLCHAIN = (1, 85, 0)
+"""The oldest release that the unit keys were tried with; before 1.91 the images share a target directory."""
 
 # Taken from public Dockerfiles that pin the same tag (August 2026); `factory base --pin rust:<tag>` prints today's.
 OFFICIAL_DIGESTS = {
@@ -148,7 +148,7 @@ def _quoted_version(value: object) -> object:
 def _toolchain(version: str) -> str:
     if tuple(int(part) for part in version.split(".")) < OLDEST_TOOLCHAIN:
         oldest = ".".join(str(part) for part in OLDEST_TOOLCHAIN)
-        _refuse(f"{version} is too old: cargo has a build directory of its own since {oldest}; take a newer one")
+        _refuse(f"{version} is too old: unit keys are known from {oldest} on; take a newer one")
     return version
 
 
@@ -301,7 +301,7 @@ class ContractSettings(StrictModel):
     build_dir: ContainerPath = Field(
         "/usr/local/cargo-build",
         validate_default=True,
-        description="cargo's `build.build-dir` in the images: where the cooked units are.",
+        description="Where the cooked units are: cargo's `build.build-dir`, before 1.91 its `build.target-dir`.",
     )
     rustflags: tuple[RustFlag, ...] = Field((), description="RUSTFLAGS of the images, one argument an item.")
 
@@ -354,6 +354,11 @@ class CookSettings(StrictModel):
     def parsed_variants(self) -> tuple[Variant, ...]:
         """The variants, in the order of the file."""
         return tuple(Variant.parse(text) for text in self.variants)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target triples that variants name, sorted, each once."""
+        return tuple(sorted({variant.target for variant in self.parsed_variants if variant.target is not None}))
 
 
 class RepositorySource(StrictModel):

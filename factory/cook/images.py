@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, parse_events
+from factory.cargo.variants import Variant
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
 from factory.engine import Engine, bake, bake_command, certificates
@@ -159,6 +160,8 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
             "RUNNER_GID": str(settings.user.gid),
             "CARGO_HOME": build.plan.contract.cargo_home,
             "BUILD_DIR": build.plan.contract.build_dir,
+            "LAYOUT": build.plan.contract.layout.value,
+            **_targets(build.plan),
             "RUSTFLAGS_TOML": json.dumps(list(build.plan.contract.rustflags)),
             "RUSTC_VERBOSE": build.plan.contract.toolchain.rustc_verbose.strip(),
             "SOURCE_DATE_EPOCH": str(build.epoch),
@@ -171,6 +174,13 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
         # What this machine trusts when it downloads; a secret leaves no trace in the image.
         target["secret"] = [f"id=ca,src={trusted}"]
     return target
+
+
+def _targets(plan: Plan) -> dict[str, str]:
+    """Return the build arguments that see to the standard libraries of the variants' targets, none without any."""
+    variants = [Variant.parse(name) for name in plan.contract.variants]
+    targets = sorted({variant.target for variant in variants if variant.target is not None})
+    return {"PREPARED": "targets", "TARGETS": " ".join(targets)} if targets else {}
 
 
 def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerReport]) -> dict[str, str]:
@@ -191,6 +201,7 @@ def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerRepor
         "io.rust-warm-factory.rustc": plan.contract.toolchain.version,
         "io.rust-warm-factory.cargo-home": plan.contract.cargo_home,
         "io.rust-warm-factory.build-dir": plan.contract.build_dir,
+        "io.rust-warm-factory.layout": plan.contract.layout.value,
     }
 
 

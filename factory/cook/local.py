@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from factory.cargo.layout import Layout
     from factory.cargo.toolchain import Toolchain
     from factory.output import Output
     from factory.planning.plan import Plan
@@ -79,6 +80,7 @@ def cook_locally(
                 layer=layer.name,
                 folder=folder,
                 configured=plan.contract.rustflags,
+                layout=plan.contract.layout,
                 toolchain=toolchain,
                 output=output,
                 timeout=timeout,
@@ -117,6 +119,7 @@ class _Cook:
     layer: str
     folder: Path
     configured: tuple[str, ...]
+    layout: Layout
     toolchain: Toolchain
     output: Output
     timeout: float
@@ -193,7 +196,7 @@ def _prepare(plan: Plan, folder: Path) -> None:
             shutil.rmtree(stale)
     (folder / "share").mkdir()
     # A file, not variables: cargo's fingerprints and other tools take no notice of a file.
-    build: dict[str, Any] = {"build-dir": plan.contract.build_dir}
+    build: dict[str, Any] = {plan.contract.layout.value: plan.contract.build_dir}
     if plan.contract.rustflags:
         build["rustflags"] = list(plan.contract.rustflags)
     settings = {"build": build, "cache": {"auto-clean-frequency": "never"}}
@@ -244,7 +247,7 @@ def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
 def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> BuildEvents:
     # Build scripts and macros run from here on: they have no business with what logs in somewhere.
     environment = without_secrets(cook.environment(recipe))
-    args = [*_compile_args(recipe), "--target-dir", str(work / "target")]
+    args = [*_compile_args(recipe), *cook.layout.apart(str(work / "target"))]
     crates = crates_of([recipe])
     with cook.output.progress(label, len(crates)) as advance:
         on_line = crate_counter(crates, advance)

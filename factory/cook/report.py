@@ -97,6 +97,7 @@ def contract(plan: Plan, layer: str) -> dict[str, Any]:
         "layer": layer,
         "cargo_home": plan.contract.cargo_home,
         "build_dir": plan.contract.build_dir,
+        "layout": plan.contract.layout.value,
         "rustc": toolchain.rustc_verbose.splitlines(),
         "variants": list(plan.contract.variants),
         "rustflags": list(plan.contract.rustflags),

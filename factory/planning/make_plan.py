@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from factory.cargo.layout import Layout
 from factory.cargo.variants import Variant
 from factory.costs.estimate import costs_of
 from factory.graph import MergedGraph, why_not_cookable
@@ -84,6 +85,7 @@ def make_plan(
         contract=Contract(
             cargo_home=policy.cargo_home,
             build_dir=policy.build_dir,
+            layout=Layout.of(analysis.toolchain.version),
             toolchain=analysis.toolchain,
             variants=analysis.variants,
             rustflags=policy.rustflags,

@@ -19,6 +19,7 @@ from factory.analysis.model import (
     unit_to_json,
 )
 from factory.cargo.events import Identity, identity
+from factory.cargo.layout import Layout
 from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import digest
@@ -46,6 +47,8 @@ class Contract:
     variants: tuple[str, ...]
     rustflags: tuple[str, ...] = ()
     """What the CARGO_HOME sets as `build.rustflags` for everybody."""
+    layout: Layout = Layout.BUILD_DIR
+    """As what the CARGO_HOME sets `build_dir`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +162,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "contract": {
             "cargo_home": plan.contract.cargo_home,
             "build_dir": plan.contract.build_dir,
+            "layout": plan.contract.layout.value,
             "toolchain": {
                 "version": toolchain.version,
                 "host": toolchain.host,
@@ -235,6 +239,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         contract=Contract(
             cargo_home=contract["cargo_home"],
             build_dir=contract["build_dir"],
+            layout=Layout(contract["layout"]),
             toolchain=ToolchainFacts(**contract["toolchain"]),
             variants=tuple(contract["variants"]),
             rustflags=tuple(contract["rustflags"]),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from factory.cargo.events import EVENT_ARGS, parse_events
 from factory.cargo.home import known_registries, user_cargo_home
+from factory.cargo.variants import Command, Variant
 from factory.proof.model import Miss, RepoProof
 from factory.scan.cargo_config import read_recorded
 from factory.scan.membership import find_packages
@@ -24,7 +25,6 @@ from factory.scan.targets import find_targets
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from factory.cargo.variants import Variant
     from factory.output import Output
     from factory.process import Completed
     from factory.proof.model import ProofRequest
@@ -77,9 +77,11 @@ def consumer_copy(found: FoundWorkspace, *, skeleton: bool) -> Iterator[Consumer
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def consumer_args(variant: Variant, target_dir: str) -> tuple[str, ...]:
+def consumer_args(variant: Variant) -> tuple[str, ...]:
     """Return the cargo arguments of a consumer's build whose events can be read."""
-    return (*variant.args, "--locked", "--keep-going", "--target-dir", target_dir, *EVENT_ARGS)
+    # A test build knows --keep-going only as --no-fail-fast, which says nothing about compiling.
+    keep_going = () if variant.command is Command.TEST else ("--keep-going",)
+    return (*variant.args, "--locked", *keep_going, *EVENT_ARGS)
 
 
 def repo_proof(found: FoundWorkspace, variant: Variant, answer: Completed, *, seconds: float) -> RepoProof:

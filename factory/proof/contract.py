@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from factory.cargo.layout import Layout
 from factory.errors import ConfigurationError
 from factory.proof.model import Check
 
@@ -21,6 +22,17 @@ def recorded_rustc(text: str, *, where: str) -> tuple[str, ...]:
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines) or not release(lines):
         raise _no_contract(where)
     return tuple(lines)
+
+
+def recorded_layout(text: str, *, where: str) -> Layout:
+    """Return how the directory of the units is set, from the text of a `contract.json`; raise `ConfigurationError`."""
+    try:
+        return Layout(json.loads(text)["layout"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{where}: does not say as what cargo's configuration names the directory of the units",
+            advice="Run `factory build` again.",
+        ) from error
 
 
 def release(rustc: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,15 +13,16 @@ from factory.cook.images import SHARE
 from factory.engine import ContainerTimeoutError, certificates
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
-from factory.proof.contract import recorded_rustc, toolchain_check
+from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.model import Proof, RepoProof
 from factory.proof.target import verified_image
 from factory.proof.tree import Entry, Listing, Ownership, judge
 from factory.scan.model import UnscannableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from factory.cargo.layout import Layout
     from factory.engine import Container, Engine
     from factory.output import Output
     from factory.process import Completed
@@ -56,23 +58,33 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
         # Derived images may name their user: the container knows the numbers.
         owner, group = (int(_must(container.run(["id", flag])).stdout) for flag in ("-u", "-g"))
         listing = _listing(container, labels["cargo-home"], labels["build-dir"], timeout=request.timeout)
-        toolchain = _toolchain(container, labels["layer"])
+        path = f"{SHARE}/{labels['layer']}/contract.json"
+        contract = _must(container.run(["cat", path], user="0")).stdout
+        toolchain = _toolchain(container, recorded_rustc(contract, where=path))
+        layout = recorded_layout(contract, where=path)
     checks = (toolchain, *judge(listing, Ownership(uid=owner, gid=group, shared=True)))
-    build = partial(_build, image=image, request=request, engine=engine, build_dir=labels["build-dir"])
+    units = _Units(build_dir=labels["build-dir"], layout=layout)
+    build = partial(_build, image=image, request=request, engine=engine, units=units)
     repos = prove_repos(scan, request, build, target=image, output=output)
     return Proof(target=image, repos=tuple(repos), checks=checks)
 
 
-def _toolchain(container: Container, layer: str) -> Check:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Units:
+    """Where the warm units of an image are, and how cargo gets to know of it."""
+
+    build_dir: str
+    layout: Layout
+
+
+def _toolchain(container: Container, cooked: Sequence[str]) -> Check:
     """Compare the compiler of the image with the one in the contract of its topmost layer."""
-    path = f"{SHARE}/{layer}/contract.json"
-    cooked = recorded_rustc(_must(container.run(["cat", path], user="0")).stdout, where=path)
     found = container.run(["rustc", "-vV"])
     return toolchain_check(cooked, found.stdout.splitlines() if found.ok else ())
 
 
 def _build(
-    found: FoundWorkspace, *, empty: bool, image: str, request: ProofRequest, engine: Engine, build_dir: str
+    found: FoundWorkspace, *, empty: bool, image: str, request: ProofRequest, engine: Engine, units: _Units
 ) -> RepoProof:
     """Build a workspace in a container of its own; `empty` clears the build directory before."""
     try:
@@ -85,20 +97,22 @@ def _build(
                 # Build scripts may write beside their sources, and what they leave goes with the container.
                 _must(container.run(["cp", "-RP", _MOUNT, _WORK], timeout=request.timeout))
                 if empty:
-                    clear = ["find", build_dir, "-mindepth", "1", "-delete"]
+                    clear = ["find", units.build_dir, "-mindepth", "1", "-delete"]
                     _must(container.run(clear, timeout=request.timeout))
                 root = PurePosixPath(_WORK) / copy.workspace.relative_to(sources).as_posix()
                 started = time.monotonic()
-                answer = _cargo(container, request, workdir=str(root), environment=environment)
+                answer = _cargo(container, request, units.layout, workdir=str(root), environment=environment)
                 return repo_proof(found, request.variant, answer, seconds=time.monotonic() - started)
     except (UnscannableError, ContainerTimeoutError) as error:
         # Unreadable, or not finished in time: the others can be built all the same.
         return RepoProof.not_built(found.path, request.variant, str(error).replace("\n", "; "))
 
 
-def _cargo(container: Container, request: ProofRequest, *, workdir: str, environment: Mapping[str, str]) -> Completed:
+def _cargo(
+    container: Container, request: ProofRequest, layout: Layout, *, workdir: str, environment: Mapping[str, str]
+) -> Completed:
     """Run the consumer's cargo; raise `ContainerTimeoutError` when it does not end in time."""
-    args = ["cargo", *consumer_args(request.variant, _TARGET)]
+    args = ["cargo", *consumer_args(request.variant), *layout.apart(_TARGET)]
     if container.run(["sh", "-c", f"timeout -k {_GRACE_SECONDS} 60 true"]).ok:
         # Where the image has it, cargo is stopped inside, and not only when the container is removed.
         args = ["timeout", "-k", str(_GRACE_SECONDS), f"{request.timeout:g}", *args]

@@ -13,7 +13,7 @@ from factory.cargo.toolchain import find_toolchain
 from factory.cook.local import is_warm_directory
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
-from factory.proof.contract import recorded_rustc, release, toolchain_check
+from factory.proof.contract import recorded_layout, recorded_rustc, release, toolchain_check
 from factory.proof.model import Proof, RepoProof
 from factory.proof.tree import Ownership, judge, list_directories
 from factory.scan.model import UnscannableError
@@ -21,6 +21,7 @@ from factory.scan.model import UnscannableError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from factory.cargo.layout import Layout
     from factory.cargo.toolchain import Toolchain
     from factory.output import Output
     from factory.proof.model import ProofRequest
@@ -35,14 +36,16 @@ def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, output:
     for a directory that was not cooked to the end.
     """
     home, build_dir = folder / "cargo-home", folder / "build"
-    cooked = _recorded(folder)
+    path, contract = _contract(folder)
+    cooked = recorded_rustc(contract, where=str(path))
+    layout = recorded_layout(contract, where=str(path))
     toolchain = _toolchain(cooked)
     owner = folder.stat()
     ownership = Ownership(uid=owner.st_uid, gid=owner.st_gid, shared=False)
     checks = judge(list_directories(home, build_dir), ownership)
     before = _times(home)
     try:
-        build = partial(_build, folder=folder, request=request, toolchain=toolchain)
+        build = partial(_build, folder=folder, request=request, toolchain=toolchain, layout=layout)
         repos = prove_repos(scan, request, build, target=str(folder), output=output)
     finally:
         _restore(home, before)
@@ -50,8 +53,8 @@ def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, output:
     return Proof(target=str(folder), repos=tuple(repos), checks=checks)
 
 
-def _recorded(folder: Path) -> tuple[str, ...]:
-    """Return the lines of `rustc -vV` in the contract of the directory: every layer has the same."""
+def _contract(folder: Path) -> tuple[Path, str]:
+    """Return the path and the text of a contract of the directory: every layer has the same."""
     contracts = sorted((folder / "share").glob("*/contract.json"))
     if not contracts or not is_warm_directory(folder):
         raise ConfigurationError(
@@ -59,7 +62,7 @@ def _recorded(folder: Path) -> tuple[str, ...]:
             advice="Run `factory build --backend local --output DIR` to the end first.",
         )
     try:
-        return recorded_rustc(contracts[0].read_text(encoding="utf-8", errors="replace"), where=str(contracts[0]))
+        return contracts[0], contracts[0].read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise EnvironmentFaultError(f"{contracts[0]}: {error.strerror}", advice="Verify as the owner.") from error
 
@@ -73,17 +76,17 @@ def _toolchain(cooked: Sequence[str]) -> Toolchain:
 
 
 def _build(
-    found: FoundWorkspace, *, empty: bool, folder: Path, request: ProofRequest, toolchain: Toolchain
+    found: FoundWorkspace, *, empty: bool, folder: Path, request: ProofRequest, toolchain: Toolchain, layout: Layout
 ) -> RepoProof:
     try:
-        return _build_copy(found, empty=empty, folder=folder, request=request, toolchain=toolchain)
+        return _build_copy(found, empty=empty, folder=folder, request=request, toolchain=toolchain, layout=layout)
     except (UnscannableError, EnvironmentFaultError) as error:
         # Unreadable, or not finished in time: the others can be built all the same.
         return RepoProof.not_built(found.path, request.variant, str(error).replace("\n", "; "))
 
 
 def _build_copy(
-    found: FoundWorkspace, *, empty: bool, folder: Path, request: ProofRequest, toolchain: Toolchain
+    found: FoundWorkspace, *, empty: bool, folder: Path, request: ProofRequest, toolchain: Toolchain, layout: Layout
 ) -> RepoProof:
     with consumer_copy(found, skeleton=request.skeleton) as copy:
         # What a repository compiles must not become the next one's hit: each gets its own copy of the warm units.
@@ -91,11 +94,8 @@ def _build_copy(
         build = copy.folder / "build"
         if not empty:
             _copy_units(folder / "build", build)
-        args = (
-            *consumer_args(request.variant, str(copy.folder / "target")),
-            "--config",
-            f'build.build-dir="{build}"',
-        )
+        elsewhere = ("--config", f'build.{layout}="{build}"', *layout.apart(str(copy.folder / "target")))
+        args = (*consumer_args(request.variant), *elsewhere)
         home = folder / "cargo-home"
         started = time.monotonic()
         answer = toolchain.cargo(args, cwd=copy.workspace, cargo_home=home, timeout=request.timeout)

@@ -187,8 +187,8 @@ ONE_FAULT = {
         '1:1: toolchain: "stable" does not fit; write all three numbers of a release, like "1.95.0"',
     ),
     "old toolchain": (
-        "toolchain: 1.90.9\n",
-        "1:1: toolchain: 1.90.9 is too old: cargo has a build directory of its own since 1.91.0; take a newer one",
+        "toolchain: 1.84.9\n",
+        "1:1: toolchain: 1.84.9 is too old: unit keys are known from 1.85.0 on; take a newer one",
     ),
     "text as number with zeros": (
         "image:\n  name: 1.10\n",

@@ -25,7 +25,7 @@ from factory.model import CRATES_IO, PackageId
 from factory.output import Output
 from factory.process import Completed
 from factory.proof.consumer import consumer_copy, prove_repos, repo_proof
-from factory.proof.contract import recorded_rustc, release, toolchain_check
+from factory.proof.contract import recorded_layout, recorded_rustc, release, toolchain_check
 from factory.proof.local import verify_directory
 from factory.proof.model import Miss, Proof, ProofRequest, RepoProof
 from factory.proof.target import cooked_directory
@@ -291,6 +291,12 @@ def test_a_contract_without_rustc_is_refused(text: str) -> None:
         recorded_rustc(text, where="share/core/contract.json")
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"layout": "elsewhere"}', '{"layout": []}'])
+def test_a_contract_without_the_layout_of_the_units_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"share/core/contract\.json: does not say as what cargo's config"):
+        recorded_layout(text, where="share/core/contract.json")
+
+
 @pytest.fixture
 def warm(tmp_path: Path) -> Path:
     """A directory as the local backend leaves it, without any unit, for this machine's toolchain."""
@@ -302,7 +308,9 @@ def warm(tmp_path: Path) -> Path:
 
 
 def record(folder: Path, rustc: list[str]) -> None:
-    write_files(folder, {MARKER: MARKER_TEXT, "share/core/contract.json": json.dumps({"rustc": rustc})})
+    write_files(
+        folder, {MARKER: MARKER_TEXT, "share/core/contract.json": json.dumps({"rustc": rustc, "layout": "build-dir"})}
+    )
 
 
 @pytest.mark.runs_programs

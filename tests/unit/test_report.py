@@ -165,6 +165,7 @@ def test_the_contract_says_in_which_surroundings_units_stay_fresh() -> None:
         "layer": "web",
         "cargo_home": "/usr/local/cargo",
         "build_dir": "/build",
+        "layout": "build-dir",
         "rustc": ["rustc 1.95.0", "LLVM: 21"],
         "variants": ["release"],
         "rustflags": [],
