@@ -11,6 +11,7 @@ main() {
     create_user
     create_directories
     configure_cargo
+    install_programs
     settle_system
 }
 
@@ -41,18 +42,25 @@ one_line() {
 
 create_user() {
     check_free passwd "$RUNNER_UID"
-    check_free group "$RUNNER_GID"
-    if ! getent group "$RUNNER_NAME" >/dev/null; then
-        groupadd --gid "$RUNNER_GID" "$RUNNER_NAME"
-    fi
+    # Group 0 is there already: the choice for clusters that run every container as some uid of that group.
+    [ "$RUNNER_GID" -eq 0 ] || create_group
     if ! getent passwd "$RUNNER_NAME" >/dev/null; then
         # No lastlog entry: it is a sparse file of 300 bytes for each uid up to this one.
         useradd --uid "$RUNNER_UID" --gid "$RUNNER_GID" --create-home --no-log-init --shell /bin/sh "$RUNNER_NAME"
     fi
     [ "$(id -u "$RUNNER_NAME"):$(id -g "$RUNNER_NAME")" = "$RUNNER_UID:$RUNNER_GID" ] ||
         fail "the base image has a user $RUNNER_NAME already, with other ids than $RUNNER_UID:$RUNNER_GID"
+    # Whoever of the group is given this home can use it.
+    chmod 2775 "$(getent passwd "$RUNNER_NAME" | cut -d: -f6)"
     # useradd and groupadd keep the files from before, which differ from build to build in nothing but time.
     rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
+}
+
+create_group() {
+    check_free group "$RUNNER_GID"
+    if ! getent group "$RUNNER_NAME" >/dev/null; then
+        groupadd --gid "$RUNNER_GID" "$RUNNER_NAME"
+    fi
 }
 
 # check_free passwd|group ID: an id that has another name in the base image would own our files.
@@ -69,9 +77,11 @@ create_directories() {
         [ ! -L "$directory" ] || fail "$directory is a symbolic link: cargo would find nothing fresh behind it"
         mkdir -p "$directory"
     done
-    # The programs in bin stay as the base image has them: to change their owner would copy them all.
-    find "$CARGO_HOME" -path "$CARGO_HOME/bin/*" -prune -o -exec chown -h "$RUNNER_UID:$RUNNER_GID" {} +
-    find "$CARGO_HOME" -path "$CARGO_HOME/bin/*" -prune -o ! -type l -exec chmod u+rwX,g+rwX,o-w {} +
+    # The programs in bin and rustup's env files stay as the base image has them: nobody writes them, and to change
+    # their owner would copy them into this layer.
+    set -- "$CARGO_HOME" \( -path "$CARGO_HOME/bin/*" -o -path "$CARGO_HOME/env*" \) -prune -o
+    find "$@" -exec chown -h "$RUNNER_UID:$RUNNER_GID" {} +
+    find "$@" ! -type l -exec chmod u+rwX,g+rwX,o-w {} +
     chown "$RUNNER_UID:$RUNNER_GID" "$BUILD_DIR" "$SHARE"
     chmod u+rwx,g+rwxs,o-w "$BUILD_DIR" "$SHARE"
     find "$CARGO_HOME" -type d -exec chmod g+s {} +
@@ -92,6 +102,15 @@ configure_cargo() {
     } >>"$file"
     chown "$RUNNER_UID:$RUNNER_GID" "$file"
     chmod u=rw,g=rw,o=r "$file"
+}
+
+install_programs() {
+    install -m 0755 /run/factory/warm-doctor.sh /usr/local/bin/warm-doctor
+    install -m 0755 /run/factory/warm-entry.sh /usr/local/bin/warm-entry
+    # Root's, not the group's: root's shells read it too.
+    install -m 0644 /run/factory/warm-umask.sh /usr/local/lib/warm-umask.sh
+    mkdir -p /etc/profile.d
+    ln -s /usr/local/lib/warm-umask.sh /etc/profile.d/warm-umask.sh
 }
 
 rustflags() {

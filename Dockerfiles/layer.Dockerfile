@@ -45,9 +45,18 @@ USER 0
 RUN --network=none \
     --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
     --mount=type=bind,source=contract.sh,target=/run/factory/contract.sh \
+    --mount=type=bind,source=warm-doctor.sh,target=/run/factory/warm-doctor.sh \
+    --mount=type=bind,source=warm-entry.sh,target=/run/factory/warm-entry.sh \
+    --mount=type=bind,source=warm-umask.sh,target=/run/factory/warm-umask.sh \
     --mount=type=tmpfs,target=/tmp \
     sh /run/factory/contract.sh
-ENV CARGO_HOME=${CARGO_HOME}
+# Two users of one build directory need a umask of 002, in whichever way they come in: by `docker run`, by a RUN step
+# that builds on this image, by bash.
+ENV CARGO_HOME=${CARGO_HOME} \
+    BASH_ENV=/usr/local/lib/warm-umask.sh
+ENTRYPOINT ["/usr/local/bin/warm-entry"]
+CMD ["bash"]
+SHELL ["/usr/local/bin/warm-entry", "/bin/sh", "-c"]
 USER ${RUNNER_UID}:${RUNNER_GID}
 
 FROM ${START} AS cook

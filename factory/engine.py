@@ -25,6 +25,7 @@ import requests
 
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.process import Completed, run, which
+from factory.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +42,10 @@ ENGINE_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the engine says of an image: its id, layers (digests, lowest first), user, environment and labels."""
+    """What the engine says of an image: its id, layers (digests, lowest first), user, environment and labels.
+
+    `digest` is that of its manifest, `sha256:…`, or empty where the engine knows it by no registry's name.
+    """
 
     id: str
     layers: tuple[str, ...]
@@ -49,6 +53,7 @@ class ImageFacts:
     environment: Mapping[str, str]
     labels: Mapping[str, str]
     size: int
+    digest: str = ""
 
 
 class Engine:
@@ -86,7 +91,19 @@ class Engine:
             environment=dict(line.partition("=")[::2] for line in config.get("Env") or ()),
             labels=dict(config.get("Labels") or {}),
             size=facts["Size"],
+            digest=next(iter(sorted(facts.get("RepoDigests") or ())), "").partition("@")[2],
         )
+
+    def manifest_digest(self, reference: str) -> str:
+        """Return `sha256:…` of an image: what the reference names, else what this engine has; "" where nobody knows."""
+        named = reference.partition("@")[2]
+        if named:
+            return named
+        try:
+            return self.image(reference).digest
+        except ConfigurationError:
+            # Not pulled yet: a tag alone does not say which image it will be.
+            return ""
 
     def _facts(self, reference: str) -> dict[str, Any]:
         try:
@@ -98,6 +115,16 @@ class Engine:
             raise ConfigurationError(
                 f"{reference}: no such image in this engine", advice="Build or pull it first."
             ) from error
+
+    @contextlib.contextmanager
+    def layers_of(self, reference: str) -> Iterator[Path]:
+        """Yield an archive of an image as `docker save` writes it; it is removed afterwards."""
+        with scratch("factory-image-") as folder:
+            archive = folder / "image.tar"
+            with _answering(f"{reference} cannot be exported"), archive.open("wb") as file:
+                for chunk in self._client.images.get(reference).save():
+                    file.write(chunk)
+            yield archive
 
     def require_image(self, reference: str) -> None:
         """Make sure that an image is here or can be pulled; raise `EnvironmentFaultError` otherwise."""

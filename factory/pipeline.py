@@ -172,13 +172,13 @@ def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
     base = run.settings.base_image
     if not has_digest(base):
         run.output.warn(f"{base} is a tag, which may stand for another image tomorrow: `factory base --pin {base}`")
-    return images.build_images(_image_build(run, plan), engine=engine, output=run.output)
+    return images.build_images(_image_build(run, plan, engine), engine=engine, output=run.output)
 
 
 def dry_run_images(run: Run, plan: Plan) -> DryRun:
     """Return the commands that cook a plan into images."""
     engine = _engine(run)
-    build = _image_build(run, plan)
+    build = _image_build(run, plan, engine)
     return DryRun(
         commands=images.build_commands(build, engine),
         bake_file=images.bake_definition(build, host_network=engine.needs_host_network),
@@ -329,8 +329,9 @@ def _engine(run: Run) -> Engine:
     return engine
 
 
-def _image_build(run: Run, plan: Plan) -> images.ImageBuild:
-    return images.image_build(plan, run.settings, cache_directory() / "bake" / plan.digest[:12])
+def _image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
+    folder = cache_directory() / "bake" / plan.digest[:12]
+    return images.image_build(plan, run.settings, folder, base_digest=engine.manifest_digest(run.settings.base_image))
 
 
 def _tell_pin(workspace: Workspace, version: str) -> Workspace:

@@ -238,6 +238,8 @@ ToolVersion = Annotated[
 GitRef = Annotated[str, Matches(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*", "write a branch, a tag or a commit, without blanks")]
 LocalPath = Annotated[str, Matches(r"[^\x00-\x1f\x7f]+", "write a path")]
 GitUrl = Annotated[str, AfterValidator(_git_url)]
+WebAddress = Annotated[str, Matches(r"(?:https?://[^\s@]+)?", "write a URL like https://github.com/org/images")]
+Revision = Annotated[str, Matches(r"(?:[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?", "write a commit or a tag")]
 WholeId = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Seconds = Annotated[int, Field(ge=1, le=604_800)]
 
@@ -259,6 +261,11 @@ class ImageSettings(StrictModel):
     tags: Annotated[tuple[TagTemplate, ...], _NAMES, AfterValidator(_some_names)] = Field(
         ("{layer}", "{layer}-{rust}"),
         description="Tags of an image; {layer}, {rust}, {date} (YYYYMMDD) and {plan} (digest) are filled in.",
+    )
+
+    source: WebAddress = Field("", description="URL of the repository with this file, for the label of that name.")
+    revision: Revision = Field(
+        "", description="Its commit, for the label of that name; with one, every commit makes other images."
     )
 
     @property
@@ -291,7 +298,7 @@ class UserSettings(StrictModel):
 
     name: UserName = Field("runner", description="Name of the user.")
     uid: Annotated[int, Field(ge=1, le=2_147_483_647)] = Field(1001, description="User id; 1001 is GitHub's.")
-    gid: WholeId = Field(1001, description="Id of the group that may write the caches.")
+    gid: WholeId = Field(1001, description="Id of the group that may write the caches; 0 for OpenShift.")
 
 
 class ContractSettings(StrictModel):

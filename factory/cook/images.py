@@ -13,6 +13,7 @@ from factory.cargo.events import BuildEvents, parse_events
 from factory.cargo.variants import Variant
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.cook.warm_list import warm_list
 from factory.engine import Engine, bake, bake_command, certificates
 from factory.errors import BuildFailedError, ConfigurationError
 from factory.exclusive import exclusive
@@ -54,6 +55,8 @@ class ImageBuild:
     folder: Path
     epoch: int
     date: str
+    base_digest: str = ""
+    """Of the base image, `sha256:…`; empty where no registry knows it."""
 
     @property
     def bake_file(self) -> Path:
@@ -67,7 +70,7 @@ class ImageBuild:
         return tuple(f"{image.repository}:{tag}" for tag in tags)
 
 
-def image_build(plan: Plan, settings: Settings, folder: Path) -> ImageBuild:
+def image_build(plan: Plan, settings: Settings, folder: Path, *, base_digest: str = "") -> ImageBuild:
     """Return the build of a plan; SOURCE_DATE_EPOCH, where it is set, gives its day and the instant of its files.
 
     Raises `ConfigurationError` for a SOURCE_DATE_EPOCH that is none, and where the configuration has other rustflags
@@ -87,6 +90,7 @@ def image_build(plan: Plan, settings: Settings, folder: Path) -> ImageBuild:
         folder=folder,
         epoch=DEFAULT_EPOCH if chosen is None else chosen,
         date=time.strftime("%Y%m%d", day),
+        base_digest=base_digest,
     )
 
 
@@ -189,20 +193,33 @@ def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerRepor
     cooked = planned & {key for report in reports for key in report.cooked}
     known = any(report.layer == layer.name for report in reports)
     return {
+        **_origin(build),
         "org.opencontainers.image.title": f"Rust builder, layer {layer.name}",
         "org.opencontainers.image.description": (
             f"{len(cooked)} units compiled ahead" if known else f"up to {len(planned)} units compiled ahead"
         ),
         "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(build.epoch)),
         "org.opencontainers.image.version": plan.digest[:12],
-        "org.opencontainers.image.base.name": build.settings.base_image,
+        "org.opencontainers.image.base.name": build.settings.base_image.partition("@")[0],
         "io.rust-warm-factory.layer": layer.name,
         "io.rust-warm-factory.plan": plan.digest,
         "io.rust-warm-factory.rustc": plan.contract.toolchain.version,
         "io.rust-warm-factory.cargo-home": plan.contract.cargo_home,
         "io.rust-warm-factory.build-dir": plan.contract.build_dir,
         "io.rust-warm-factory.layout": plan.contract.layout.value,
+        "io.rust-warm-factory.owner": f"{build.settings.user.uid}:{build.settings.user.gid}",
     }
+
+
+def _origin(build: ImageBuild) -> dict[str, str]:
+    """Return the labels that say what an image was made from, as far as it is known."""
+    image = build.settings.image
+    known = {
+        "org.opencontainers.image.source": image.source,
+        "org.opencontainers.image.revision": image.revision,
+        "org.opencontainers.image.base.digest": build.base_digest,
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def _write_inputs(build: ImageBuild) -> None:
@@ -223,6 +240,7 @@ def _build_layer(
     share = build.folder / "contents" / layer.name
     write_json(share / "contents.json", contents(build.plan, report))
     write_json(share / "contract.json", contract(build.plan, layer.name))
+    write_text(share / "warm.list", warm_list(build.plan, layer.name, report.cooked))
     _bake(build, layer.name, (*below, report), engine, on_line=output.detail)
     return report
 

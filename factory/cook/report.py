@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, Failure, keys_done
+from factory.cook.warm_list import cargo_profiles
 from factory.errors import BuildFailedError
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ def report_layer(
 
 def contents(plan: Plan, report: LayerReport) -> dict[str, Any]:
     """Return `contents.json`: every unit of the layer's own, and what was dropped."""
+    variants = cargo_profiles(plan)
     return {
         "schema": SCHEMA,
         "layer": report.layer,
-        "units": [_content(plan, key) for key in report.cooked],
+        "units": [_content(plan, key, variants.get(key, ())) for key in report.cooked],
         "dropped": [{"key": row.key, "unit": row.label, "reason": row.reason} for row in report.dropped],
     }
 
@@ -105,7 +107,7 @@ def contract(plan: Plan, layer: str) -> dict[str, Any]:
     }
 
 
-def _content(plan: Plan, key: UnitKey) -> Mapping[str, Any]:
+def _content(plan: Plan, key: UnitKey, cargo_profiles: tuple[str, ...]) -> Mapping[str, Any]:
     unit = plan.units[key]
     package = unit.identity.package
     return {
@@ -116,6 +118,7 @@ def _content(plan: Plan, key: UnitKey) -> Mapping[str, Any]:
         "source": package.source,
         "features": list(unit.features),
         "side": unit.side,
+        "cargo_profiles": list(cargo_profiles),
         "why": unit.why,
         "repos": len(unit.repos),
     }

@@ -57,6 +57,22 @@ def test_the_tag_has_the_day_of_the_build_and_the_files_the_epoch(build: ImageBu
     assert labels["org.opencontainers.image.created"] == "1980-01-01T00:00:00Z"
 
 
+def test_labels_say_what_the_image_was_made_from_as_far_as_it_is_known(tmp_path: Path) -> None:
+    def labels(settings: Settings, digest: str) -> dict[str, str]:
+        build = image_build(PLAN, settings, tmp_path, base_digest=digest)
+        return dict(bake_definition(build, host_network=False)["target"]["core"]["labels"])
+
+    image = ImageSettings(name="org/rust", source="https://example.com/images", revision="0123abc")
+    known = labels(Settings(image=image), "sha256:ab")
+    assert known["org.opencontainers.image.source"] == "https://example.com/images"
+    assert known["org.opencontainers.image.revision"] == "0123abc"
+    assert known["org.opencontainers.image.base.name"] == "rust:1.95.0-slim-bookworm"
+    assert known["org.opencontainers.image.base.digest"] == "sha256:ab"
+    assert known["io.rust-warm-factory.owner"] == "1001:1001"
+    unknown = labels(SETTINGS, "")
+    assert {name.rpartition(".")[2] for name in known.keys() - unknown.keys()} == {"source", "revision", "digest"}
+
+
 def test_a_chosen_epoch_is_the_day_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1750000000")
     build = image_build(PLAN, SETTINGS, tmp_path)

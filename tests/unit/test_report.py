@@ -151,6 +151,7 @@ def test_the_contents_say_what_each_unit_is_and_why_it_is_there() -> None:
         "source": "registry+https://github.com/rust-lang/crates.io-index",
         "features": [],
         "side": "target",
+        "cargo_profiles": ["release"],
         "why": "its closure holds rustls, an anchor of web",
         "repos": 2,
     }
