@@ -14,6 +14,7 @@ from factory.engine import ContainerTimeoutError, certificates
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
+from factory.proof.layers import copies, growth_check
 from factory.proof.model import Proof, RepoProof
 from factory.proof.target import verified_image
 from factory.proof.tree import Entry, Listing, Ownership, judge
@@ -48,25 +49,33 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
     """
     facts = verified_image(image, engine)
     try:
-        labels = {name: facts.labels[f"io.rust-warm-factory.{name}"] for name in ("cargo-home", "build-dir", "layer")}
+        labels = {
+            name: facts.labels[f"io.rust-warm-factory.{name}"] for name in ("cargo-home", "build-dir", "layer", "owner")
+        }
     except KeyError as error:
         raise ConfigurationError(
             f"{image}: not an image that factory built ({error} is missing)",
             advice="Name one that `factory build` loaded, or one derived from it.",
         ) from error
     with engine.container(image, mounts={}) as container:
-        # Derived images may name their user: the container knows the numbers.
-        owner, group = (int(_must(container.run(["id", flag])).stdout) for flag in ("-u", "-g"))
         listing = _listing(container, labels["cargo-home"], labels["build-dir"], timeout=request.timeout)
         path = f"{SHARE}/{labels['layer']}/contract.json"
         contract = _must(container.run(["cat", path], user="0")).stdout
         toolchain = _toolchain(container, recorded_rustc(contract, where=path))
         layout = recorded_layout(contract, where=path)
-    checks = (toolchain, *judge(listing, Ownership(uid=owner, gid=group, shared=True)))
+    with engine.layers_of(image) as archive:
+        growth = growth_check(copies(archive, SHARE))
+    checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth)
     units = _Units(build_dir=labels["build-dir"], layout=layout)
     build = partial(_build, image=image, request=request, engine=engine, units=units)
     repos = prove_repos(scan, request, build, target=image, output=output)
     return Proof(target=image, repos=tuple(repos), checks=checks)
+
+
+def _ownership(label: str) -> Ownership:
+    """Return the owner that the image was built with: an image that stands on it may run as another user."""
+    uid, gid = label.split(":")
+    return Ownership(uid=int(uid), gid=int(gid), shared=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +143,9 @@ def _trust() -> tuple[dict[Path, str], dict[str, str]]:
 
 
 def _listing(container: Container, home: str, build_dir: str, *, timeout: float) -> Listing:
-    # As root, who can see everything. The programs in bin belong to the base image.
-    entries = ["find", home, build_dir, "-path", f"{home}/bin", "-prune", "-o", "-printf", "%y %m %U %G %p\\0"]
+    # As root, who can see everything. The programs in bin and rustup's env files belong to the base image.
+    not_ours = ["(", "-path", f"{home}/bin", "-o", "-path", f"{home}/env*", ")", "-prune", "-o"]
+    entries = ["find", home, build_dir, *not_ours, "-printf", "%y %m %U %G %p\\0"]
     found = _must(container.run(entries, user="0", timeout=timeout))
     dep_infos = ["find", build_dir, "-name", "*.d", "-type", "f"]
     of_no_registry = ["!", "-exec", "grep", "-q", "/registry/src/", "{}", ";"]

@@ -35,7 +35,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
-    """Who must own everything; `shared` asks for a group that can write, and directories that hand it down."""
+    """Who must own everything; `shared` asks for a group that can write, and directories that hand it down.
+
+    What is shared may be root's too: an image that stands on ours may have been built as root, and the group is what
+    lets the next user in.
+    """
 
     uid: int
     gid: int
@@ -139,7 +143,8 @@ def _ownership(entries: Sequence[Entry], ownership: Ownership) -> Check:
 
 
 def _why_wrong(entry: Entry, ownership: Ownership) -> str:
-    if (entry.uid, entry.gid) != (ownership.uid, ownership.gid):
+    owners = {ownership.uid, 0} if ownership.shared else {ownership.uid}
+    if entry.uid not in owners or entry.gid != ownership.gid:
         return f"owned by {entry.uid}:{entry.gid}"
     if not ownership.shared or entry.kind == "l":
         return ""

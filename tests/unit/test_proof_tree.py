@@ -72,7 +72,7 @@ def test_a_good_directory_passes_every_check() -> None:
 @pytest.mark.parametrize(
     ("entry", "check", "finding"),
     [
-        (file(f"{BUILD}/a", uid=0), "owners and modes", f"{BUILD}/a: owned by 0:1001"),
+        (file(f"{BUILD}/a", uid=2002), "owners and modes", f"{BUILD}/a: owned by 2002:1001"),
         (file(f"{BUILD}/a", gid=0), "owners and modes", f"{BUILD}/a: owned by 1001:0"),
         (directory(f"{HOME}/a", uid=0, gid=0), "owners and modes", f"{HOME}/a: owned by 0:0"),
         (
@@ -137,6 +137,19 @@ def test_a_local_directory_needs_its_owner_only() -> None:
     }
 
 
+def test_root_may_own_what_the_group_can_write_in_an_image_and_nothing_else() -> None:
+    entries = (file(f"{BUILD}/a", uid=0), directory(f"{BUILD}/b", uid=0))
+    assert failed(listing(*GOOD, *entries)) == {}
+    closed = file(f"{BUILD}/c", 0o644, uid=0)
+    assert failed(listing(*GOOD, closed)) == {
+        "owners and modes": (f"{BUILD}/c: mode 0644: a file needs rw for the group",)
+    }
+    own = replace(LOCAL, uid=1001, gid=1001)
+    assert failed(listing(*entries), own) == {
+        "owners and modes": (f"{BUILD}/a: owned by 0:1001", f"{BUILD}/b: owned by 0:1001")
+    }
+
+
 def test_a_directory_called_incremental_elsewhere_is_nothing() -> None:
     # The whole result may lie in a directory of that name, and the crate too may have one.
     home, build = "/srv/incremental/warm/cargo-home", "/srv/incremental/warm/build"
@@ -151,10 +164,10 @@ def test_a_directory_called_incremental_elsewhere_is_nothing() -> None:
 
 
 def test_many_findings_are_counted_and_the_first_shown() -> None:
-    entries = tuple(file(f"{BUILD}/{number:03}", uid=0) for number in range(100))
+    entries = tuple(file(f"{BUILD}/{number:03}", uid=2002) for number in range(100))
     (check, *_) = judge(listing(*GOOD, *entries), SHARED)
     assert check.detail == "100 of 110 paths do not belong to 1001:1001 with the right mode"
-    assert check.findings == tuple(f"{BUILD}/{number:03}: owned by 0:1001" for number in range(20))
+    assert check.findings == tuple(f"{BUILD}/{number:03}: owned by 2002:1001" for number in range(20))
 
 
 # A real directory

@@ -1,0 +1,122 @@
+"""What the layers of an image hold twice: files of a lower layer that changed nothing but owner, mode or time.
+
+An image keeps the whole file again for it. A `chown -R` in a later step doubles everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from factory.errors import EnvironmentFaultError
+from factory.proof.model import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_MOST_FINDINGS = 20
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+_MEGABYTE = 1_000_000
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A file with the same bytes as in a lower layer; `layer` counts from 1, the lowest."""
+
+    path: str
+    bytes: int
+    layer: int
+
+
+def copies(archive: Path, share: str) -> tuple[Copy, ...]:
+    """Return the copies in an archive of `docker save`, from the first layer with the directory `share` upwards.
+
+    What lies below that layer is the base image's own affair. Empty files and hard links take no room and are not
+    copies. Raises `EnvironmentFaultError` for an archive that cannot be read.
+    """
+    try:
+        with tarfile.open(archive) as image:
+            return tuple(_copies(image, share.strip("/")))
+    except (tarfile.TarError, OSError, KeyError, ValueError, EOFError) as error:
+        raise EnvironmentFaultError(
+            f"the layers of the image cannot be read: {error}",
+            advice="`docker save` has to be able to write the image to TMPDIR, with layers that are plain or gzip.",
+        ) from error
+
+
+def growth_check(found: tuple[Copy, ...]) -> Check:
+    """Return the check that no layer grew by owners, modes or times alone."""
+    total = sum(copy.bytes for copy in found)
+    heaviest = sorted(found, key=lambda copy: (-copy.bytes, copy.path))[:_MOST_FINDINGS]
+    return Check(
+        name="no copies",
+        ok=not found,
+        detail=(
+            f"{len(found)} files are in two layers with the same bytes: {total / _MEGABYTE:.1f} MB for nothing"
+            if found
+            else "owners and modes cost 0 bytes: no layer repeats a file of a lower one"
+        ),
+        findings=tuple(f"{copy.path}: {copy.bytes} bytes again in layer {copy.layer}" for copy in heaviest),
+    )
+
+
+def _copies(image: tarfile.TarFile, share: str) -> Iterator[Copy]:
+    known: dict[str, tuple[int, str]] = {}
+    ours = False
+    for number, name in enumerate(_layers(image), start=1):
+        files, removed, directories = _read_layer(image, name)
+        ours = ours or share in directories
+        if ours:
+            for path in sorted(files.keys() & known.keys()):
+                size, _ = files[path]
+                if size and files[path] == known[path]:
+                    yield Copy(path=f"/{path}", bytes=size, layer=number)
+        for path in removed:
+            for gone in [other for other in known if f"{other}/".startswith(f"{path}/")]:
+                del known[gone]
+        known.update(files)
+
+
+def _layers(image: tarfile.TarFile) -> list[str]:
+    (manifest,) = json.load(_member(image, "manifest.json"))
+    return [str(name) for name in manifest["Layers"]]
+
+
+def _member(image: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = image.extractfile(name)
+    if file is None:
+        message = f"{name}: not a file"
+        raise ValueError(message)
+    return file
+
+
+def _read_layer(image: tarfile.TarFile, name: str) -> tuple[dict[str, tuple[int, str]], set[str], set[str]]:
+    """Return the files of a layer (size and digest by path), the paths it removes, and its directories."""
+    files: dict[str, tuple[int, str]] = {}
+    removed: set[str] = set()
+    directories: set[str] = set()
+    with tarfile.open(fileobj=_member(image, name), mode="r|*") as layer:
+        for entry in layer:
+            path = entry.name.removeprefix("./").strip("/")
+            last = PurePosixPath(path).name
+            if last.startswith(_WHITEOUT) and last != _OPAQUE:
+                removed.add(str(PurePosixPath(path).with_name(last.removeprefix(_WHITEOUT))))
+            elif entry.isdir():
+                directories.add(path)
+            elif entry.isreg():
+                files[path] = (entry.size, _digest(layer.extractfile(entry)))
+    return files, removed, directories
+
+
+def _digest(file: IO[bytes] | None) -> str:
+    found = hashlib.sha256()
+    while file is not None and (block := file.read(_BLOCK)):
+        found.update(block)
+    return found.hexdigest()

@@ -1,0 +1,91 @@
+"""Files that an image holds twice for nothing, read from archives as `docker save` writes them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from factory.errors import EnvironmentFaultError
+from factory.proof.layers import Copy, copies, growth_check
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SHARE = "/usr/local/share/rust-warm-factory"
+OURS: dict[str, bytes | None] = {SHARE[1:]: None}
+"""The directory by which our lowest layer is known."""
+
+
+def layer(files: Mapping[str, bytes | None], *, uid: int = 0, mode: int = 0o644) -> bytes:
+    """A layer with files, and directories where there are no bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, content in files.items():
+            member = tarfile.TarInfo(path)
+            member.uid, member.mode, member.size = uid, mode, len(content or b"")
+            member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            tar.addfile(member, io.BytesIO(content or b""))
+    return buffer.getvalue()
+
+
+def image(folder: Path, *layers: bytes, packed: bool = True) -> Path:
+    archive = folder / "image.tar"
+    names = [f"blobs/sha256/{number}" for number in range(len(layers))]
+    manifest = json.dumps([{"Config": "c", "Layers": names}]).encode()
+    with tarfile.open(archive, "w") as tar:
+        blobs = [gzip.compress(blob) if packed else blob for blob in layers]
+        for name, content in [*zip(names, blobs, strict=True), ("manifest.json", manifest)]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return archive
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_later_change_of_owner_or_mode_copies_the_file(tmp_path: Path, packed: bool) -> None:
+    base = layer({"lib/a": b"aaaa", "lib/b": b"bbbb"})
+    ours = layer({**OURS, "./build/x": b"xxxxxx", "build/y": b"y"})
+    chowned = layer({"build/x": b"xxxxxx", "lib/b": b"bbbb"}, uid=1001)
+    found = copies(image(tmp_path, base, ours, chowned, packed=packed), SHARE)
+    assert found == (Copy(path="/build/x", bytes=6, layer=3), Copy(path="/lib/b", bytes=4, layer=3))
+    check = growth_check(found)
+    assert (check.name, check.ok) == ("no copies", False)
+    assert check.findings == ("/build/x: 6 bytes again in layer 3", "/lib/b: 4 bytes again in layer 3")
+
+
+def test_new_bytes_empty_files_and_what_was_removed_before_are_no_copies(tmp_path: Path) -> None:
+    base = layer({"lib/a": b"aaaa"})
+    ours = layer({**OURS, "lib/a": b"AAAA", "build/lock": b"", "build/x": b"x", "old/z": b"z"})
+    removing = layer({"build/.wh.x": b"", ".wh.old": b"", "build/lock": b""})
+    again = layer({"build/x": b"x", "old/z": b"z", "lib/a": b"aaaa"})
+    found = copies(image(tmp_path, base, ours, removing, again), SHARE)
+    assert found == ()
+    assert growth_check(found).detail == "owners and modes cost 0 bytes: no layer repeats a file of a lower one"
+
+
+def test_what_base_images_do_to_themselves_is_their_own_affair(tmp_path: Path) -> None:
+    base = layer({"lib/a": b"aaaa"})
+    assert copies(image(tmp_path, base, base, layer(OURS)), SHARE) == ()
+    assert copies(image(tmp_path, base, layer({**OURS, "lib/a": b"aaaa"})), SHARE) == (
+        Copy(path="/lib/a", bytes=4, layer=2),
+    )
+
+
+def test_an_archive_that_cannot_be_read_is_an_error_and_no_pass(tmp_path: Path) -> None:
+    for name, content in {
+        "empty": b"",
+        "text": b"no archive",
+        "cut": image(tmp_path, layer(OURS)).read_bytes()[:700],
+    }.items():
+        archive = tmp_path / name
+        archive.write_bytes(content)
+        with pytest.raises(EnvironmentFaultError, match="the layers of the image cannot be read"):
+            copies(archive, SHARE)
+    with pytest.raises(EnvironmentFaultError, match="cannot be read"):
+        copies(image(tmp_path, b"\x28\xb5\x2f\xfd zstd", packed=False), SHARE)
