@@ -8,6 +8,7 @@ sources of every unit, wherever they lie.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_FINDINGS = 20
+_COMPILED = re.compile(r"(?P<folder>.*/)(?:lib)?(?P<stem>[^/]+-[0-9a-f]{16})(?:\.(?:rlib|rmeta|so|a))?")
+"""A file that rustc wrote for a unit, by the name that cargo has it write: the dep-info beside it has the same stem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def judge(listing: Listing, ownership: Ownership) -> tuple[Check, ...]:
         _ownership(listing.entries, ownership),
         _check(
             "no path units",
-            listing.foreign,
+            sorted({*listing.foreign, *_unaccounted(listing)}),
             good="every unit in the build directory comes from a registry",
             bad="units of other sources are in the build directory: cargo could hand out a wrong binary",
         ),
@@ -121,6 +124,16 @@ def _is_foreign(dep_info: str) -> bool:
         text = file.read()
     # C compilers write such files too: only rustc's name Rust sources.
     return ".rs" in text and "/registry/src/" not in text
+
+
+def _unaccounted(listing: Listing) -> Iterable[str]:
+    """Yield compiled files without dep-info: without it nobody can say which sources they are of."""
+    files = {e.path for e in listing.entries if e.kind == "f" and e.path.startswith(f"{listing.build_dir}/")}
+    for path in files:
+        compiled = _COMPILED.fullmatch(path)
+        # What build scripts make has names of their own.
+        if compiled and "/out/" not in path and f"{compiled['folder']}{compiled['stem']}.d" not in files:
+            yield path
 
 
 def _is_incremental(entry: Entry, build_dir: str) -> bool:

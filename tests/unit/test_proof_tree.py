@@ -236,6 +236,21 @@ def test_dep_infos_of_c_compilers_are_no_units_and_bytes_that_are_no_text_hide_n
     assert look(warm).foreign == (f"{warm}/build/odd.d",)
 
 
+def test_what_has_no_dep_info_cannot_be_told_from_a_path_unit(warm: Path) -> None:
+    deps = warm / "build/release/deps"
+    named = "0123456789abcdef"
+    for name in (f"libserde-{named}.rlib", f"libserde-{named}.rmeta", f"app-{named}"):
+        (deps / name).write_text("")
+    out = warm / f"build/release/build/ring-{named}/out"
+    out.mkdir(parents=True)
+    (out / f"libring-{named}.a").write_text("")
+    found = failed(look(warm), own(warm))["no path units"]
+    assert [Path(path).name for path in found] == [f"app-{named}", f"libserde-{named}.rlib", f"libserde-{named}.rmeta"]
+    for name in ("serde", "app"):
+        (deps / f"{name}-{named}.d").write_text("x: /x/registry/src/registry-1/x-1.0.0/src/lib.rs\n")
+    assert failed(look(warm), own(warm)) == {}
+
+
 def test_a_pipe_is_listed_and_not_read(warm: Path) -> None:
     os.mkfifo(warm / "build" / "pipe.d")
     found = look(warm)
