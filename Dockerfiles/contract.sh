@@ -45,8 +45,9 @@ create_user() {
     # Group 0 is there already: the choice for clusters that run every container as some uid of that group.
     [ "$RUNNER_GID" -eq 0 ] || create_group
     if ! getent passwd "$RUNNER_NAME" >/dev/null; then
-        # No lastlog entry: it is a sparse file of 300 bytes for each uid up to this one.
-        useradd --uid "$RUNNER_UID" --gid "$RUNNER_GID" --create-home --no-log-init --shell /bin/sh "$RUNNER_NAME"
+        # No lastlog entry: it is a sparse file of 300 bytes for each uid up to this one. And no group: it is there.
+        set -- --uid "$RUNNER_UID" --gid "$RUNNER_GID" --no-user-group --create-home --no-log-init --shell /bin/sh
+        useradd "$@" "$RUNNER_NAME"
     fi
     [ "$(id -u "$RUNNER_NAME"):$(id -g "$RUNNER_NAME")" = "$RUNNER_UID:$RUNNER_GID" ] ||
         fail "the base image has a user $RUNNER_NAME already, with other ids than $RUNNER_UID:$RUNNER_GID"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from factory.cook.images import SHARE
 from factory.engine import ContainerTimeoutError, certificates
 from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.files import cache_directory
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.layers import copies, growth_check
@@ -64,7 +65,7 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
         toolchain = _toolchain(container, recorded_rustc(contract, where=path))
         layout = recorded_layout(contract, where=path)
     with engine.layers_of(image) as archive:
-        growth = growth_check(copies(archive, SHARE))
+        growth = growth_check(copies(archive, SHARE, cache=cache_directory() / "layers"))
     checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth)
     units = _Units(build_dir=labels["build-dir"], layout=layout)
     build = partial(_build, image=image, request=request, engine=engine, units=units)

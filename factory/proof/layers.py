@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from factory.errors import EnvironmentFaultError
+from factory.files import read_json, write_json
 from factory.proof.model import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+SCHEMA = 1
 _MOST_FINDINGS = 20
+_BLOB = re.compile(r"blobs/sha256/(?P<digest>[0-9a-f]{64})")
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _MEGABYTE = 1_000_000
@@ -35,15 +39,16 @@ class Copy:
     layer: int
 
 
-def copies(archive: Path, share: str) -> tuple[Copy, ...]:
+def copies(archive: Path, share: str, *, cache: Path) -> tuple[Copy, ...]:
     """Return the copies in an archive of `docker save`, from the first layer with the directory `share` upwards.
 
     What lies below that layer is the base image's own affair. Empty files and hard links take no room and are not
-    copies. Raises `EnvironmentFaultError` for an archive that cannot be read.
+    copies. What a layer holds is kept in the folder `cache`: to read a base image takes a while, and many images have
+    the same. Raises `EnvironmentFaultError` for an archive that cannot be read.
     """
     try:
         with tarfile.open(archive) as image:
-            return tuple(_copies(image, share.strip("/")))
+            return tuple(_copies(image, share.strip("/"), cache))
     except (tarfile.TarError, OSError, KeyError, ValueError, EOFError) as error:
         raise EnvironmentFaultError(
             f"the layers of the image cannot be read: {error}",
@@ -67,26 +72,51 @@ def growth_check(found: tuple[Copy, ...]) -> Check:
     )
 
 
-def _copies(image: tarfile.TarFile, share: str) -> Iterator[Copy]:
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """The files of a layer (size and digest by path), the paths it removes, and its directories."""
+
+    files: Mapping[str, tuple[int, str]]
+    removed: frozenset[str]
+    directories: frozenset[str]
+
+
+def _copies(image: tarfile.TarFile, share: str, cache: Path) -> Iterator[Copy]:
     known: dict[str, tuple[int, str]] = {}
     ours = False
-    for number, name in enumerate(_layers(image), start=1):
-        files, removed, directories = _read_layer(image, name)
-        ours = ours or share in directories
+    for number, name in enumerate(_names(image), start=1):
+        layer = _known_layer(image, name, cache)
+        ours = ours or share in layer.directories
         if ours:
-            for path in sorted(files.keys() & known.keys()):
-                size, _ = files[path]
-                if size and files[path] == known[path]:
+            for path in sorted(layer.files.keys() & known.keys()):
+                size, _ = layer.files[path]
+                if size and layer.files[path] == known[path]:
                     yield Copy(path=f"/{path}", bytes=size, layer=number)
-        for path in removed:
+        for path in layer.removed:
             for gone in [other for other in known if f"{other}/".startswith(f"{path}/")]:
                 del known[gone]
-        known.update(files)
+        known.update(layer.files)
 
 
-def _layers(image: tarfile.TarFile) -> list[str]:
+def _names(image: tarfile.TarFile) -> list[str]:
     (manifest,) = json.load(_member(image, "manifest.json"))
     return [str(name) for name in manifest["Layers"]]
+
+
+def _known_layer(image: tarfile.TarFile, name: str, cache: Path) -> _Layer:
+    """Return a layer, from the cache where its name is the digest of what it holds."""
+    match = _BLOB.fullmatch(name)
+    if match is None:
+        return _read_layer(image, name)
+    kept = cache / f"{match['digest']}.json"
+    if kept.exists():
+        document = read_json(kept, made_by="factory verify")
+        files = {path: (int(size), str(digest)) for path, (size, digest) in document["files"].items()}
+        return _Layer(files, frozenset(document["removed"]), frozenset(document["directories"]))
+    layer = _read_layer(image, name)
+    lists = {"removed": sorted(layer.removed), "directories": sorted(layer.directories)}
+    write_json(kept, {"schema": SCHEMA, "files": {path: list(facts) for path, facts in layer.files.items()}} | lists)
+    return layer
 
 
 def _member(image: tarfile.TarFile, name: str) -> IO[bytes]:
@@ -97,8 +127,7 @@ def _member(image: tarfile.TarFile, name: str) -> IO[bytes]:
     return file
 
 
-def _read_layer(image: tarfile.TarFile, name: str) -> tuple[dict[str, tuple[int, str]], set[str], set[str]]:
-    """Return the files of a layer (size and digest by path), the paths it removes, and its directories."""
+def _read_layer(image: tarfile.TarFile, name: str) -> _Layer:
     files: dict[str, tuple[int, str]] = {}
     removed: set[str] = set()
     directories: set[str] = set()
@@ -112,7 +141,7 @@ def _read_layer(image: tarfile.TarFile, name: str) -> tuple[dict[str, tuple[int,
                 directories.add(path)
             elif entry.isreg():
                 files[path] = (entry.size, _digest(layer.extractfile(entry)))
-    return files, removed, directories
+    return _Layer(files, frozenset(removed), frozenset(directories))
 
 
 def _digest(file: IO[bytes] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
@@ -34,16 +35,17 @@ def layer(files: Mapping[str, bytes | None], *, uid: int = 0, mode: int = 0o644)
     return buffer.getvalue()
 
 
-def image(folder: Path, *layers: bytes, packed: bool = True) -> Path:
+def image(folder: Path, *layers: bytes, packed: bool = True, content: bytes | None = None) -> Path:
+    """An archive of layers, under their digests; `content` stands in the place of each."""
     archive = folder / "image.tar"
-    names = [f"blobs/sha256/{number}" for number in range(len(layers))]
+    names = [f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}" for blob in layers]
     manifest = json.dumps([{"Config": "c", "Layers": names}]).encode()
     with tarfile.open(archive, "w") as tar:
-        blobs = [gzip.compress(blob) if packed else blob for blob in layers]
-        for name, content in [*zip(names, blobs, strict=True), ("manifest.json", manifest)]:
+        blobs = [content or (gzip.compress(blob) if packed else blob) for blob in layers]
+        for name, blob in [*zip(names, blobs, strict=True), ("manifest.json", manifest)]:
             member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+            member.size = len(blob)
+            tar.addfile(member, io.BytesIO(blob))
     return archive
 
 
@@ -52,7 +54,7 @@ def test_a_later_change_of_owner_or_mode_copies_the_file(tmp_path: Path, packed:
     base = layer({"lib/a": b"aaaa", "lib/b": b"bbbb"})
     ours = layer({**OURS, "./build/x": b"xxxxxx", "build/y": b"y"})
     chowned = layer({"build/x": b"xxxxxx", "lib/b": b"bbbb"}, uid=1001)
-    found = copies(image(tmp_path, base, ours, chowned, packed=packed), SHARE)
+    found = copies(image(tmp_path, base, ours, chowned, packed=packed), SHARE, cache=tmp_path / "cache")
     assert found == (Copy(path="/build/x", bytes=6, layer=3), Copy(path="/lib/b", bytes=4, layer=3))
     check = growth_check(found)
     assert (check.name, check.ok) == ("no copies", False)
@@ -64,17 +66,28 @@ def test_new_bytes_empty_files_and_what_was_removed_before_are_no_copies(tmp_pat
     ours = layer({**OURS, "lib/a": b"AAAA", "build/lock": b"", "build/x": b"x", "old/z": b"z"})
     removing = layer({"build/.wh.x": b"", ".wh.old": b"", "build/lock": b""})
     again = layer({"build/x": b"x", "old/z": b"z", "lib/a": b"aaaa"})
-    found = copies(image(tmp_path, base, ours, removing, again), SHARE)
+    found = copies(image(tmp_path, base, ours, removing, again), SHARE, cache=tmp_path / "cache")
     assert found == ()
     assert growth_check(found).detail == "owners and modes cost 0 bytes: no layer repeats a file of a lower one"
 
 
 def test_what_base_images_do_to_themselves_is_their_own_affair(tmp_path: Path) -> None:
     base = layer({"lib/a": b"aaaa"})
-    assert copies(image(tmp_path, base, base, layer(OURS)), SHARE) == ()
-    assert copies(image(tmp_path, base, layer({**OURS, "lib/a": b"aaaa"})), SHARE) == (
+    assert copies(image(tmp_path, base, base, layer(OURS)), SHARE, cache=tmp_path / "cache") == ()
+    assert copies(image(tmp_path, base, layer({**OURS, "lib/a": b"aaaa"})), SHARE, cache=tmp_path / "cache") == (
         Copy(path="/lib/a", bytes=4, layer=2),
     )
+
+
+def test_a_layer_that_was_read_before_is_not_read_again(tmp_path: Path) -> None:
+    base, chowned = layer({**OURS, "x": b"xx", "y": b"y"}), layer({"x": b"xx", ".wh.y": b""}, uid=1)
+    archive = image(tmp_path, base, chowned)
+    first = copies(archive, SHARE, cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    unreadable = image(tmp_path, base, chowned, content=b"no layer")
+    assert copies(unreadable, SHARE, cache=tmp_path / "cache") == first == (Copy(path="/x", bytes=2, layer=2),)
+    with pytest.raises(EnvironmentFaultError, match="cannot be read"):
+        copies(unreadable, SHARE, cache=tmp_path / "other")
 
 
 def test_an_archive_that_cannot_be_read_is_an_error_and_no_pass(tmp_path: Path) -> None:
@@ -86,6 +99,6 @@ def test_an_archive_that_cannot_be_read_is_an_error_and_no_pass(tmp_path: Path) 
         archive = tmp_path / name
         archive.write_bytes(content)
         with pytest.raises(EnvironmentFaultError, match="the layers of the image cannot be read"):
-            copies(archive, SHARE)
+            copies(archive, SHARE, cache=tmp_path / "cache")
     with pytest.raises(EnvironmentFaultError, match="cannot be read"):
-        copies(image(tmp_path, b"\x28\xb5\x2f\xfd zstd", packed=False), SHARE)
+        copies(image(tmp_path, b"\x28\xb5\x2f\xfd zstd", packed=False), SHARE, cache=tmp_path / "cache")
