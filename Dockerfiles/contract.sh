@@ -122,9 +122,4 @@ rustflags() {
     esac
 }
 
-settle_system() {
-    find / -xdev -cnewer "$stamp" ! -path '/run/*' \
-        -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-}
-
 main

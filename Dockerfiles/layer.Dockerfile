@@ -5,12 +5,14 @@
 #   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args
 #   contents  the files that the target `layer` adds: contract.json, contents.json
 # Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image.
-# Only the steps that fetch (crates, standard libraries) use the network of the build; all others have none.
+# Only the steps that download (crates, standard libraries, Debian packages) use the network of the build.
 
 # `contract` for the root layer, `parent` for those above it.
 ARG START=parent
 # `targets` where units are compiled for other targets than the host, else `parent`.
 ARG PREPARED=parent
+# `installed` for a layer whose units need Debian packages, else `ready`.
+ARG COOK_ON=ready
 
 # The standard libraries of other targets, where the base image has not got them.
 # hadolint ignore=DL3006
@@ -59,7 +61,29 @@ CMD ["bash"]
 SHELL ["/usr/local/bin/warm-entry", "/bin/sh", "-c"]
 USER ${RUNNER_UID}:${RUNNER_GID}
 
-FROM ${START} AS cook
+FROM ${START} AS ready
+
+FROM ready AS installed
+ARG RUNNER_UID=1001
+ARG RUNNER_GID=1001
+ARG LAYER
+ARG PACKAGES
+# The Debian suite that the names in PACKAGES are of.
+ARG SUITE
+ARG SOURCE_DATE_EPOCH
+USER 0
+RUN --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=system.sh,target=/run/factory/system.sh \
+    --mount=type=secret,id=ca,target=/run/factory/ca.crt,mode=0444 \
+    --mount=type=secret,id=apt,target=/run/factory/apt.conf,mode=0444 \
+    --mount=type=secret,id=apt-sources,target=/run/factory/apt.sources,mode=0444 \
+    --mount=type=tmpfs,target=/var/lib/apt/lists \
+    --mount=type=tmpfs,target=/var/cache/apt \
+    --mount=type=tmpfs,target=/tmp \
+    sh /run/factory/system.sh
+USER ${RUNNER_UID}:${RUNNER_GID}
+
+FROM ${COOK_ON} AS cook
 ARG CARGO_HOME=/usr/local/cargo
 ARG BUILD_DIR=/usr/local/cargo-build
 ARG LAYOUT=build-dir

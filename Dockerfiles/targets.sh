@@ -34,9 +34,4 @@ trust_certificates() {
     fi
 }
 
-settle_system() {
-    find / -xdev -cnewer "$stamp" ! -path '/run/*' \
-        -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-}
-
 main

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +17,7 @@ from factory.files import cache_directory, digest
 from factory.resources import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from factory.output import Output
 
@@ -53,11 +54,13 @@ def build_base(
     ca_bundle: Path | None,
     output: Output,
     targets: Sequence[str] = (),
+    more_packages: Iterable[str] = (),
 ) -> str:
     """Make an image like the official `rust:<version>-slim-<suite>` from Debian packages; return its ID.
 
     `toolchain` is a sysroot (what `rustc --print sysroot` prints), or "debian" for the suite's own compiler.
     `targets` are the triples that it can compile for beside its own: a sysroot must have their standard libraries.
+    `more_packages` are Debian packages to install besides what ordinary projects need.
     `ca_bundle` takes the place of the image's certificate bundle. The packages come from the mirror that this
     machine's apt uses and are kept in the cache for the next time. On failure `tag` stays what it was.
 
@@ -67,7 +70,8 @@ def build_base(
     _check_suite(suite)
     if toolchain != "debian":
         _check_sysroot(toolchain, targets)
-    packages = _packages(toolchain, targets)
+    packages = tuple(dict.fromkeys((*_packages(toolchain, targets), *sorted(more_packages))))
+    _check_packages(packages)
     root = _root_directory(suite, packages, output)
     with tempfile.TemporaryDirectory(prefix="factory-base-") as scratch:
         contexts = {"certificates": _certificates(ca_bundle, Path(scratch))}
@@ -114,6 +118,13 @@ def _packages(toolchain: Path | Literal["debian"], targets: Sequence[str]) -> tu
     return tuple(dict.fromkeys((*wanted, *TOOLCHAIN_PACKAGES, *standard)))
 
 
+def _check_packages(packages: Iterable[str]) -> None:
+    for package in packages:
+        if re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package) is None:
+            what = f"{package!r}: not the name of a Debian package"
+            raise ConfigurationError(what, advice="Name one such as libpq-dev, without a version.")
+
+
 def _check_sysroot(sysroot: Path, targets: Sequence[str]) -> None:
     if sysroot.resolve() == Path("/usr"):
         what = f"{sysroot}: this toolchain is the system's own, and cannot be copied alone"
@@ -149,7 +160,7 @@ def _root_directory(suite: str, packages: tuple[str, ...], output: Output) -> Pa
 def _bootstrap(suite: str, packages: tuple[str, ...], archive: Path, output: Output) -> None:
     mmdebstrap = process.which("mmdebstrap", advice="Install it: `apt-get install mmdebstrap`.")
     settings = archive.with_name(APT_SETTINGS_FILE)
-    settings.write_text(_apt_settings(), encoding="utf-8")
+    settings.write_text(apt_settings(), encoding="utf-8")
     command = (
         str(mmdebstrap),
         "--variant=minbase",
@@ -160,7 +171,7 @@ def _bootstrap(suite: str, packages: tuple[str, ...], archive: Path, output: Out
         f'--customize-hook=rm "$1/etc/apt/apt.conf.d/{APT_SETTINGS_FILE}"',
         *(suite, str(archive), "-"),
     )
-    sources = _sources(suite)
+    sources = apt_sources(suite)
     output.command(command)
     completed = process.run(command, stdin=sources, timeout=BOOTSTRAP_SECONDS, check=False, on_stderr=output.detail)
     if not completed.ok:
@@ -168,13 +179,18 @@ def _bootstrap(suite: str, packages: tuple[str, ...], archive: Path, output: Out
         raise _step_failed(completed, advice=advice)
 
 
-def _apt_settings() -> str:
-    """Return this machine's own settings for reaching its mirror: proxies, certificates, dates."""
+def apt_settings() -> str:
+    """Return this machine's own settings for reaching its mirror: proxies, certificates, dates; "" without apt."""
+    if shutil.which("apt-config") is None:
+        return ""
     return process.run(("apt-config", "dump", *MIRROR_SETTINGS), timeout=INSPECT_SECONDS).stdout
 
 
-def _sources(suite: str) -> str:
-    """Return apt sources for `suite`: this machine's own, with the name of its release exchanged."""
+def apt_sources(suite: str) -> str:
+    """Return apt sources for `suite`: this machine's own, with the name of its release exchanged.
+
+    Raises `EnvironmentFaultError` where this machine is no Debian, or its apt has no sources.
+    """
     release = _codename()
     query = ("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
     lines = set()

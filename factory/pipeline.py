@@ -125,6 +125,7 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         rustflags=settings.contract.rustflags,
         measured={},
         jobs=settings.worth.jobs,
+        suite=settings.base.suite,
     )
     toolchain = _resolving_toolchain(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:

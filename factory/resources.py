@@ -11,7 +11,8 @@ _SOURCE_TREE_NAMES = {"samples": "tests/samples"}
 
 
 def shipped(name: str) -> Path:
-    """Return the path of shipped data: `Dockerfiles`, `profiles`, `samples` or `registry-config.yaml`.
+    """Return the path of shipped data: `Dockerfiles`, `profiles`, `samples`, `registry-config.yaml` or
+    `system-packages.toml`.
 
     Raises `FactoryError` where it is missing: the installation is broken.
     """

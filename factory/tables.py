@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from factory.analysis.model import Status
 from factory.analysis.uses import crate_uses, pin_uses, profile_uses
 from factory.files import canonical_json
+from factory.planning.system_packages import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     from factory.output import Output
     from factory.pipeline import DryRun
     from factory.planning.plan import Plan
+    from factory.planning.system_packages import PackageUse
     from factory.proof.model import Proof
 
 _MOST_VERSIONS = 4
 _MOST_ROWS = 25
 _MOST_REASON = 300
+_MOST_CRATES = 5
+_PURPOSES = {Purpose.TOOL: "compiling", Purpose.LIBRARY: "compiling", Purpose.RUNTIME: "running"}
 
 
-def print_analysis(analysis: Analysis, output: Output, *, top: int) -> None:
-    """Print crates by repositories, cargo profiles, pins, and every workspace that was skipped or needs a remark."""
+def print_analysis(analysis: Analysis, packages: Sequence[PackageUse], output: Output, *, top: int) -> None:
+    """Print crates by repositories, profiles, pins, Debian packages, and every workspace that needs a remark."""
     uses = crate_uses(analysis)
     repos = {workspace.repo for workspace in analysis.resolved}
     if top and uses:
@@ -37,6 +41,13 @@ def print_analysis(analysis: Analysis, output: Output, *, top: int) -> None:
         )
     output.answer_table("Cargo profiles", ("profile", "workspaces"), profile_uses(analysis), right=("workspaces",))
     output.answer_table("Toolchain pins", ("pin", "workspaces"), pin_uses(analysis), right=("workspaces",))
+    if packages:
+        output.answer_table(
+            "System packages",
+            ("package", "for", "needed by crates", "repos"),
+            [(use.package, _PURPOSES[use.purpose], _few(use.crates), len(use.repos)) for use in packages],
+            right=("repos",),
+        )
     remarks = [(w.path, w.status.value, w.reason) for w in analysis.workspaces if w.reason]
     if remarks:
         output.answer_table("Skipped, or with a remark", ("workspace", "status", "why"), remarks)
@@ -71,6 +82,9 @@ def print_plan(plan: Plan, output: Output) -> None:
         ],
         right=("units", "recipes", "estimated MB", "budget MB"),
     )
+    installed = [(layer.name, ", ".join(layer.packages)) for layer in plan.layers if layer.packages]
+    if installed:
+        output.answer_table("Debian packages that the images install", ("layer", "packages"), installed)
     if plan.excluded:
         shown = sorted(plan.excluded, key=lambda row: (-row.repos, row.package))[:_MOST_ROWS]
         output.answer_table(
@@ -125,6 +139,11 @@ def print_reports(reports: Sequence[LayerReport], output: Output) -> None:
             ("layer", "crate", "why"),
             list(dropped),
         )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_CRATES
+    return ", ".join(names[:_MOST_CRATES]) + (f" and {more} more" if more > 0 else "")
 
 
 def print_dry_run(dry: DryRun, output: Output, *, as_json: bool) -> None:

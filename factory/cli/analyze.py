@@ -12,6 +12,7 @@ from factory.analysis.model import analysis_to_json
 from factory.cli.app import JsonOption, PathsArgument, run_of
 from factory.errors import NothingToDoError
 from factory.files import write_json
+from factory.planning.system_packages import analysis_uses, read_table, uses_to_json
 
 
 def analyze(
@@ -30,12 +31,13 @@ def analyze(
     """
     run = run_of(context)
     analysis = pipeline.analyze(run, pipeline.scan(run, paths or run.sources), offline=offline)
-    document = analysis_to_json(analysis)
+    packages = analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
+    document = analysis_to_json(analysis) | {"system_packages": uses_to_json(packages)}
     write_json(out, document)
     run.output.say(f"wrote {out}")
     if json:
         run.output.answer_json(document)
     else:
-        tables.print_analysis(analysis, run.output, top=top)
+        tables.print_analysis(analysis, packages, run.output, top=top)
     if not analysis.resolved:
         raise NothingToDoError("no workspace could be resolved", advice="The rows above say why.")

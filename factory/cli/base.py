@@ -25,6 +25,9 @@ def base(
         list[str] | None,
         typer.Option("--target", help="Compile for this triple too (default: those of `cook.variants`); repeatable."),
     ] = None,
+    package: Annotated[
+        list[str] | None, typer.Option("--package", help="Debian package to install as well; may be repeated.")
+    ] = None,
     ca_bundle: Annotated[Path | None, typer.Option("--ca-bundle", help="Certificates that the image trusts.")] = None,
     pin: Annotated[
         str | None, typer.Option("--pin", help="Instead: print the digest that a tag stands for now.")
@@ -49,6 +52,7 @@ def base(
             toolchain=toolchain,
             ca_bundle=ca_bundle,
             targets=run.settings.cook.targets if target is None else target,
+            more_packages=package or (),
             output=run.output,
         )
     )

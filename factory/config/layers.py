@@ -33,6 +33,8 @@ class LayerProfile:
 
     `anchors` are the crates whose users belong here. `budget_bytes` is `None` where only the total counts. A unit
     needs `min_repos` repositories that use it, unless its crate is in `always`; crates in `never` are not cooked.
+    `packages` are Debian packages to install besides those that the units need, `never_packages` those that neither
+    this layer nor one on it installs.
     """
 
     name: str
@@ -43,6 +45,8 @@ class LayerProfile:
     min_repos: int = 1
     always: frozenset[str] = frozenset()
     never: frozenset[str] = frozenset()
+    packages: frozenset[str] = frozenset()
+    never_packages: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +154,27 @@ def _each_once(crates: tuple[str, ...]) -> tuple[str, ...]:
     return crates
 
 
+def _no_twins(packages: tuple[str, ...]) -> tuple[str, ...]:
+    twins = sorted({name for name in packages if packages.count(name) > 1})
+    if twins:
+        message = f"{', '.join(twins)} is listed twice; name each once"
+        raise ValueError(message)
+    return packages
+
+
 _Crate = Annotated[
     str,
     Matches(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", "write the name of a crate alone, without version or features"),
 ]
 _Crates = Annotated[tuple[_Crate, ...], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_each_once)]
+_Packages = Annotated[
+    tuple[
+        Annotated[str, Matches(r"[a-z0-9][a-z0-9+.-]+", "write the name of a Debian package alone, like libpq-dev")],
+        ...,
+    ],
+    Field(json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_no_twins),
+]
 _LayerName = Annotated[
     str,
     Matches(LAYER_NAME, "write the name of a layer: the name of its file without .toml"),
@@ -172,6 +192,8 @@ class _ProfileFile(StrictModel):
     min_repos: Annotated[int, Field(ge=1)] = Field(1, description="Repositories that must use a unit.")
     always: _Crates = Field((), description="Crates that are cooked even if fewer repositories use them.")
     never: _Crates = Field((), description="Crates that are not cooked, with all that stands on them.")
+    packages: _Packages = Field((), description="Debian packages to install besides those that the units need.")
+    never_packages: _Packages = Field((), description="Debian packages not to install, here and in the layers on it.")
 
 
 def _read(file: Path) -> tuple[LayerProfile, list[str]]:
@@ -190,6 +212,8 @@ def _read(file: Path) -> tuple[LayerProfile, list[str]]:
         return LayerProfile(name=file.stem), lines
     both = sorted(set(profile.always) & set(profile.never))
     lines += [f"{file}: never: {crate} is in always too; keep it in one of them" for crate in both]
+    twice = sorted(set(profile.packages) & set(profile.never_packages))
+    lines += [f"{file}: never_packages: {name} is in packages too; keep it in one of them" for name in twice]
     return _layer(file.stem, profile), lines
 
 
@@ -226,6 +250,8 @@ def _layer(name: str, profile: _ProfileFile) -> LayerProfile:
         min_repos=profile.min_repos,
         always=frozenset(profile.always),
         never=frozenset(profile.never),
+        packages=frozenset(profile.packages),
+        never_packages=frozenset(profile.never_packages),
     )
 
 

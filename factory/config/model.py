@@ -291,6 +291,12 @@ class BaseSettings(StrictModel):
         description="Base image, as name:tag@sha256:…; null for the official `rust:<toolchain>-slim-<suite>`.",
     )
     suite: Suite = Field("bookworm", description="Debian suite of the official image, or of a base made here.")
+    install_packages: bool = Field(
+        True, description="Install the Debian packages that units need; false where the base image has them all."
+    )
+    apt_sources: LocalPath | None = Field(
+        None, description="File of apt sources to install packages from; null for the base image's own."
+    )
 
 
 class UserSettings(StrictModel):

@@ -7,8 +7,10 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.base import apt_settings
 from factory.cargo.events import BuildEvents, parse_events
 from factory.cargo.variants import Variant
 from factory.cook.progress import crate_counter, crates_of
@@ -22,7 +24,6 @@ from factory.resources import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from factory.config.model import Settings
     from factory.output import Output
@@ -158,6 +159,7 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
         "contexts": {"parent": parent, "recipes": str(build.folder / "recipes" / layer.name)},
         "args": {
             "START": "contract" if layer.parent is None else "parent",
+            **_package_arguments(build, layer),
             "LAYER": layer.name,
             "RUNNER_NAME": settings.user.name,
             "RUNNER_UID": str(settings.user.uid),
@@ -173,10 +175,10 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
     }
     if host_network:
         target["network"] = "host"
-    trusted = certificates()
-    if trusted is not None:
-        # What this machine trusts when it downloads; a secret leaves no trace in the image.
-        target["secret"] = [f"id=ca,src={trusted}"]
+    secrets = _secrets(build)
+    if secrets:
+        # What this machine trusts when it downloads, and from where; a secret leaves no trace in the image.
+        target["secret"] = [f"id={name},src={path}" for name, path in secrets.items()]
     return target
 
 
@@ -185,6 +187,22 @@ def _targets(plan: Plan) -> dict[str, str]:
     variants = [Variant.parse(name) for name in plan.contract.variants]
     targets = sorted({variant.target for variant in variants if variant.target is not None})
     return {"PREPARED": "targets", "TARGETS": " ".join(targets)} if targets else {}
+
+
+def _package_arguments(build: ImageBuild, layer: PlannedLayer) -> dict[str, str]:
+    if not layer.packages or not build.settings.base.install_packages:
+        return {}
+    return {"COOK_ON": "installed", "PACKAGES": " ".join(layer.packages), "SUITE": build.settings.base.suite}
+
+
+def _secrets(build: ImageBuild) -> dict[str, Path]:
+    """Return the files that the steps with a network get as secrets, by id."""
+    trusted, sources = certificates(), build.settings.base.apt_sources
+    secrets = {} if trusted is None else {"ca": trusted}
+    if any(_package_arguments(build, layer) for layer in build.plan.layers):
+        secrets["apt"] = build.folder / "apt.conf"
+        secrets |= {} if sources is None else {"apt-sources": Path(sources).absolute()}
+    return secrets
 
 
 def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerReport]) -> dict[str, str]:
@@ -231,6 +249,8 @@ def _write_inputs(build: ImageBuild) -> None:
         for recipe in recipes:
             recipe.write(folder / recipe.name, configured=build.plan.contract.rustflags)
         write_text(folder / "recipes.list", "".join(f"{recipe.name}\n" for recipe in recipes))
+    if "apt" in _secrets(build):
+        write_text(build.folder / "apt.conf", apt_settings())
 
 
 def _build_layer(
@@ -260,6 +280,7 @@ def _cook_layer(
         [(recipe, events[recipe.name]) for recipe in recipes],
         seconds=time.monotonic() - started,
         images=build.tags(layer.name),
+        suite=build.settings.base.suite,
     )
 
 
@@ -317,8 +338,7 @@ def _logs(path: Path) -> Mapping[str, str]:
 
 
 def _folders(build: ImageBuild) -> tuple[Path, ...]:
-    trusted = certificates()
-    return (build.folder, _dockerfiles(), *(() if trusted is None else (trusted,)))
+    return (build.folder, _dockerfiles(), *_secrets(build).values())
 
 
 def _dockerfiles() -> Path:

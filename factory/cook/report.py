@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from factory.cargo.events import BuildEvents, Failure, keys_done
 from factory.cook.warm_list import cargo_profiles
 from factory.errors import BuildFailedError
+from factory.planning.system_packages import missing_packages, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,8 +63,12 @@ def report_layer(
     *,
     seconds: float,
     images: tuple[str, ...] = (),
+    suite: str | None = None,
 ) -> LayerReport:
-    """Compare what the recipes of a layer were to make with what cargo says it made."""
+    """Compare what the recipes of a layer were to make with what cargo says it made.
+
+    `suite` is the Debian suite of the image, `None` for a cook on this machine.
+    """
     wanted = {key for planned in plan.layers if planned.name == layer for key in planned.keys}
     done: set[UnitKey] = set()
     failures: list[Failure] = []
@@ -74,7 +79,7 @@ def report_layer(
     return LayerReport(
         layer=layer,
         cooked=tuple(sorted(wanted & done)),
-        dropped=tuple(sorted(_dropped(plan, key, failures) for key in wanted - done)),
+        dropped=tuple(sorted(_dropped(plan, layer, key, failures, suite) for key in wanted - done)),
         seconds=round(seconds, 1),
         images=images,
     )
@@ -124,18 +129,31 @@ def _content(plan: Plan, key: UnitKey, cargo_profiles: tuple[str, ...]) -> Mappi
     }
 
 
-def _dropped(plan: Plan, key: UnitKey, failures: list[Failure]) -> Dropped:
+def _dropped(plan: Plan, layer: str, key: UnitKey, failures: list[Failure], suite: str | None) -> Dropped:
     unit = plan.units[key]
     package = unit.identity.package
     own = [said for said in failures if said.package_name == package.name and said.version in (None, package.version)]
     names = sorted({said.package_name for said in failures})
     if own:
-        reason = own[0].detail
+        reason = own[0].detail + _advice(own[0], layer, suite)
     elif names:
         reason = f"stands on what could not be compiled: {', '.join(names)}"
     else:
         reason = "cargo did not report it"
     return Dropped(key=key, label=unit.identity.label, reason=reason)
+
+
+def _advice(failure: Failure, layer: str, suite: str | None) -> str:
+    """Name the Debian packages that a failed crate asks for, where its words tell."""
+    packages = missing_packages(failure.package_name, failure.detail, suite=suite or "bookworm", table=read_table())
+    if not packages:
+        return ""
+    if suite is None:
+        return f"\nmissing on this machine; on Debian: apt-get install {' '.join(packages)}"
+    names = ", ".join(f'"{package}"' for package in packages)
+    return (
+        f"\nmissing in the image: Debian's {', '.join(packages)}; write packages = [{names}] in profiles/{layer}.toml"
+    )
 
 
 def report_to_json(reports: Iterable[LayerReport]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from factory.planning.plan import Contract, Exclusion, Plan, PlannedLayer, Plann
 from factory.planning.recipes import Usage, group_into_recipes, split_recipe
 from factory.planning.resolution import Resolved, resolve_recipes
 from factory.planning.selection import Demand, LeftOut, Selection, select
+from factory.planning.system_packages import layer_packages, needs, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +47,8 @@ class Policy:
     measured: Mapping[UnitKey, UnitCost]
     jobs: int
     """How many jobs the machines run that will build on the images."""
+    suite: str = "bookworm"
+    """The Debian suite whose packages the images install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,17 @@ def make_plan(
     resolved = _confirmed_recipes(analysis, selection, demand, graph, policy, check, progress)
     lost = _lost(resolved, graph, selection)
     chosen = selection.chosen - lost.keys()
+    packages = layer_packages(
+        needs(
+            {key: graph.units[key] for key in sorted(chosen)},
+            users,
+            host=analysis.toolchain.host,
+            suite=policy.suite,
+            table=read_table(),
+        ),
+        {key: placement.layer for key, placement in placements.items()},
+        policy.tree,
+    )
     return Plan(
         contract=Contract(
             cargo_home=policy.cargo_home,
@@ -90,7 +104,7 @@ def make_plan(
             variants=analysis.variants,
             rustflags=policy.rustflags,
         ),
-        layers=_layers(chosen, demand, policy),
+        layers=_layers(chosen, demand, policy, packages),
         units={key: _planned_unit(key, graph, demand, costs[key]) for key in sorted(chosen)},
         recipes=_in_cooking_order(resolved.recipes, policy.tree),
         excluded=_exclusions(graph, users, selection, lost),
@@ -177,7 +191,9 @@ def _in_cooking_order(recipes: tuple[Recipe, ...], tree: LayerTree) -> tuple[Rec
     return tuple(sorted(recipes, key=lambda recipe: (order[recipe.layer], -len(recipe.keys), recipe.name)))
 
 
-def _layers(chosen: frozenset[UnitKey], demand: Demand, policy: Policy) -> tuple[PlannedLayer, ...]:
+def _layers(
+    chosen: frozenset[UnitKey], demand: Demand, policy: Policy, packages: Mapping[str, tuple[str, ...]]
+) -> tuple[PlannedLayer, ...]:
     by_layer: dict[str, list[UnitKey]] = defaultdict(list)
     for key in sorted(chosen):
         by_layer[demand.placements[key].layer].append(key)
@@ -188,6 +204,7 @@ def _layers(chosen: frozenset[UnitKey], demand: Demand, policy: Policy) -> tuple
             budget_bytes=policy.layer_budgets[profile.name],
             estimated_bytes=sum(demand.size[key] for key in by_layer[profile.name]),
             keys=tuple(by_layer[profile.name]),
+            packages=packages[profile.name],
         )
         for profile in policy.tree.layers
     )

@@ -79,13 +79,17 @@ class PlannedUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLayer:
-    """A layer with its parent, the budget (bytes, `None`: only the total one) and what it takes by estimate."""
+    """A layer with its parent, the budget (bytes, `None`: only the total one) and what it takes by estimate.
+
+    `packages` are the Debian packages that it installs before it cooks, those of its parents left out.
+    """
 
     name: str
     parent: str | None
     budget_bytes: int | None
     estimated_bytes: int
     keys: tuple[UnitKey, ...]
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +182,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
                 "budget_bytes": layer.budget_bytes,
                 "estimated_bytes": layer.estimated_bytes,
                 "keys": sorted(layer.keys),
+                "packages": sorted(layer.packages),
             }
             for layer in plan.layers
         ],
@@ -245,7 +250,10 @@ def _plan(document: Mapping[str, Any]) -> Plan:
             rustflags=tuple(contract["rustflags"]),
         ),
         layers=tuple(
-            PlannedLayer(**raw | {"keys": tuple(UnitKey(key) for key in raw["keys"])}) for raw in document["layers"]
+            PlannedLayer(
+                **raw | {"keys": tuple(UnitKey(key) for key in raw["keys"]), "packages": tuple(raw["packages"])}
+            )
+            for raw in document["layers"]
         ),
         units={key: _planned(key, raw, profiles, packages) for key, raw in units},
         recipes=tuple(_recipe(raw) for raw in document["recipes"]),

@@ -290,9 +290,10 @@ def layer_targets(folder: Path, layer: str, *, start: str, parent: str) -> dict[
     return {f"{layer}-report": report, layer: image}
 
 
-def bake(bake_file: Path, target: str) -> None:
+def bake(bake_file: Path, target: str, *, readable: Sequence[Path] = ()) -> None:
     command = ["docker", "buildx", "bake", "--progress=plain", "--allow=network.host"]
     allowed = [f"--allow=fs.read={bake_file.parent.parent}", f"--allow=fs.read={DOCKERFILES}"]
+    allowed += [f"--allow=fs.read={path}" for path in readable]
     process.run([*command, *allowed, f"--allow=fs.write={bake_file.parent}", f"--file={bake_file}", target])
 
 

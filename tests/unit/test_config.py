@@ -153,15 +153,15 @@ ONE_FAULT = {
     ),
     "unknown, near nothing": (
         "base: {zzz: 1}\n",
-        "1:8: base.zzz: unknown key; remove it, known keys here are image, suite",
+        "1:8: base.zzz: unknown key; remove it, known keys here are image, suite, install_packages, apt_sources",
     ),
     "number as key": (
         "base: {1: 1}\n",
-        "1:8: base.1: unknown key; remove it, known keys here are image, suite",
+        "1:8: base.1: unknown key; remove it, known keys here are image, suite, install_packages, apt_sources",
     ),
     "merge key": (
         "base: {<<: {}}\n",
-        "1:8: base.<<: unknown key; remove it, known keys here are image, suite",
+        "1:8: base.<<: unknown key; remove it, known keys here are image, suite, install_packages, apt_sources",
     ),
     "key that is a list": ("base:\n  ? [a]\n  : 1\n", "2:5: base: has a key that is not plain text; write a word"),
     "duplicate key": (

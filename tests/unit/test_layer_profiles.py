@@ -97,7 +97,7 @@ ONE_FAULT = {
     "unknown table": (
         "[zzz]\na = 1\n",
         "core.toml: [zzz]: unknown key; remove it, known keys here are parent, description, anchors, budget, "
-        "min_repos, always, never",
+        "min_repos, always, never, packages, never_packages",
     ),
     "table for a value": (
         "[budget]\nsize = 1\n",

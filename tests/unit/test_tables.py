@@ -15,6 +15,7 @@ from factory.cook.report import Dropped, LayerReport
 from factory.model import CRATES_IO, PackageId, UnitKey
 from factory.output import Output
 from factory.planning.plan import Exclusion
+from factory.planning.system_packages import PackageUse, Purpose
 from factory.proof.model import Check, Miss, Proof, RepoProof
 from tests.unit.builders import forecast_row, organisation, plan_for, skipped, unit
 
@@ -122,6 +123,14 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     return [line.split() for line in out.splitlines()]
 
 
+PACKAGES = (
+    PackageUse(package="libpq-dev", purpose=Purpose.LIBRARY, crates=("pq-sys",), repos=("orders", "web")),
+    PackageUse(
+        package="libssl3", purpose=Purpose.RUNTIME, crates=tuple(f"{letter}-sys" for letter in "abcdef"), repos=("web",)
+    ),
+)
+
+
 def test_an_analysis_is_printed_with_everything_that_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     analysis = organisation()
     first, *others = analysis.workspaces
@@ -130,7 +139,7 @@ def test_an_analysis_is_printed_with_everything_that_was_left_out(capsys: pytest
         analysis,
         workspaces=(replace(first, ignored=ignored), *others, skipped("repos/old", "no-lockfile: [repos/old]")),
     )
-    tables.print_analysis(analysis, Output(), top=3)
+    tables.print_analysis(analysis, PACKAGES, Output(), top=3)
     lines = printed(capsys)
     assert ["Crates", "by", "repositories", "(the", "first", "3", "of", "6)"] in lines
     assert ["serde", "3", "1", "1", "1.0.0", "(3)"] in lines
@@ -139,19 +148,23 @@ def test_an_analysis_is_printed_with_everything_that_was_left_out(capsys: pytest
     assert ["no", "pin", "3"] in lines
     assert ["repos/old", "skipped", "no-lockfile:", "[repos/old]"] in lines
     assert ignored[0].split() in lines
+    assert ["libpq-dev", "compiling", "pq-sys", "2"] in lines
+    assert ["libssl3", "running", "a-sys,", "b-sys,", "c-sys,", "d-sys,", "e-sys", "and", "1", "more", "1"] in lines
     summary = "3 repositories, 3 workspaces resolved with rustc 1.95.0, 1 skipped; 6 distinct registry units"
     assert lines[-1] == summary.split()
 
 
 def test_top_0_prints_no_crates(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.print_analysis(organisation(), Output(), top=0)
-    assert not any(line[:1] == ["Crates"] for line in printed(capsys))
+    tables.print_analysis(organisation(), (), Output(), top=0)
+    lines = printed(capsys)
+    assert not any(line[:1] == ["Crates"] for line in lines)
+    assert ["System", "packages"] not in lines
 
 
 def test_versions_beyond_the_first_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     units = [replace(unit(f"u{n}"), package=PackageId("syn", f"1.0.{n}", CRATES_IO)) for n in range(6)]
     analysis = with_uses(("r", use(*(one.key for one in units))))
-    tables.print_analysis(replace(analysis, units={one.key: one for one in units}), Output(), top=1)
+    tables.print_analysis(replace(analysis, units={one.key: one for one in units}), (), Output(), top=1)
     versions = "1.0.0 (1), 1.0.1 (1), 1.0.2 (1), 1.0.3 (1), 2 more"
     assert ["syn", "1", "6", "1", *versions.split()] in printed(capsys)
 

@@ -28,6 +28,7 @@ SOURCES = (
     "profiles",
     "pyproject.toml",
     "registry-config.yaml",
+    "system-packages.toml",
     "tests/samples",
 )
 SECONDS = 120.0
@@ -107,7 +108,8 @@ def pip(*arguments: str | Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["Dockerfiles", "profiles", "tests/samples", "registry-config.yaml", "factory/py.typed"]
+    "place",
+    ["Dockerfiles", "profiles", "tests/samples", "registry-config.yaml", "system-packages.toml", "factory/py.typed"],
 )
 def test_what_the_repository_shows_is_in_the_wheel(installed: Installed, place: str) -> None:
     expected = {in_wheel(path) for path in files_below(ROOT / place)}
