@@ -16,7 +16,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -27,13 +26,11 @@ from factory.scan.cfg_expression import CfgSet, CfgSyntaxError, parse_target_key
 from factory.scan.manifest import parse_toml
 from factory.scan.model import IgnoredSetting, SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree, normalised
+from factory.scan.toml_lines import dotted, line_of_key, lines_of_keys
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-
-MAX_INDEXED_LINES = 20_000
-"""Settings of a longer file are reported without their lines."""
+    from collections.abc import Collection, Iterator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +81,7 @@ class RecordedConfig:
 
     def build_script_override(self, triple: str, links: str) -> IgnoredSetting | None:
         """Return the setting that replaces the build scripts of packages with this `links` name on `triple`."""
-        key = _dotted(("target", triple, links))
+        key = dotted(("target", triple, links))
         return next((setting for setting in self.ignored if setting.key == key and setting.why == _OVERRIDES), None)
 
     def content(self) -> dict[str, Any]:
@@ -236,12 +233,12 @@ def _merge(near: dict[str, Any], far: dict[str, Any], parents: tuple[str, ...]) 
             case dict(), dict():
                 _merge(mine, value, parts)
             case list(), list():
-                if not any(fnmatch.fnmatchcase(_dotted(parts), pattern) for pattern in _LISTS_OF_PROGRAMS):
+                if not any(fnmatch.fnmatchcase(dotted(parts), pattern) for pattern in _LISTS_OF_PROGRAMS):
                     near[key] = [*value, *mine]
             case (_Leaf(), _Leaf()):
                 pass  # the nearer one stands
             case _:
-                what = f"`{_dotted(parts)}` has another type in one .cargo/config.toml than in the next one"
+                what = f"`{dotted(parts)}` has another type in one .cargo/config.toml than in the next one"
                 raise _malformed(what)
 
 
@@ -363,11 +360,11 @@ def _dictionaries(table: object) -> Iterator[dict[str, Any]]:
 
 
 def _ignored(tree: SourceTree, path: Path, table: dict[str, Any], taken: frozenset[str]) -> Iterator[IgnoredSetting]:
-    lines = _lines(tree.read_text(path))
+    lines = lines_of_keys(tree.read_text(path))
     for parts, value in _settings(table):
         if not _is_recorded(parts, value, taken):
             yield IgnoredSetting(
-                key=_dotted(parts), file=tree.display(path), line=_line(lines, parts), why=_reason(parts)
+                key=dotted(parts), file=tree.display(path), line=line_of_key(lines, parts), why=_reason(parts)
             )
     other = path.with_name("config.toml")
     if path.name == "config" and tree.exists(other) and not path.samefile(other):
@@ -414,47 +411,3 @@ def _is_well_formed(key: str) -> bool:
 def _reason(parts: tuple[str, ...]) -> str:
     dotted = ".".join(parts)
     return next(why for pattern, why in _REASONS if fnmatch.fnmatchcase(dotted, pattern))
-
-
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_KEY = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
-_KEYS = rf"(?P<keys>{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY})*+)[ \t]*+"
-_HEADER_LINE = re.compile(rf"[ \t]*+\[{{1,2}}[ \t]*+{_KEYS}\]")
-_VALUE_LINE = re.compile(rf"[ \t]*+{_KEYS}=")
-
-
-def _dotted(parts: Iterable[str]) -> str:
-    return ".".join(part if _BARE.fullmatch(part) else f"'{part}'" for part in parts)
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The first line of each key of a TOML text, which tomllib does not tell; long strings may mislead it."""
-    found: dict[tuple[str, ...], int] = {}
-    header: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n", MAX_INDEXED_LINES)[:MAX_INDEXED_LINES], start=1):
-        if match := _HEADER_LINE.match(line):
-            header = _parts(match["keys"])
-            found.setdefault(header, number)
-        elif match := _VALUE_LINE.match(line):
-            found.setdefault((*header, *_parts(match["keys"])), number)
-    return found
-
-
-def _parts(keys: str) -> tuple[str, ...]:
-    try:
-        table: object = tomllib.loads(f"{keys} = 0")
-    except tomllib.TOMLDecodeError:
-        return ()
-    parts: list[str] = []
-    while isinstance(table, dict):
-        key, table = next(iter(table.items()))
-        parts.append(key)
-    return tuple(parts)
-
-
-def _line(lines: dict[tuple[str, ...], int], parts: tuple[str, ...]) -> int | None:
-    """The line of a setting, or of the inline table that it stands in, or of the first one below it."""
-    for length in range(len(parts), 0, -1):
-        if parts[:length] in lines:
-            return lines[parts[:length]]
-    return next((number for keys, number in lines.items() if keys[: len(parts)] == parts), None)
