@@ -1,6 +1,7 @@
 """The stages, once, in the order in which the data passes them.
 
     repos -> scan -> analyze -> plan -> build -> verify
+    a consumer's repo + a plan, directory or image -> check
 
 Every stage is one function from frozen values to a frozen value; between them stand `analysis.json` and `plan.json`,
 from which each can be restarted.
@@ -22,9 +23,13 @@ from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.config.layers import load_layer_profiles
 from factory.config.model import has_digest
+from factory.consumer import check as check_stage
+from factory.consumer.check import default_variant
+from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
 from factory.consumer.init import Choices, Ci, CompilerCache, Flavour, LayerCache, ProjectFiles, Runtime, make_files
 from factory.consumer.project import layer_by_anchors, read_project
 from factory.cook import images, local
+from factory.costs.estimate import costs_of
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
@@ -45,6 +50,9 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.config.model import Settings
+    from factory.consumer.check import Question
+    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check_warm import Warm
     from factory.consumer.project import Project
     from factory.cook.report import LayerReport
     from factory.output import Output
@@ -235,6 +243,79 @@ def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> P
         branch=wishes.branch,
     )
     return make_files(project, choices, run.settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmSource:
+    """What a forecast is for: an image, a cooked directory, or else a plan."""
+
+    plan: Path
+    image: str | None = None
+    folder: Path | None = None
+
+    def read(self) -> Warm:
+        """Return the warm units; raise `ConfigurationError` where an image and a directory are named."""
+        if self.image is not None and self.folder is not None:
+            raise ConfigurationError("an image and a directory are named", advice="Give --image or --dir, not both.")
+        if self.image is not None:
+            return warm_from_image(Engine(), self.image)
+        if self.folder is not None:
+            return warm_from_directory(self.folder)
+        return warm_from_plan(read_plan(self.plan), name=str(self.plan))
+
+
+def check(run: Run, repo: str, source: WarmSource, question: Question, *, offline: bool) -> CheckReport:
+    """Forecast what a repository will find warm; raise `NothingToDoError` where none of it can be resolved."""
+    warm = source.read()
+    if question.image is not None:
+        warm.require_layer(question.image)
+    variant = question.variant or default_variant(warm)
+    warm.require_variant(variant)
+    found = scan(run, [repo])
+    _require_manifests(found)
+    analysis = analysis_stage.analyze(
+        found, _forecaster(run, warm, source, offline=offline), advance=lambda _path: None
+    )
+    if not analysis.resolved:
+        reasons = "; ".join(f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces)
+        raise NothingToDoError(f"no workspace could be resolved: {reasons}", advice="Mend it, or name another folder.")
+    costs = costs_of(analysis.units, {key: unit.cost for key, unit in warm.units.items()})
+    return check_stage.check(found, analysis, warm, replace(question, variant=variant), costs=costs)
+
+
+def _forecaster(run: Run, warm: Warm, source: WarmSource, *, offline: bool) -> analysis_stage.Resolver:
+    """Return what resolves a consumer as the toolchain of the warm units would."""
+    cache = cache_directory()
+    toolchain = _toolchain_of(run, warm, source)
+    return analysis_stage.Resolver(
+        # Cargo hashes the whole text of the compiler that cooked, be it another build of the same version.
+        toolchain=replace(toolchain, rustc_verbose=warm.toolchain.rustc_verbose),
+        variants=tuple(Variant.parse(name) for name in warm.variants),
+        cargo_home=prepare_resolving_home(cache / "cargo-home"),
+        cache=cache / "resolved",
+        jobs=run.jobs,
+        offline=offline,
+        timeout=run.settings.limits.resolve_timeout,
+        rustflags=warm.rustflags,
+    )
+
+
+def _toolchain_of(run: Run, warm: Warm, source: WarmSource) -> Toolchain:
+    version = warm.toolchain.version
+    try:
+        toolchain = find_toolchain(version)
+    except EnvironmentFaultError as here:
+        image = source.image or run.settings.base_image
+        run.output.say(f"{here.what}: asking the image {image}")
+        Engine().require_image(image)
+        toolchain = find_toolchain_in_image(image)
+    if (toolchain.version, toolchain.host) != (version, warm.toolchain.host):
+        raise EnvironmentFaultError(
+            f"{warm.name} is for rustc {version} on {warm.toolchain.host}, and only {toolchain.version} on "
+            f"{toolchain.host} is here",
+            advice=f"Run `rustup toolchain install {version}` on a machine of that platform.",
+        )
+    return toolchain
 
 
 def read_analysis(path: Path) -> Analysis:

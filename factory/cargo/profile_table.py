@@ -68,7 +68,7 @@ def derive_profile_table(units: Iterable[Unit]) -> ProfileTable:
     """
     compiled = sorted((unit for unit in units if unit.mode is not Mode.RUN_CUSTOM_BUILD), key=lambda unit: unit.key)
     name = compiled[0].profile.name
-    defaults = _default_settings(name)
+    defaults = default_settings(name)
     target = [unit for unit in compiled if _side(unit) is Side.TARGET]
     host = [unit for unit in compiled if _side(unit) is Side.HOST]
     base = _base(target or host, defaults) if target else dict(defaults) | _link_settings(host)
@@ -112,7 +112,8 @@ def manifest_value(key: str, value: Any) -> Any:  # noqa: ANN401 - a TOML value
     return value
 
 
-def _default_settings(name: str) -> dict[str, Any]:
+def default_settings(name: str) -> dict[str, Any]:
+    """Return the settings that cargo gives a profile where nothing is written, by the names that manifests use."""
     root = _INHERITS.get(name, name)
     return dict(_COMMON_DEFAULTS) | dict(_DEFAULTS.get(root, _DEFAULTS["release"]))
 

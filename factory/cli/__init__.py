@@ -5,6 +5,7 @@ from factory.cli.app import app
 from factory.cli.base import base
 from factory.cli.build import build
 from factory.cli.cache import cache_app
+from factory.cli.check import check
 from factory.cli.configuration import config_app
 from factory.cli.demo import demo
 from factory.cli.init import init
@@ -19,6 +20,7 @@ for command in (
     plan,
     build,
     verify,
+    check,
     init,
     base,
     demo,

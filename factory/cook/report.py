@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, Failure, keys_done
+from factory.cook.facts import facts_to_json
 from factory.cook.warm_list import cargo_profiles
 from factory.errors import BuildFailedError
 from factory.planning.system_packages import missing_packages, read_table
@@ -93,6 +94,8 @@ def contents(plan: Plan, report: LayerReport) -> dict[str, Any]:
         "layer": report.layer,
         "units": [_content(plan, key, variants.get(key, ())) for key in report.cooked],
         "dropped": [{"key": row.key, "unit": row.label, "reason": row.reason} for row in report.dropped],
+        "parent": next(planned.parent for planned in plan.layers if planned.name == report.layer),
+        "facts": facts_to_json(plan, report.cooked),
     }
 
 

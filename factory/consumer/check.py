@@ -1,0 +1,217 @@
+"""The stage `check`: what a repository will find warm, and the root cause of every miss, without building anything."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.analysis.uses import pin_conflict
+from factory.cargo.variants import Variant
+from factory.consumer.check_causes import Cause, Explained, Root, Situation, explain_misses
+from factory.consumer.check_model import (
+    Amount,
+    CheckReport,
+    Miss,
+    MissedUnit,
+    VariantCheck,
+    WorkspaceCheck,
+    most_lost_first,
+)
+from factory.consumer.check_places import Places
+from factory.consumer.check_remedies import place_of, remedy_of
+from factory.graph import MergedGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from factory.analysis.model import Analysis, Workspace
+    from factory.consumer.check_warm import Warm
+    from factory.costs.model import UnitCost
+    from factory.model import UnitKey
+    from factory.scan.model import Scan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked: of which variant and image the totals are (`None`: chosen by what is warm).
+
+    With `ignore_pin` the forecast is for a build by the warm toolchain, whatever the repository pins.
+    """
+
+    variant: str | None = None
+    image: str | None = None
+    ignore_pin: bool = False
+
+
+def check(
+    found: Scan, analysis: Analysis, warm: Warm, question: Question, *, costs: Mapping[UnitKey, UnitCost]
+) -> CheckReport:
+    """Forecast every workspace of a scan; `costs` has every unit of its analysis.
+
+    Raises `UnscannableError` for a file of the repository that cannot be read.
+    """
+    variant = question.variant or default_variant(warm)
+    image = question.image or _best_image(analysis, warm, variant, costs)
+    places = {workspace.path: Places(workspace) for workspace in found.workspaces}
+    return CheckReport(
+        warm=warm.name,
+        plan=warm.digest,
+        rustc=warm.toolchain.version,
+        variant=variant,
+        image=image,
+        images=tuple(warm.parents),
+        workspaces=tuple(
+            _Forecaster(
+                workspace=workspace,
+                analysis=analysis,
+                warm=warm,
+                image=image,
+                costs=costs,
+                places=places[workspace.path],
+                pinned=None if question.ignore_pin else pin_conflict(workspace, warm.toolchain.version),
+            ).check()
+            if workspace.variants
+            else _skipped(workspace)
+            for workspace in analysis.workspaces
+        ),
+    )
+
+
+def default_variant(warm: Warm) -> str:
+    """Return the variant that most builds are: `release` where it is warm, else the first."""
+    return "release" if "release" in warm.variants else warm.variants[0]
+
+
+def _best_image(analysis: Analysis, warm: Warm, variant: str, costs: Mapping[UnitKey, UnitCost]) -> str:
+    """Return the image that saves most seconds; of those that save the same, the one with the least in it."""
+    keys = [key for w in analysis.resolved if variant in w.variants for key in w.variants[variant].keys]
+    saved: dict[str, float] = {}
+    for image in warm.parents:
+        layers = warm.held_by(image)
+        saved[image] = sum(costs[key].seconds for key in keys if key in warm.units and warm.units[key].layer in layers)
+    most = max(saved.values())
+    depth = {image: len(warm.held_by(image)) for image in saved}
+    return min((image for image, seconds in saved.items() if seconds >= most), key=lambda image: (depth[image], image))
+
+
+def _skipped(workspace: Workspace) -> WorkspaceCheck:
+    return WorkspaceCheck(
+        path=workspace.path, repo=workspace.repo, skipped=workspace.reason or "no variant", remarks=(), variants={}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Forecaster:
+    """Forecasts one workspace; `pinned` says why its toolchain pin lets nothing be fresh."""
+
+    workspace: Workspace
+    analysis: Analysis
+    warm: Warm
+    image: str
+    costs: Mapping[UnitKey, UnitCost]
+    places: Places
+    pinned: str | None
+
+    def check(self) -> WorkspaceCheck:
+        return WorkspaceCheck(
+            path=self.workspace.path,
+            repo=self.workspace.repo,
+            skipped="",
+            remarks=tuple(filter(None, (self.workspace.reason,))),
+            variants={name: self._variant(name) for name in sorted(self.workspace.variants)},
+        )
+
+    def _variant(self, name: str) -> VariantCheck:
+        keys = self.workspace.variants[name].keys
+        images = {image: self._amount(self._warm_on(image, keys)) for image in self.warm.parents}
+        hits = self._warm_on(self.image, keys)
+        explained = self._explain(name, [key for key in keys if key not in hits])
+        misses = tuple(sorted(self._misses(explained), key=most_lost_first))
+        index = {miss.root: number for number, miss in enumerate(misses)}
+        return VariantCheck(
+            variant=name,
+            image=self.image,
+            total=self._amount(keys),
+            images=images,
+            hits=tuple(sorted(hits)),
+            misses=misses,
+            missed=tuple(
+                MissedUnit(
+                    unit=self.analysis.units[key],
+                    seconds=self.costs[key].seconds,
+                    bytes=self.costs[key].bytes,
+                    causes=tuple(sorted(index[root] for root in roots)),
+                )
+                for key, roots in explained.roots.items()
+            ),
+        )
+
+    def _warm_on(self, image: str, keys: Iterable[UnitKey]) -> frozenset[UnitKey]:
+        if self.pinned is not None:
+            return frozenset()
+        layers = self.warm.held_by(image)
+        return frozenset(key for key in keys if key in self.warm.units and self.warm.units[key].layer in layers)
+
+    def _amount(self, keys: Iterable[UnitKey]) -> Amount:
+        listed = sorted(keys)
+        return Amount(len(listed), sum(self.costs[key].seconds for key in listed))
+
+    def _explain(self, variant: str, missing: list[UnitKey]) -> Explained:
+        if self.pinned is not None:
+            pin = Root(
+                cause=Cause.TOOLCHAIN,
+                subject="rust-toolchain",
+                warm=self.warm.toolchain.version,
+                yours=self.workspace.toolchain_pin or "",
+            )
+            pinned = {key: frozenset({pin}) for key in sorted(missing)}
+            return Explained(roots=pinned, own=pinned, settings={})
+        profile = Variant.parse(variant).profile
+        layers = self.warm.held_by(self.image)
+        units = self.warm.units
+        situation = Situation(
+            graph=MergedGraph(self.analysis.units),
+            warm={key: planned for key, planned in units.items() if planned.layer in layers},
+            elsewhere={key: units[key].layer for key in missing if key in units},
+            dropped=self.warm.dropped,
+            excluded=self.warm.excluded,
+            profile=profile,
+            overrides=self.places.overrides(profile),
+        )
+        return explain_misses(situation, missing)
+
+    def _misses(self, explained: Explained) -> Iterable[Miss]:
+        by_root: dict[Root, list[UnitKey]] = defaultdict(list)
+        for key, roots in explained.roots.items():
+            for root in roots:
+                by_root[root].append(key)
+        for root, keys in by_root.items():
+            settings = explained.settings.get(root, ())
+            crates, dependents = self._crates(root, keys, explained)
+            yield Miss(
+                root=root,
+                settings=settings,
+                workspace=self.workspace.path,
+                place=place_of(root, settings, crates, self.places),
+                remedy=remedy_of(root, settings, self.places),
+                units=len(keys),
+                lost=sum(self.costs[key].seconds / len(explained.roots[key]) for key in keys),
+                alone=self._amount(key for key in keys if len(explained.roots[key]) == 1),
+                crates=crates,
+                dependents=dependents,
+            )
+
+    def _crates(self, root: Root, keys: list[UnitKey], explained: Explained) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the crates that have the cause themselves, and those that only stand on such."""
+        seconds: dict[str, float] = defaultdict(float)
+        for key in keys:
+            seconds[self.analysis.units[key].package.label] += self.costs[key].seconds
+        if root.name:
+            own = {root.subject}
+        else:
+            own = {self.analysis.units[key].package.label for key in keys if root in explained.own[key]}
+        order = sorted(seconds, key=lambda label: (-seconds[label], label))
+        return tuple(label for label in order if label in own) or tuple(own), tuple(
+            label for label in order if label not in own
+        )

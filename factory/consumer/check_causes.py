@@ -1,0 +1,428 @@
+"""Why units miss: each missing unit is held against its nearest warm relative, down to the causes at the bottom.
+
+A unit key stands for a whole closure, so one patch version below makes all that stands on it miss. Here every missing
+unit gets its *root causes*: its own differences from the nearest warm unit of the same crate, together with the causes
+of the dependencies that it shares with that relative. A unit whose own facts are all the same has none of its own: it
+is named nowhere, and its seconds count for what lies below.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import semver
+
+from factory.cargo.rustflags import why_not_cookable_flags
+from factory.model import CRATES_IO, Mode, Side, SourceKind
+from factory.planning.recipes import semver_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from factory.cook.facts import WarmUnit
+    from factory.graph import MergedGraph
+    from factory.model import CargoProfile, PackageId, Unit, UnitKey
+    from factory.planning.plan import Exclusion
+
+
+class Cause(enum.StrEnum):
+    """What keeps units from being fresh."""
+
+    TOOLCHAIN = "toolchain"
+    CARGO_PROFILE = "cargo-profile"
+    RUSTFLAGS = "rustflags"
+    LINKER = "linker"
+    TARGET = "target"
+    LTO = "lto"
+    SIDES = "sides"
+    VERSION = "version"
+    FEATURES = "features"
+    DEPENDENCIES = "dependencies"
+    FOREIGN_SOURCE = "foreign-source"
+    PRIVATE_REGISTRY = "private-registry"
+    OTHER_IMAGE = "other-image"
+    NOT_COOKED = "not-cooked"
+    NOT_PLANNED = "not-planned"
+
+
+_UNCOOKABLE = frozenset({Cause.FOREIGN_SOURCE, Cause.PRIVATE_REGISTRY, Cause.LINKER})
+
+
+@dataclass(frozen=True, order=True, slots=True, kw_only=True)
+class Root:
+    """One root cause. `subject` is what has to change: a crate, a table of the manifest, a setting, a layer.
+
+    `warm` and `yours` are the two values, for people; `name` and `version` are those of the crate, where it is one.
+    """
+
+    cause: Cause
+    subject: str
+    warm: str = ""
+    yours: str = ""
+    name: str = ""
+    version: str = ""
+    missing: tuple[str, ...] = ()
+    """Features that the warm unit has and yours lacks."""
+    extra: tuple[str, ...] = ()
+    """Features that yours has and the warm unit lacks."""
+    detail: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no plan can mend it: what stands on it misses, whatever else is the matter."""
+        return self.cause in _UNCOOKABLE or (self.cause is Cause.RUSTFLAGS and bool(self.detail))
+
+
+class Setting(NamedTuple):
+    """A setting of a cargo profile that differs, by its name in manifests."""
+
+    key: str
+    warm: str
+    yours: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """The root causes of every missing unit, which of them are the unit's `own`, not those of what it stands on.
+
+    `settings` are those behind each cause that is a cargo profile.
+    """
+
+    roots: Mapping[UnitKey, frozenset[Root]]
+    own: Mapping[UnitKey, frozenset[Root]]
+    settings: Mapping[Root, tuple[Setting, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What explains the misses of one workspace on one image.
+
+    `graph` has the consumer's units, `warm` those of the image, `elsewhere` the layer of each that only another image
+    has; `overrides` are the packages with settings of their own in the consumer's cargo profile.
+    """
+
+    graph: MergedGraph
+    warm: Mapping[UnitKey, WarmUnit]
+    elsewhere: Mapping[UnitKey, str]
+    dropped: Mapping[UnitKey, str]
+    excluded: Sequence[Exclusion]
+    profile: str
+    overrides: frozenset[str]
+
+
+def explain_misses(situation: Situation, misses: Iterable[UnitKey]) -> Explained:
+    """Return the root causes of every miss; each has at least one."""
+    explainer = _Explainer(situation)
+    wanted = frozenset(misses)
+    for key in situation.graph.dependencies_first(wanted):
+        if key not in situation.warm:
+            explainer.explain(key)
+    return Explained(
+        roots={key: explainer.roots[key] for key in sorted(wanted)},
+        own={key: explainer.own[key] for key in sorted(wanted)},
+        settings={root: _most_common(counted) for root, counted in explainer.settings.items()},
+    )
+
+
+_Kin = tuple[str, str, str, Mode, Side]
+
+
+@dataclass(slots=True)
+class _Explainer:
+    """Goes through the missing units from the bottom, so that every unit's dependencies are explained before it."""
+
+    situation: Situation
+    roots: dict[UnitKey, frozenset[Root]] = field(default_factory=dict)
+    own: dict[UnitKey, frozenset[Root]] = field(default_factory=dict)
+    settings: dict[Root, Counter[Setting]] = field(default_factory=lambda: defaultdict(Counter))
+    _kin: dict[_Kin, dict[str, list[WarmUnit]]] = field(default_factory=dict)
+    _users: Counter[tuple[PackageId, Side]] = field(default_factory=Counter)
+    _reasons: dict[str, list[Exclusion]] = field(default_factory=lambda: defaultdict(list))
+    _compared: dict[tuple[UnitKey, UnitKey], frozenset[Root]] = field(default_factory=dict)
+    _features: dict[UnitKey, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for planned in self.situation.warm.values():
+            for kin in _kin_of(planned.unit):
+                self._kin.setdefault(kin, {}).setdefault(planned.unit.package.version, []).append(planned)
+            for side in planned.unit.sides:
+                self._users[planned.unit.package, side] += planned.repos
+        for row in self.situation.excluded:
+            self._reasons[row.package].append(row)
+
+    def explain(self, key: UnitKey) -> None:
+        """Find the causes of one unit; those of everything missing under it have been found."""
+        unit = self.situation.graph.units[key]
+        below = frozenset[Root]().union(*(self.roots.get(edge.key, ()) for edge in unit.dependencies))
+        final = {root for root in below if root.is_final}
+        own = self._never(unit)
+        if own or final:
+            self.own[key], self.roots[key] = own, own | final
+            return
+        own = self._not_there(unit)
+        relative = None if own else self._relative(unit)
+        if relative is not None:
+            self.own[key] = self._own_differences(unit, relative.unit)
+            self.roots[key] = self._compare(unit, relative.unit)
+        else:
+            self.own[key] = self.roots[key] = own or frozenset({self._not_planned(unit)})
+
+    def _never(self, unit: Unit) -> frozenset[Root]:
+        """What keeps a unit from being cooked by anybody."""
+        package = unit.package
+        if package.kind is not SourceKind.REGISTRY:
+            shown = package.source.partition("+")[2].partition("#")[0] or package.source
+            return frozenset({_of_crate(Cause.FOREIGN_SOURCE, package, yours=f"{package.kind} {shown}")})
+        if package.source != CRATES_IO:
+            return frozenset({_of_crate(Cause.PRIVATE_REGISTRY, package, yours=package.source.partition("+")[2])})
+        if unit.linker is not None:
+            return frozenset({Root(cause=Cause.LINKER, subject="linker", warm="rustc's own", yours=unit.linker)})
+        reason = why_not_cookable_flags(unit.rustflags)
+        if reason is not None:
+            return frozenset({self._flags_root(unit, (), detail=reason)})
+        return frozenset()
+
+    def _not_there(self, unit: Unit) -> frozenset[Root]:
+        """Say why this very unit is not in the image, although it was planned."""
+        if unit.key in self.situation.elsewhere:
+            layer = self.situation.elsewhere[unit.key]
+            return frozenset({Root(cause=Cause.OTHER_IMAGE, subject=layer, warm=f"in the image {layer}")})
+        if unit.key in self.situation.dropped:
+            reason = self.situation.dropped[unit.key].partition("\n")[0]
+            return frozenset({Root(cause=Cause.NOT_COOKED, subject=reason, detail=reason)})
+        return frozenset()
+
+    def _compare(self, unit: Unit, relative: Unit) -> frozenset[Root]:
+        """Return the differences of two units, with those of the dependencies that both have."""
+        known = self._compared.get((unit.key, relative.key))
+        if known is not None:
+            return known
+        own = self._own_differences(unit, relative)
+        roots = own | self._differences_below(unit, relative, explained=bool(own))
+        self._compared[unit.key, relative.key] = roots
+        return roots
+
+    def _own_differences(self, unit: Unit, relative: Unit) -> frozenset[Root]:
+        found: set[Root] = set()
+        settings = _changed_settings(unit.profile, relative.profile)
+        if unit.sides != relative.sides and {setting.key for setting in settings} == {"debug"}:
+            # Cargo drops the debug information of what only build scripts and macros use.
+            found.add(_sides_root(unit, relative))
+        elif settings:
+            root = Root(cause=Cause.CARGO_PROFILE, subject=self._table(unit))
+            self.settings[root].update(settings)
+            found.add(root)
+        elif unit.lto != relative.lto:
+            found.add(Root(cause=Cause.LTO, subject="what is linked", warm=relative.lto, yours=unit.lto))
+        if unit.rustflags != relative.rustflags:
+            found.add(self._flags_root(unit, relative.rustflags))
+        if unit.platform != relative.platform:
+            found.add(
+                Root(
+                    cause=Cause.TARGET,
+                    subject="--target",
+                    warm=relative.platform or "no --target",
+                    yours=unit.platform or "no --target",
+                )
+            )
+        if unit.package != relative.package:
+            found.add(_of_crate(Cause.VERSION, unit.package, warm=relative.package.version, yours=unit.package.version))
+        if unit.features != relative.features:
+            found.add(self._features_root(unit, relative))
+        return frozenset(found)
+
+    def _differences_below(self, unit: Unit, relative: Unit, *, explained: bool) -> frozenset[Root]:
+        """Return the causes of the dependencies that differ; where nothing else does, whatever differs there."""
+        theirs = {edge.key for edge in relative.dependencies}
+        mine = {edge.key for edge in unit.dependencies}
+        of_relative: dict[tuple[str, str], list[Unit]] = defaultdict(list)
+        for key in sorted(theirs):
+            below = self.situation.warm[key].unit
+            of_relative[_role(below)].append(below)
+        found: set[Root] = set()
+        alone: set[Root] = set()
+        for below in (self.situation.graph.units[key] for key in sorted(mine - theirs)):
+            match = _nearest_version(below, of_relative.get(_role(below), ()))
+            if match is None:
+                alone.add(_dependency_root(unit, yours=below.package.label))
+            else:
+                # Where both are warm, nobody in the plan has this unit on that dependency.
+                found |= self.roots[below.key] if below.key in self.roots else self._compare(below, match)
+        if found or explained:
+            # With other features or versions come other dependencies.
+            return frozenset(found)
+        alone |= {
+            _dependency_root(unit, warm=self.situation.warm[key].unit.package.label) for key in sorted(theirs - mine)
+        }
+        return frozenset(alone or {_of_crate(Cause.DEPENDENCIES, unit.package, detail="under other names")})
+
+    def _relative(self, unit: Unit) -> WarmUnit | None:
+        """The warm unit of the same crate and kind that differs least; `None` where no compatible version is warm."""
+        by_version: dict[str, list[WarmUnit]] = {}
+        for kin in _kin_of(unit):
+            for kept, those in self._kin.get(kin, {}).items():
+                by_version.setdefault(kept, []).extend(those)
+        version = self._warm_version(unit, by_version)
+        if version is None:
+            return None
+        return min(by_version[version], key=lambda planned: (*self._distance(unit, planned.unit), planned.unit.key))
+
+    def _warm_version(self, unit: Unit, warm: Iterable[str]) -> str | None:
+        """The version to compare with: the same, else the one of the same semver range that most stands on."""
+        mine = unit.package.version
+        compatible = [version for version in warm if semver_range(version) == semver_range(mine)]
+        if mine in compatible:
+            return mine
+
+        def rank(version: str) -> tuple[int, semver.Version, str]:
+            package = replace(unit.package, version=version)
+            used = sum(self._users[package, side] for side in unit.sides)
+            return (used, semver.Version.parse(version), version)
+
+        return max(compatible, key=rank) if compatible else None
+
+    def _distance(self, unit: Unit, other: Unit) -> tuple[int, ...]:
+        surroundings = (
+            len(_changed_settings(unit.profile, other.profile))
+            + (unit.lto != other.lto)
+            + (unit.rustflags != other.rustflags)
+            + (unit.platform != other.platform)
+        )
+        features = self._feature_set(unit) ^ self._feature_set(other)
+        shared = {edge.key for edge in unit.dependencies} & {edge.key for edge in other.dependencies}
+        return (surroundings, len(features), -len(shared))
+
+    def _feature_set(self, unit: Unit) -> frozenset[str]:
+        found = self._features.get(unit.key)
+        if found is None:
+            found = self._features[unit.key] = frozenset(unit.features)
+        return found
+
+    def _table(self, unit: Unit) -> str:
+        """The table of the cargo profile that decides the unit's settings."""
+        name, version = unit.package.name, unit.package.version
+        for spec in (f"{name}@{version}", f"{name}:{version}", name):
+            if spec in self.situation.overrides:
+                return f"profile.{self.situation.profile}.package.{spec}"
+        if unit.sides == {Side.HOST} and _BUILD_OVERRIDE in self.situation.overrides:
+            return f"profile.{self.situation.profile}.{_BUILD_OVERRIDE}"
+        return f"profile.{self.situation.profile}"
+
+    @staticmethod
+    def _flags_root(unit: Unit, warm: Sequence[str], *, detail: str = "") -> Root:
+        return Root(
+            cause=Cause.RUSTFLAGS,
+            subject="RUSTFLAGS",
+            warm=" ".join(warm) or "none",
+            yours=" ".join(unit.rustflags) or "none",
+            detail=detail,
+        )
+
+    def _features_root(self, unit: Unit, relative: Unit) -> Root:
+        mine, theirs = self._feature_set(unit), self._feature_set(relative)
+        return _of_crate(
+            Cause.FEATURES,
+            unit.package,
+            missing=tuple(sorted(theirs - mine)),
+            extra=tuple(sorted(mine - theirs)),
+            detail="+".join(sorted(unit.sides)),
+        )
+
+    def _not_planned(self, unit: Unit) -> Root:
+        rows = self._reasons.get(unit.package.label, ())
+        reason = min((row.reason for row in rows), default=None)
+        if reason is None:
+            others = self._other_versions(unit)
+            reason = "no repository of the plan has this crate" if not others else "only other versions are warm"
+        return Root(cause=Cause.NOT_PLANNED, subject=reason, detail=reason)
+
+    def _other_versions(self, unit: Unit) -> list[str]:
+        return [version for kin in _kin_of(unit) for version in self._kin.get(kin, {})]
+
+
+_BUILD_OVERRIDE = "build-override"
+_MANIFEST_KEYS = {
+    "directory": "name",
+    "opt_level": "opt-level",
+    "lto": "lto",
+    "codegen_backend": "codegen-backend",
+    "codegen_units": "codegen-units",
+    "debuginfo": "debug",
+    "split_debuginfo": "split-debuginfo",
+    "debug_assertions": "debug-assertions",
+    "overflow_checks": "overflow-checks",
+    "rpath": "rpath",
+    "panic": "panic",
+    "strip": "strip",
+    "trim_paths": "trim-paths",
+    "rustflags": "rustflags",
+}
+
+
+def _changed_settings(mine: CargoProfile, theirs: CargoProfile) -> tuple[Setting, ...]:
+    if mine is theirs:
+        return ()
+    changed = [
+        Setting(key, shown(getattr(theirs, name)), shown(getattr(mine, name)))
+        for name, key in _MANIFEST_KEYS.items()
+        if getattr(mine, name) != getattr(theirs, name)
+    ]
+    if any(setting.key == "debug" for setting in changed):
+        # Cargo strips where nothing has debug information, unless told otherwise: a consequence, not a cause.
+        changed = [s for s in changed if s.key != "strip" or "symbols" in (s.warm, s.yours)]
+    return tuple(changed)
+
+
+def shown(value: object) -> str:
+    """Return a setting as people read it; `default` where rustc decides."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return " ".join(value) or "none" if isinstance(value, tuple) else str(value)
+
+
+def _most_common(counted: Counter[Setting]) -> tuple[Setting, ...]:
+    """One change for each setting, the one of most units, sorted by setting."""
+    chosen: dict[str, Setting] = {}
+    for setting, _ in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
+        chosen.setdefault(setting.key, setting)
+    return tuple(sorted(chosen.values()))
+
+
+def _kin_of(unit: Unit) -> Iterable[_Kin]:
+    package = unit.package
+    return [(package.name, package.source, unit.target_kind, unit.mode, side) for side in sorted(unit.sides)]
+
+
+def _role(unit: Unit) -> tuple[str, str]:
+    what = unit.mode.value if unit.mode is Mode.RUN_CUSTOM_BUILD else unit.target_kind
+    return unit.package.name, "lib" if what in {"rlib", "dylib", "cdylib", "staticlib"} else what
+
+
+def _nearest_version(unit: Unit, others: Sequence[Unit]) -> Unit | None:
+    """Of the dependencies with the same role the one of the same version, else of the same semver range, else any."""
+    version = unit.package.version
+
+    def rank(other: Unit) -> tuple[bool, bool, UnitKey]:
+        same_range = semver_range(other.package.version) == semver_range(version)
+        return (other.package.version != version, not same_range, other.key)
+
+    return min(others, key=rank, default=None)
+
+
+def _dependency_root(unit: Unit, **labels: str) -> Root:
+    return _of_crate(Cause.DEPENDENCIES, unit.package, **labels)
+
+
+def _sides_root(unit: Unit, relative: Unit) -> Root:
+    return _of_crate(
+        Cause.SIDES, unit.package, warm="+".join(sorted(relative.sides)), yours="+".join(sorted(unit.sides))
+    )
+
+
+def _of_crate(cause: Cause, package: PackageId, **facts: Any) -> Root:  # noqa: ANN401 - fields of a root
+    return Root(cause=cause, subject=package.label, name=package.name, version=package.version, **facts)

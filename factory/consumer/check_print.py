@@ -1,0 +1,132 @@
+"""The answer of `factory check` for people: one screen, the dearest cause first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factory.consumer.check_causes import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from factory.consumer.check_causes import Root
+    from factory.consumer.check_model import Amount, CheckReport, Miss
+    from factory.output import Output
+
+_MOST_CRATES = 3
+_MOST_SETTINGS = 4
+_MOST_FEATURES = 6
+
+
+def print_check(report: CheckReport, output: Output, *, top: int) -> None:
+    """Print the forecast of every image, and the first `top` causes with place and remedy."""
+    output.answer_table(
+        f"Forecast for {report.variant} on {report.warm} (rustc {report.rustc})",
+        ("image", "units", "seconds", ""),
+        [
+            (
+                name,
+                _units(report.on(name), report.total),
+                _seconds(report.on(name), report.total),
+                "<- saves most" if name == report.image else "",
+            )
+            for name in report.images
+        ],
+        right=("units", "seconds"),
+    )
+    if len(report.chosen) > 1:
+        _print_workspaces(report, output)
+    for workspace in report.skipped:
+        output.warn(f"{workspace.path}: no forecast: {workspace.skipped or f'it has no {report.variant}'}")
+    for workspace in report.workspaces:
+        for remark in workspace.remarks:
+            output.warn(f"{workspace.path}: {remark}")
+    _print_misses(report, output, top=top)
+
+
+def what(root: Root, miss: Miss) -> str:
+    """Say in one line what differs: the warm value first, then the repository's."""
+    match root.cause:
+        case Cause.CARGO_PROFILE:
+            shown = [f"{s.key}: {s.warm} -> {s.yours}" for s in miss.settings[:_MOST_SETTINGS]]
+            more = len(miss.settings) - _MOST_SETTINGS
+            return f"[{root.subject}] {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
+        case Cause.VERSION:
+            return f"{root.name} (warm: {root.warm}, locked: {root.yours})"
+        case Cause.FEATURES:
+            parts = [f"{word}: {_listed(names)}" for word, names in _feature_lists(root) if names]
+            return f"{root.subject} for the {root.detail} side ({'; '.join(parts)})"
+        case Cause.NOT_PLANNED | Cause.NOT_COOKED:
+            return f"{root.detail}: {_first(miss.crates)}"
+        case Cause.FOREIGN_SOURCE | Cause.PRIVATE_REGISTRY:
+            return f"{root.subject} comes from {root.yours}"
+        case Cause.OTHER_IMAGE:
+            return f"in the image {root.subject}: {_first(miss.crates)}"
+        case Cause.DEPENDENCIES:
+            return f"{root.subject} stands on {root.yours or 'other crates'} (warm: {root.warm or 'without'})"
+        case _:
+            return f"{root.subject} (warm: {root.warm}, yours: {root.yours})"
+
+
+def _print_workspaces(report: CheckReport, output: Output) -> None:
+    rows = [(w.path, w.variants[report.variant]) for w in report.workspaces if report.variant in w.variants]
+    output.answer_table(
+        f"By workspace, on the image {report.image}",
+        ("workspace", "units", "seconds"),
+        [(path, _units(check.hit, check.total), _seconds(check.hit, check.total)) for path, check in rows],
+        right=("units", "seconds"),
+    )
+
+
+def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
+    misses = report.misses
+    if not misses:
+        output.answer(f"Nothing misses: the first build compiles only what is yours. FROM the image {report.image}.")
+        return
+    missed = sum(len(check.missed) for check in report.chosen)
+    lost = report.total.seconds - report.hit.seconds
+    output.answer(
+        f"{missed} units miss, {lost:.1f} s to compile, for {len(misses)} reason{'s' if len(misses) > 1 else ''}"
+        f"{f'; the first {top}' if len(misses) > top else ''}:"
+    )
+    for miss in misses[:top]:
+        output.answer(f"\n{miss.lost:7.1f} s  {miss.root.cause.value}: {what(miss.root, miss)}")
+        output.answer(f"{'':9}  {miss.place}  {_reach(miss)}")
+        output.answer(f"{'':9}  -> {miss.remedy}")
+    if len(misses) > top:
+        rest = sum(miss.lost for miss in misses[top:])
+        output.answer(f"\n{rest:7.1f} s  in {len(misses) - top} more: --top {len(misses)}, or --json")
+
+
+def _reach(miss: Miss) -> str:
+    """Say what misses because of it, and what its mending alone would bring."""
+    above = f", under {_first(miss.dependents)}" if miss.dependents else ""
+    alone = f"; {miss.alone.seconds:.1f} s by itself" if round(miss.alone.seconds, 1) < round(miss.lost, 1) else ""
+    return f"{miss.units} unit{'s' if miss.units != 1 else ''}{above}{alone}"
+
+
+def _feature_lists(root: Root) -> Sequence[tuple[str, tuple[str, ...]]]:
+    return (("missing", root.missing), ("extra", root.extra))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_FEATURES
+    return f"{', '.join(names[:_MOST_FEATURES])}{f' and {more} more' if more > 0 else ''}"
+
+
+def _first(labels: Sequence[str]) -> str:
+    more = len(labels) - _MOST_CRATES
+    return f"{', '.join(labels[:_MOST_CRATES])}{f' and {more} more' if more > 0 else ''}"
+
+
+def _units(part: Amount, whole: Amount) -> str:
+    return f"{part.units}/{whole.units} ({_percent(part.units, whole.units)} %)"
+
+
+def _seconds(part: Amount, whole: Amount) -> str:
+    return f"{part.seconds:.1f}/{whole.seconds:.1f} ({_percent(part.seconds, whole.seconds)} %)"
+
+
+def _percent(part: float, whole: float) -> int:
+    # Rounded down: 99.9 % must not read as all of them.
+    return int(part * 100 / whole + 1e-9) if whole else 100

@@ -1,0 +1,147 @@
+"""What a developer can do about each root cause, and where."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import semver
+
+from factory.cargo.profile_table import default_settings
+from factory.consumer.check_causes import Cause, Setting, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from factory.consumer.check_causes import Root
+    from factory.consumer.check_places import Place, Places
+
+_CHOSEN_BY_CARGO = frozenset({"none", "debuginfo"})
+"""What cargo strips where nothing says so: it depends on the debug information around."""
+
+_UNQUOTED = frozenset({"true", "false"})
+
+
+def place_of(root: Root, settings: Sequence[Setting], crates: Sequence[str], places: Places) -> Place:
+    """Return the line that a developer has to look at; `crates` are those that have the cause, as `name@version`."""
+    if root.cause is Cause.CARGO_PROFILE:
+        return places.profile(root.subject, tuple(setting.key for setting in settings))
+    if root.name:
+        return _place_of_crate(root, places)
+    if root.cause in _NOT_THERE:
+        return places.locked(*_name_and_version(crates[0]))
+    return _place_of_setting(root, places) or places.manifest
+
+
+def remedy_of(root: Root, settings: Sequence[Setting], places: Places) -> str:
+    """Return what to do, in one line."""
+    match root.cause:
+        case Cause.CARGO_PROFILE:
+            return f"{_profile_edit(root, settings, places)}; or {_TAKE_IN}"
+        case Cause.RUSTFLAGS if root.detail:
+            return f"{root.detail}: leave them out of builds that are to be warm"
+        case Cause.VERSION:
+            return _version_remedy(root)
+        case Cause.FEATURES:
+            return _features_remedy(root, places)
+        case Cause.NOT_PLANNED:
+            return next(remedy for sign, remedy in _PLAN_REMEDIES if sign in root.detail)
+        case _:
+            return _REMEDIES[root.cause].format(root=root)
+
+
+_TAKE_IN = "let the plan take this repository in"
+_NOT_THERE = frozenset({Cause.OTHER_IMAGE, Cause.NOT_COOKED, Cause.NOT_PLANNED})
+_REMEDIES = {
+    Cause.TOOLCHAIN: "build with rustc {root.warm}: change the pin, or remove it and let the image decide",
+    Cause.RUSTFLAGS: f"remove them, or set them for all in `contract.rustflags`; or {_TAKE_IN}",
+    Cause.LINKER: "leave the linker to the image: under one of its own nothing is shared",
+    Cause.TARGET: f"build for what is warm ({{root.warm}}); or {_TAKE_IN}",
+    Cause.LTO: f"a library that is linked otherwise too (cdylib, staticlib) needs other objects; {_TAKE_IN}",
+    Cause.SIDES: _TAKE_IN,
+    Cause.DEPENDENCIES: _TAKE_IN,
+    Cause.FOREIGN_SOURCE: "use the released crate: units of git and path packages, and all on them, are never shared",
+    Cause.PRIVATE_REGISTRY: "crates of private registries, and all on them, are not cooked yet",
+    Cause.OTHER_IMAGE: "build FROM the image {root.subject}",
+    Cause.NOT_COOKED: "`factory build` reports why it did not compile",
+}
+_PLAN_REMEDIES = (
+    ("budget", "raise the budget, or report the miss so that it weighs more: --report-to"),
+    ("fewer", "lower `min_repos`, or report the miss so that it counts: --report-to"),
+    ("never", "the layer's profile keeps it out: ask those who own it"),
+    ("only other versions", f"move to a warm semver range (this may break), or {_TAKE_IN}"),
+    ("", f"{_TAKE_IN}, or report the miss so that it counts: --report-to"),
+)
+
+
+def _place_of_crate(root: Root, places: Places) -> Place:
+    locked = places.locked(root.name, root.version)
+    match root.cause:
+        case Cause.FOREIGN_SOURCE:
+            return places.patched(root.name) or places.dependency(root.name) or locked
+        case Cause.FEATURES | Cause.PRIVATE_REGISTRY:
+            return places.dependency(root.name) or locked
+        case _:
+            return locked
+
+
+def _place_of_setting(root: Root, places: Places) -> Place | None:
+    match root.cause:
+        case Cause.TOOLCHAIN:
+            return places.pin()
+        case Cause.RUSTFLAGS:
+            return places.configured("build", "rustflags") or places.configured("target", last="rustflags")
+        case Cause.LINKER:
+            return places.configured("target", last="linker")
+        case Cause.TARGET:
+            return places.configured("build", "target")
+        case _:
+            return None
+
+
+def _profile_edit(root: Root, settings: Sequence[Setting], places: Places) -> str:
+    """Say which settings to write and which to remove: what is warm by cargo's own default is best not written."""
+    named = next((setting for setting in settings if setting.key == "name"), None)
+    if named is not None:
+        return f"build with the cargo profile that keeps its units in `{named.warm}`"
+    defaults = {key: shown(value) for key, value in default_settings(root.subject.split(".")[1]).items()}
+    defaults |= {"strip": next((s.warm for s in settings if s.warm in _CHOSEN_BY_CARGO), "")}
+    removed = [s.key for s in settings if s.warm in {"default", defaults.get(s.key)}]
+    written = [f"{s.key} = {_toml(s)}" for s in settings if s.key not in removed]
+    removed = [key for key in removed if places.is_set(root.subject, key)]
+    parts = [f"set {', '.join(written)}"] if written else []
+    parts += [f"remove {', '.join(removed)}"] if removed else []
+    return f"{' and '.join(parts) or 'leave its settings out'} in [{root.subject}]"
+
+
+def _toml(setting: Setting) -> str:
+    """Return the warm value as a manifest has it: `lto` is written `"fat"`, `false`; levels are numbers."""
+    text = setting.warm
+    return text if text in _UNQUOTED or text.isdigit() else json.dumps(text)
+
+
+def _version_remedy(root: Root) -> str:
+    update = f"cargo update -p {root.name}@{root.version} --precise {root.warm}"
+    if semver.Version.parse(root.warm) < semver.Version.parse(root.version):
+        return f"plan again, the plan is older than this lock; or {update}"
+    return update
+
+
+def _features_remedy(root: Root, places: Places) -> str:
+    parts = []
+    if root.missing:
+        listed = ", ".join(json.dumps(feature) for feature in root.missing)
+        if places.dependency(root.name) is not None:
+            parts.append(f"add features [{listed}] to {root.name}")
+        else:
+            line = f'{root.name} = {{ version = "={root.version}", default-features = false, features = [{listed}] }}'
+            table = "build-dependencies" if root.detail == "host" else "dependencies"
+            parts.append(f"add to [{table}]: {line}")
+    if root.extra:
+        parts.append(f"`cargo tree -e features -i {root.name}@{root.version}` says who asks for the extra ones")
+    return f"{'; '.join(parts)}; or {_TAKE_IN}"
+
+
+def _name_and_version(label: str) -> tuple[str, str]:
+    name, _, version = label.rpartition("@")
+    return name, version

@@ -1,0 +1,266 @@
+"""`factory check` against the real cargo: what it forecasts is what cargo then does, unit for unit."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factory.cargo.toolchain import find_toolchain
+from tests.cargo.scenario import HOST, Workspace
+from tests.hostile import write_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.cargo.conftest import Program
+
+pytestmark = pytest.mark.cargo
+
+BASE = Workspace(
+    name="base",
+    dependencies=(
+        'serde = { version = "1", features = ["std"] }',
+        'itoa = "1"',
+        'proc-macro-error-attr2 = "2"',
+    ),
+    build_dependencies=('cfg-if = "1"',),
+)
+"""What is in the plan: a chain of crates down to unicode-ident, build scripts, and both sides; all quick to compile."""
+
+IDENT = "pub fn is_xid_start(_: char) -> bool { true }\npub fn is_xid_continue(_: char) -> bool { true }\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consumer:
+    """A repository that differs from `BASE` in one thing; `lines` are what its causes point at, `files` are more."""
+
+    workspace: Workspace
+    causes: frozenset[tuple[str, str]]
+    lines: tuple[str, ...] = ()
+    hits: bool = True
+    files: Mapping[str, str] | None = None
+
+
+CONSUMERS = {
+    "same": Consumer(workspace=BASE, causes=frozenset()),
+    "feature": Consumer(
+        workspace=replace(
+            BASE, dependencies=('serde = { version = "1", features = ["std", "rc"] }', *BASE.dependencies[1:])
+        ),
+        causes=frozenset({("features", "serde@1.0.228"), ("features", "serde_core@1.0.228")}),
+        lines=('serde = { version = "1", features = ["std", "rc"] }', 'name = "serde_core"'),
+    ),
+    "version": Consumer(
+        workspace=replace(BASE, versions={"unicode-ident": "1.0.24"}),
+        causes=frozenset({("version", "unicode-ident@1.0.24")}),
+        lines=('name = "unicode-ident"',),
+    ),
+    "profile": Consumer(
+        workspace=replace(BASE, tables="[profile.release]\nopt-level = 2\n"),
+        causes=frozenset({("cargo-profile", "profile.release")}),
+        lines=("opt-level = 2",),
+    ),
+    "build-override": Consumer(
+        workspace=replace(BASE, tables="[profile.release.build-override]\nopt-level = 1\n"),
+        causes=frozenset({("cargo-profile", "profile.release.build-override")}),
+        lines=("opt-level = 1",),
+    ),
+    "package-override": Consumer(
+        workspace=replace(BASE, tables="[profile.release.package.itoa]\nopt-level = 1\n"),
+        causes=frozenset({("cargo-profile", "profile.release.package.itoa")}),
+        lines=("opt-level = 1",),
+    ),
+    "lto": Consumer(
+        workspace=replace(BASE, tables='[profile.release]\nlto = "thin"\n'),
+        causes=frozenset({("cargo-profile", "profile.release")}),
+        lines=('lto = "thin"',),
+        hits=False,
+    ),
+    "flags": Consumer(
+        workspace=replace(BASE, config='[build]\nrustflags = ["--cfg", "mine"]\n'),
+        causes=frozenset({("rustflags", "RUSTFLAGS")}),
+        lines=('rustflags = ["--cfg", "mine"]',),
+        hits=False,
+    ),
+    "target": Consumer(
+        workspace=replace(BASE, config=f'[build]\ntarget = "{HOST}"\n'),
+        causes=frozenset({("target", "--target")}),
+        lines=("target = ",),
+    ),
+    "linker": Consumer(
+        workspace=replace(BASE, config=f'[target.{HOST}]\nlinker = "cc"\n'),
+        causes=frozenset({("linker", "linker")}),
+        lines=('linker = "cc"',),
+        hits=False,
+    ),
+    "path-below": Consumer(
+        workspace=replace(BASE, tables='[patch.crates-io]\nunicode-ident = { path = "../ident" }\n'),
+        causes=frozenset({("foreign-source", "unicode-ident@1.0.22")}),
+        lines=('unicode-ident = { path = "../ident" }',),
+    ),
+    "unplanned": Consumer(
+        workspace=replace(BASE, dependencies=(*BASE.dependencies, 'log = "0.4"')),
+        causes=frozenset({("not-planned", "no repository of the plan has this crate")}),
+        lines=('name = "log"',),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kitchen:
+    """The plan, the directory cooked by it, the consumers, and what the program and cargo say of them."""
+
+    folder: Path
+    forecast: Mapping[str, Any]
+    proof: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def kitchen(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
+    """Cook `BASE`, forecast every consumer, then build every consumer on it."""
+    folder = tmp_path_factory.mktemp("check")
+    write(folder / "repos/base", BASE)
+    write_files(folder / "consumers/ident", {"src/lib.rs": IDENT})
+    package = '[package]\nname = "unicode-ident"\nversion = "1.0.22"\nedition = "2021"\n[workspace]\n'
+    write_files(folder / "consumers/ident", {"Cargo.toml": package})
+    for name, consumer in CONSUMERS.items():
+        write(folder / "consumers" / name, replace(consumer.workspace, name=name))
+    program("analyze", folder / "repos", "--out", folder / "analysis.json")
+    program("plan", "--analysis", folder / "analysis.json", "--out", folder / "plan.json")
+    program("build", "--backend", "local", "--plan", folder / "plan.json", "--output", folder / "warm")
+    forecast = program.json("check", folder / "consumers", "--plan", folder / "plan.json")
+    proof = program.json("verify", folder / "warm", "--repo", folder / "consumers")
+    return Kitchen(folder=folder, forecast=forecast, proof=proof)
+
+
+def write(folder: Path, workspace: Workspace) -> None:
+    """Write a workspace, and have cargo bring its lock into line with the manifest."""
+    toolchain = find_toolchain()
+    workspace.write(folder, toolchain.host)
+    done = toolchain.cargo(["fetch"], cwd=folder, timeout=120)
+    assert done.ok, done.stderr
+
+
+def forecast_of(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the forecast of one consumer."""
+    (row,) = (row for row in answer["workspaces"] if row["path"] == f"consumers/{name}")
+    forecast: Mapping[str, Any] = row["variants"]["release"]
+    return forecast
+
+
+def unit_of(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return what both cargo's events and a forecast say of a unit; of a build-script run they do not say features."""
+    return row["unit"], () if row["unit"].endswith("(build script run)") else tuple(row["features"])
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
+def test_the_forecast_is_what_cargo_then_does(kitchen: Kitchen, name: str) -> None:
+    forecast = forecast_of(kitchen.forecast, name)
+    (built,) = (row for row in kitchen.proof["repos"] if row["path"] == f"consumers/{name}")
+    assert not built["problem"]
+    assert forecast["units"] == {"total": built["units"]["total"], "hit": built["units"]["fresh"]}
+    assert Counter(map(unit_of, forecast["missed"])) == Counter(map(unit_of, built["misses"]))
+    assert (forecast["units"]["hit"] > 0) == CONSUMERS[name].hits
+
+
+@pytest.mark.parametrize("name", CONSUMERS)
+def test_every_miss_has_its_root_cause_with_the_line_to_look_at(kitchen: Kitchen, name: str) -> None:
+    forecast, consumer = forecast_of(kitchen.forecast, name), CONSUMERS[name]
+    assert {(miss["cause"], miss["subject"]) for miss in forecast["misses"]} == consumer.causes
+    root = kitchen.folder / "consumers" / name
+    shown = [(root / miss["file"]).read_text("utf-8").splitlines()[miss["line"] - 1] for miss in forecast["misses"]]
+    assert len(shown) == len(consumer.lines)
+    assert all(any(expected in line for line in shown) for expected in consumer.lines), shown
+    assert all(row["causes"] for row in forecast["missed"])
+    lost = forecast["seconds"]["total"] - forecast["seconds"]["hit"]
+    assert sum(miss["seconds"]["lost"] for miss in forecast["misses"]) == pytest.approx(lost, abs=0.01)
+
+
+def test_a_version_below_names_itself_and_not_what_stands_on_it(kitchen: Kitchen) -> None:
+    (miss,) = forecast_of(kitchen.forecast, "version")["misses"]
+    assert (miss["warm"], miss["yours"]) == ("1.0.22", "1.0.24")
+    assert miss["crates"] == ["unicode-ident@1.0.24"]
+    above = {"proc-macro2", "quote", "proc-macro-error-attr2"}
+    assert {label.partition("@")[0] for label in miss["dependents"]} == above
+    assert "cargo update -p unicode-ident@1.0.24 --precise 1.0.22" in miss["remedy"]
+
+
+def test_the_remedy_of_a_version_brings_everything_back(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
+    write(tmp_path / "version", CONSUMERS["version"].workspace)
+    (miss,) = forecast_of(kitchen.forecast, "version")["misses"]
+    command = miss["remedy"].rpartition("cargo ")[2].split()
+    done = find_toolchain().cargo(command, cwd=tmp_path / "version", timeout=120)
+    assert done.ok, done.stderr
+    after = program.json("check", tmp_path / "version", "--plan", kitchen.folder / "plan.json", "--min-hit", "1")
+    assert after["units"]["hit"] == after["units"]["total"] > 0
+    assert after["misses"] == []
+
+
+def test_a_cooked_directory_says_the_same_as_its_plan(program: Program, kitchen: Kitchen) -> None:
+    answer = program.json("check", kitchen.folder / "consumers", "--dir", kitchen.folder / "warm")
+    assert answer["plan"] == kitchen.forecast["plan"]
+    assert [row["path"] for row in answer["workspaces"]] == [row["path"] for row in kitchen.forecast["workspaces"]]
+    for name in CONSUMERS:
+        mine, theirs = forecast_of(answer, name), forecast_of(kitchen.forecast, name)
+        assert mine["missed"] == theirs["missed"]
+        assert [miss["cause"] for miss in mine["misses"]] == [miss["cause"] for miss in theirs["misses"]]
+
+
+def test_under_a_pin_nothing_is_fresh(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
+    write(tmp_path / "pinned", BASE)
+    write_files(tmp_path / "pinned", {"rust-toolchain.toml": '[toolchain]\nchannel = "1.80.0"\n'})
+    words = ("check", tmp_path / "pinned", "--plan", kitchen.folder / "plan.json")
+    answer = program.json(*words)
+    assert answer["units"]["hit"] == 0
+    (miss,) = answer["misses"]
+    assert (miss["cause"], miss["file"], miss["line"]) == ("toolchain", "rust-toolchain.toml", 2)
+    assert (miss["warm"], miss["yours"]) == (find_toolchain().version, "1.80.0")
+    without = program.json(*words, "--ignore-pin")
+    assert without["units"]["hit"] == without["units"]["total"] == answer["units"]["total"]
+
+
+def test_the_gate_counts_units_or_seconds_and_no_half_answers(
+    program: Program, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    consumer = kitchen.folder / "consumers/feature"
+    words = ("check", consumer, "--plan", kitchen.folder / "plan.json", "--ignore-pin")
+    share = program.json(*words)["units"]
+    least = share["hit"] / share["total"]
+    program(*words, "--min-hit", f"{least - 0.01:.3f}")
+    refused = program(*words, "--min-hit", f"{least + 0.01:.3f}", code=1)
+    assert "of the units are warm" in refused.stderr
+    assert "of the seconds are warm" in program(*words, "--min-hit", "1", "--by", "seconds", code=1).stderr
+    write(tmp_path / "two/whole", BASE)
+    write_files(tmp_path / "two/broken", {"Cargo.toml": '[package]\nname = "broken"\n', "Cargo.lock": "version = 4\n"})
+    program("check", tmp_path / "two", "--plan", kitchen.folder / "plan.json")
+    half = program("check", tmp_path / "two", "--plan", kitchen.folder / "plan.json", "--min-hit", "0.1", code=1)
+    assert "no forecast for two/broken" in half.stderr
+
+
+def test_nothing_is_written_into_the_repository(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
+    write(tmp_path / "version", CONSUMERS["version"].workspace)
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    sarif = tmp_path.with_suffix(".sarif")
+    done = program(
+        "check",
+        tmp_path / "version",
+        "--plan",
+        kitchen.folder / "plan.json",
+        "--sarif",
+        sarif,
+        "--annotations",
+        "github",
+    )
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    (result,) = json.loads(sarif.read_text("utf-8"))["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]
+    line = place["region"]["startLine"]
+    assert (tmp_path / "version/Cargo.lock").read_text("utf-8").splitlines()[line - 1] == 'name = "unicode-ident"'
+    (annotation,) = (text for text in done.stderr.splitlines() if text.startswith("::warning "))
+    assert annotation.startswith(f"::warning file={place['artifactLocation']['uri']},line={line},title=")
+    assert "version: unicode-ident (warm: 1.0.22, locked: 1.0.24)" in done.stdout
