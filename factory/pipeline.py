@@ -280,7 +280,9 @@ def check(run: Run, repo: str, source: WarmSource, question: Question, *, offlin
         reasons = "; ".join(f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces)
         raise NothingToDoError(f"no workspace could be resolved: {reasons}", advice="Mend it, or name another folder.")
     costs = costs_of(analysis.units, {key: unit.cost for key, unit in warm.units.items()})
-    return check_stage.check(found, analysis, warm, replace(question, variant=variant), costs=costs)
+    return check_stage.check(
+        found, analysis, warm, replace(question, variant=variant), costs=costs, jobs=run.settings.worth.jobs
+    )
 
 
 def _forecaster(run: Run, warm: Warm, source: WarmSource, *, offline: bool) -> analysis_stage.Resolver:

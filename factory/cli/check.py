@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 
 from factory import pipeline
 from factory.cli.app import JsonOption, PlanOption, run_of
@@ -15,7 +17,8 @@ from factory.consumer.check import Question
 from factory.consumer.check_model import check_to_json
 from factory.consumer.check_print import print_check
 from factory.consumer.check_sarif import github_annotations, sarif
-from factory.errors import BadAnswerError
+from factory.consumer.misses import deliver, miss_report
+from factory.errors import BadAnswerError, ConfigurationError
 from factory.files import write_json
 
 if TYPE_CHECKING:
@@ -63,6 +66,18 @@ def check(
     annotations: Annotated[
         Annotations | None, typer.Option("--annotations", help="Annotate the lines to look at (on stderr).")
     ] = None,
+    report_to: Annotated[
+        str | None,
+        typer.Option("--report-to", help="Leave a miss report in this folder, or send it to this URL."),
+    ] = None,
+    report_as: Annotated[
+        str | None,
+        typer.Option(
+            "--report-as",
+            envvar=["FACTORY_REPORT_AS", "GITHUB_REPOSITORY", "CI_PROJECT_PATH"],
+            help="The repository's name in the report (default: the name of its folder).",
+        ),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -80,6 +95,8 @@ def check(
     if sarif_file is not None:
         write_json(sarif_file, sarif(report))
         run.output.say(f"wrote {sarif_file}")
+    if report_to is not None:
+        run.output.say(f"reported to {_deliver(report, report_to, report_as)}")
     if annotations is Annotations.GITHUB:
         for line in github_annotations(report):
             sys.stderr.write(f"{line}\n")
@@ -88,6 +105,18 @@ def check(
     else:
         print_check(report, run.output, top=top)
     _gate(report, min_hit, by)
+
+
+def _deliver(report: CheckReport, target: str, name: str | None) -> str:
+    own = report.workspaces[0].repo.rpartition("/")[2]
+    try:
+        made = miss_report(report, repo=name or own, date=f"{datetime.now(UTC):%Y-%m-%d}")
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"--report-as: {error.errors()[0]['msg']}",
+            advice="Name the repository by at most 200 characters.",
+        ) from error
+    return deliver(made, target, folder=None if "://" in target else Path(target))
 
 
 def _gate(report: CheckReport, least: float, by: Measure) -> None:

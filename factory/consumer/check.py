@@ -21,6 +21,7 @@ from factory.consumer.check_model import (
 from factory.consumer.check_places import Places
 from factory.consumer.check_remedies import place_of, remedy_of
 from factory.graph import MergedGraph
+from factory.planning.wall import BuildModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis, Workspace
     from factory.consumer.check_warm import Warm
     from factory.costs.model import UnitCost
-    from factory.model import UnitKey
+    from factory.model import Side, UnitKey
     from factory.scan.model import Scan
 
 
@@ -45,9 +46,11 @@ class Question:
 
 
 def check(
-    found: Scan, analysis: Analysis, warm: Warm, question: Question, *, costs: Mapping[UnitKey, UnitCost]
+    found: Scan, analysis: Analysis, warm: Warm, question: Question, *, costs: Mapping[UnitKey, UnitCost], jobs: int
 ) -> CheckReport:
     """Forecast every workspace of a scan; `costs` has every unit of its analysis.
+
+    Wall seconds are predicted for a machine with `jobs` parallel jobs.
 
     Raises `UnscannableError` for a file of the repository that cannot be read.
     """
@@ -61,6 +64,7 @@ def check(
         variant=variant,
         image=image,
         images=tuple(warm.parents),
+        jobs=jobs,
         workspaces=tuple(
             _Forecaster(
                 workspace=workspace,
@@ -68,6 +72,7 @@ def check(
                 warm=warm,
                 image=image,
                 costs=costs,
+                jobs=jobs,
                 places=places[workspace.path],
                 pinned=None if question.ignore_pin else pin_conflict(workspace, warm.toolchain.version),
             ).check()
@@ -110,6 +115,7 @@ class _Forecaster:
     warm: Warm
     image: str
     costs: Mapping[UnitKey, UnitCost]
+    jobs: int
     places: Places
     pinned: str | None
 
@@ -124,8 +130,9 @@ class _Forecaster:
 
     def _variant(self, name: str) -> VariantCheck:
         keys = self.workspace.variants[name].keys
-        images = {image: self._amount(self._warm_on(image, keys)) for image in self.warm.parents}
-        hits = self._warm_on(self.image, keys)
+        warm = {image: self._warm_on(image, keys) for image in self.warm.parents}
+        hits = warm[self.image]
+        model = BuildModel(keys, units=self.analysis.units, costs=self.costs)
         explained = self._explain(name, [key for key in keys if key not in hits])
         misses = tuple(sorted(self._misses(explained), key=most_lost_first))
         index = {miss.root: number for number, miss in enumerate(misses)}
@@ -133,7 +140,9 @@ class _Forecaster:
             variant=name,
             image=self.image,
             total=self._amount(keys),
-            images=images,
+            images={image: self._amount(there) for image, there in warm.items()},
+            wall_cold=model.wall_seconds(self.jobs),
+            wall_warm={image: model.wall_seconds(self.jobs, warm=there) for image, there in warm.items()},
             hits=tuple(sorted(hits)),
             misses=misses,
             missed=tuple(
@@ -193,14 +202,21 @@ class _Forecaster:
                 root=root,
                 settings=settings,
                 workspace=self.workspace.path,
+                sides=(sides := self._sides(root, keys)),
                 place=place_of(root, settings, crates, self.places),
-                remedy=remedy_of(root, settings, self.places),
+                remedy=remedy_of(root, settings, sides, self.places),
                 units=len(keys),
                 lost=sum(self.costs[key].seconds / len(explained.roots[key]) for key in keys),
                 alone=self._amount(key for key in keys if len(explained.roots[key]) == 1),
                 crates=crates,
                 dependents=dependents,
             )
+
+    def _sides(self, root: Root, keys: list[UnitKey]) -> tuple[Side, ...]:
+        units = (self.analysis.units[key] for key in keys)
+        # A build script is compiled for the host, whatever its library is for.
+        libraries = (unit for unit in units if unit.is_library and unit.package.label == root.subject)
+        return tuple(sorted({side for unit in libraries for side in unit.sides}))
 
     def _crates(self, root: Root, keys: list[UnitKey], explained: Explained) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the crates that have the cause themselves, and those that only stand on such."""

@@ -18,6 +18,7 @@ import semver
 from factory.cargo.rustflags import why_not_cookable_flags
 from factory.model import CRATES_IO, Mode, Side, SourceKind
 from factory.planning.recipes import semver_range
+from factory.planning.selection import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -328,21 +329,25 @@ class _Explainer:
             unit.package,
             missing=tuple(sorted(theirs - mine)),
             extra=tuple(sorted(mine - theirs)),
-            detail="+".join(sorted(unit.sides)),
         )
 
     def _not_planned(self, unit: Unit) -> Root:
         rows = self._reasons.get(unit.package.label, ())
-        reason = min((row.reason for row in rows), default=None)
-        if reason is None:
-            others = self._other_versions(unit)
-            reason = "no repository of the plan has this crate" if not others else "only other versions are warm"
+        # Other units of the crate may be left out for reasons of their own: a choice of the plan explains this one too.
+        reasons = sorted((row.reason not in _CHOICES, row.reason) for row in rows)
+        reason = reasons[0][1] if reasons else self._why_unknown(unit)
         return Root(cause=Cause.NOT_PLANNED, subject=reason, detail=reason)
 
-    def _other_versions(self, unit: Unit) -> list[str]:
-        return [version for kin in _kin_of(unit) for version in self._kin.get(kin, {})]
+    def _why_unknown(self, unit: Unit) -> str:
+        if any(kin in self._kin for kin in _kin_of(unit)):
+            return "only other versions are warm"
+        if any(kin in self._kin for kin in _kin_of(replace(unit, sides=frozenset(Side)))):
+            return _ONLY_ON_SIDE[Side.HOST if Side.TARGET in unit.sides else Side.TARGET]
+        return "no repository of the plan has this crate"
 
 
+_CHOICES = frozenset(map(str, LeftOut)) - {str(LeftOut.NOT_COOKABLE)}
+_ONLY_ON_SIDE = {Side.HOST: "warm for build scripts and macros only", Side.TARGET: "warm for the program only"}
 _BUILD_OVERRIDE = "build-override"
 _MANIFEST_KEYS = {
     "directory": "name",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from factory.consumer.check_causes import Root, Setting
     from factory.consumer.check_places import Place
-    from factory.model import Unit, UnitKey
+    from factory.model import Side, Unit, UnitKey
 
 SCHEMA = 1
 
@@ -44,6 +44,8 @@ class Miss:
     root: Root
     settings: tuple[Setting, ...]
     workspace: str
+    sides: tuple[Side, ...]
+    """Of the crate that has the cause, where it is one: what is compiled for the program, or for the host."""
     place: Place
     remedy: str
     units: int
@@ -73,6 +75,10 @@ class VariantCheck:
     image: str
     total: Amount
     images: Mapping[str, Amount]
+    wall_cold: float
+    """Predicted wall seconds of the registry units where nothing is warm: see `factory.planning.wall`."""
+    wall_warm: Mapping[str, float]
+    """The same on each image."""
     hits: tuple[UnitKey, ...]
     misses: tuple[Miss, ...]
     missed: tuple[MissedUnit, ...]
@@ -104,6 +110,8 @@ class CheckReport:
     variant: str
     image: str
     images: tuple[str, ...]
+    jobs: int
+    """Parallel jobs of the machine that the wall seconds are of."""
     workspaces: tuple[WorkspaceCheck, ...]
 
     @property
@@ -124,6 +132,15 @@ class CheckReport:
     def on(self, image: str) -> Amount:
         """Return what is warm in one of the images."""
         return _sum(check.images[image] for check in self.chosen)
+
+    @property
+    def wall_cold(self) -> float:
+        """Predicted wall seconds without anything warm, one workspace after the other."""
+        return sum(check.wall_cold for check in self.chosen)
+
+    def wall_on(self, image: str) -> float:
+        """Return the predicted wall seconds on one of the images."""
+        return sum(check.wall_warm[image] for check in self.chosen)
 
     @property
     def misses(self) -> tuple[Miss, ...]:
@@ -151,7 +168,15 @@ def check_to_json(report: CheckReport) -> dict[str, Any]:
         "variant": report.variant,
         "image": report.image,
         **_amounts(report.total, report.hit),
-        "images": [{"image": name, **_amounts(report.total, report.on(name))} for name in report.images],
+        "wall": _wall(report.jobs, report.wall_cold, report.wall_on(report.image)),
+        "images": [
+            {
+                "image": name,
+                **_amounts(report.total, report.on(name)),
+                "wall": _wall(report.jobs, report.wall_cold, report.wall_on(name)),
+            }
+            for name in report.images
+        ],
         "misses": [_miss_to_json(miss) for miss in report.misses],
         "workspaces": [
             {
@@ -196,6 +221,7 @@ def _miss_to_json(miss: Miss) -> dict[str, Any]:
         "version": root.version,
         "warm": root.warm,
         "yours": root.yours,
+        "sides": [side.value for side in miss.sides],
         "features": {"missing": list(root.missing), "extra": list(root.extra)},
         "settings": [setting._asdict() for setting in miss.settings],
         "detail": root.detail,
@@ -208,6 +234,10 @@ def _miss_to_json(miss: Miss) -> dict[str, Any]:
         "crates": list(miss.crates),
         "dependents": list(miss.dependents),
     }
+
+
+def _wall(jobs: int, cold: float, warm: float) -> dict[str, Any]:
+    return {"jobs": jobs, "cold": _seconds(cold), "warm": _seconds(warm)}
 
 
 def _amounts(total: Amount, hit: Amount) -> dict[str, Any]:

@@ -67,11 +67,11 @@ class Places:
         Without any that of the table; without a table, the top of the root manifest.
         """
         parts = _split_table(table)
-        for toml in (*self._configurations, self._root):
-            line = _line(toml, parts, keys)
-            if line is not None:
-                return Place(self._shown(toml.path), line)
-        return self.manifest
+        files = (*self._configurations, self._root)
+        lines = [(toml, toml.lines.get((*parts, key))) for toml in files for key in keys]
+        # Where no key is written, the table that is there.
+        lines += [(toml, line_of_key(toml.lines, parts)) for toml in files if _below(toml.table, *parts)]
+        return next((Place(self._shown(toml.path), line) for toml, line in lines if line is not None), self.manifest)
 
     def is_set(self, table: str, key: str) -> bool:
         """Whether the repository itself sets a key of a table such as `profile.release`."""
@@ -171,13 +171,6 @@ def _split_table(table: str) -> tuple[str, ...]:
     """`profile.release.package.a@1.0` is four keys: what follows `package` is one name, whatever it holds."""
     head, package, name = table.partition(".package.")
     return (*head.split("."), "package", name) if package else tuple(head.split("."))
-
-
-def _line(toml: _Toml, table: tuple[str, ...], keys: tuple[str, ...]) -> int | None:
-    written = [toml.lines[(*table, key)] for key in keys if (*table, key) in toml.lines]
-    if written:
-        return min(written)
-    return line_of_key(toml.lines, table) if _below(toml.table, *table) else None
 
 
 def _below(table: Mapping[str, Any], *parts: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from factory.consumer.check_causes import Cause
+from factory.model import Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,17 +23,18 @@ def print_check(report: CheckReport, output: Output, *, top: int) -> None:
     """Print the forecast of every image, and the first `top` causes with place and remedy."""
     output.answer_table(
         f"Forecast for {report.variant} on {report.warm} (rustc {report.rustc})",
-        ("image", "units", "seconds", ""),
+        ("image", "units", "seconds of work", f"wall s on {report.jobs} jobs", ""),
         [
             (
                 name,
                 _units(report.on(name), report.total),
                 _seconds(report.on(name), report.total),
-                "<- saves most" if name == report.image else "",
+                f"{report.wall_on(name):.0f} (cold {report.wall_cold:.0f})",
+                "<- misses below" if name == report.image and report.misses else "",
             )
             for name in report.images
         ],
-        right=("units", "seconds"),
+        right=("units", "seconds of work", f"wall s on {report.jobs} jobs"),
     )
     if len(report.chosen) > 1:
         _print_workspaces(report, output)
@@ -55,7 +57,8 @@ def what(root: Root, miss: Miss) -> str:
             return f"{root.name} (warm: {root.warm}, locked: {root.yours})"
         case Cause.FEATURES:
             parts = [f"{word}: {_listed(names)}" for word, names in _feature_lists(root) if names]
-            return f"{root.subject} for the {root.detail} side ({'; '.join(parts)})"
+            side = " for build scripts and macros" if miss.sides == (Side.HOST,) else ""
+            return f"{root.subject}{side} ({'; '.join(parts)})"
         case Cause.NOT_PLANNED | Cause.NOT_COOKED:
             return f"{root.detail}: {_first(miss.crates)}"
         case Cause.FOREIGN_SOURCE | Cause.PRIVATE_REGISTRY:

@@ -9,6 +9,7 @@ import semver
 
 from factory.cargo.profile_table import default_settings
 from factory.consumer.check_causes import Cause, Setting, shown
+from factory.model import Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ def place_of(root: Root, settings: Sequence[Setting], crates: Sequence[str], pla
     return _place_of_setting(root, places) or places.manifest
 
 
-def remedy_of(root: Root, settings: Sequence[Setting], places: Places) -> str:
+def remedy_of(root: Root, settings: Sequence[Setting], sides: Sequence[Side], places: Places) -> str:
     """Return what to do, in one line."""
     match root.cause:
         case Cause.CARGO_PROFILE:
@@ -43,7 +44,7 @@ def remedy_of(root: Root, settings: Sequence[Setting], places: Places) -> str:
         case Cause.VERSION:
             return _version_remedy(root)
         case Cause.FEATURES:
-            return _features_remedy(root, places)
+            return _features_remedy(root, sides, places)
         case Cause.NOT_PLANNED:
             return next(remedy for sign, remedy in _PLAN_REMEDIES if sign in root.detail)
         case _:
@@ -53,7 +54,7 @@ def remedy_of(root: Root, settings: Sequence[Setting], places: Places) -> str:
 _TAKE_IN = "let the plan take this repository in"
 _NOT_THERE = frozenset({Cause.OTHER_IMAGE, Cause.NOT_COOKED, Cause.NOT_PLANNED})
 _REMEDIES = {
-    Cause.TOOLCHAIN: "build with rustc {root.warm}: change the pin, or remove it and let the image decide",
+    Cause.TOOLCHAIN: "build with rustc {root.warm}: change the pin or drop it; --ignore-pin shows the rest",
     Cause.RUSTFLAGS: f"remove them, or set them for all in `contract.rustflags`; or {_TAKE_IN}",
     Cause.LINKER: "leave the linker to the image: under one of its own nothing is shared",
     Cause.TARGET: f"build for what is warm ({{root.warm}}); or {_TAKE_IN}",
@@ -127,7 +128,7 @@ def _version_remedy(root: Root) -> str:
     return update
 
 
-def _features_remedy(root: Root, places: Places) -> str:
+def _features_remedy(root: Root, sides: Sequence[Side], places: Places) -> str:
     parts = []
     if root.missing:
         listed = ", ".join(json.dumps(feature) for feature in root.missing)
@@ -135,8 +136,8 @@ def _features_remedy(root: Root, places: Places) -> str:
             parts.append(f"add features [{listed}] to {root.name}")
         else:
             line = f'{root.name} = {{ version = "={root.version}", default-features = false, features = [{listed}] }}'
-            table = "build-dependencies" if root.detail == "host" else "dependencies"
-            parts.append(f"add to [{table}]: {line}")
+            tables = {Side.TARGET: "[dependencies]", Side.HOST: "[build-dependencies]"}
+            parts.append(f"add to {' and '.join(tables[side] for side in sides) or '[dependencies]'}: {line}")
     if root.extra:
         parts.append(f"`cargo tree -e features -i {root.name}@{root.version}` says who asks for the extra ones")
     return f"{'; '.join(parts)}; or {_TAKE_IN}"
