@@ -70,6 +70,12 @@ class Run:
     """Paths and git URLs to analyse where the command line names none."""
     platforms: tuple[str, ...] = ()
     """The platforms that the user asks for; none for the engine's own, whatever it is."""
+    cell: str = ""
+    """The row of the matrix that the settings are of; empty where there is no matrix."""
+
+    def file(self, path: Path) -> Path:
+        """Return the row's own file for one such as `plan.json`: `plan-1.95.0-bookworm.json`."""
+        return path.with_stem(f"{path.stem}-{self.cell}") if self.cell else path
 
     @property
     def jobs(self) -> int:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from factory import pipeline, tables
 from factory.analysis.model import analysis_to_json
-from factory.cli.app import JsonOption, PathsArgument, run_of
+from factory.cli.app import JsonOption, PathsArgument, runs_of
 from factory.errors import NothingToDoError
 from factory.files import write_json
 from factory.planning.system_packages import analysis_uses, read_table, uses_to_json
+
+if TYPE_CHECKING:
+    from factory.analysis.model import Analysis
+    from factory.scan.model import Scan
 
 
 def analyze(
@@ -29,15 +33,23 @@ def analyze(
 
     Example: factory analyze ./repos https://git.example.org/app.git#main
     """
-    run = run_of(context)
-    analysis = pipeline.analyze(run, pipeline.scan(run, paths or run.sources), offline=offline)
+    runs = runs_of(context, single="--json" if json else "")
+    found = pipeline.scan(runs[0], paths or runs[0].sources)
+    unresolved = [run for run in runs if not _analyze(run, found, out, top=top, offline=offline, json=json).resolved]
+    if unresolved:
+        where = f" ({', '.join(run.cell for run in unresolved)})" if unresolved[0].cell else ""
+        raise NothingToDoError(f"no workspace could be resolved{where}", advice="The rows above say why.")
+
+
+def _analyze(run: pipeline.Run, found: Scan, out: Path, *, top: int, offline: bool, json: bool) -> Analysis:
+    """Analyse for one row of the matrix: write the file, print the answer."""
+    analysis = pipeline.analyze(run, found, offline=offline)
     packages = analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
     document = analysis_to_json(analysis) | {"system_packages": uses_to_json(packages)}
-    write_json(out, document)
-    run.output.say(f"wrote {out}")
+    write_json(run.file(out), document)
+    run.output.say(f"wrote {run.file(out)}")
     if json:
         run.output.answer_json(document)
     else:
         tables.print_analysis(analysis, packages, run.output, top=top)
-    if not analysis.resolved:
-        raise NothingToDoError("no workspace could be resolved", advice="The rows above say why.")
+    return analysis

@@ -12,6 +12,8 @@ import typer
 
 from factory import pipeline
 from factory.config.load import Configuration, SourceKind, load_configuration
+from factory.config.matrix import chosen_cells
+from factory.errors import ConfigurationError
 from factory.output import Output
 
 app = typer.Typer(
@@ -37,6 +39,7 @@ class Globals:
     """What stands before the command."""
 
     config: Path | None
+    cell: str | None
     output: Output
 
 
@@ -56,17 +59,39 @@ ProfilesOption = Annotated[
 
 
 def run_of(context: typer.Context) -> pipeline.Run:
-    """Return what every stage needs, from the options before the command and the configuration."""
+    """Return what every stage needs, from the options before the command and the configuration.
+
+    Of a matrix it is the first row, whose images have the common tags, unless `--cell` names another.
+    """
+    return runs_of(context)[0]
+
+
+def runs_of(context: typer.Context, *, single: str = "") -> tuple[pipeline.Run, ...]:
+    """Return a run for each row of the matrix, or for the chosen one; a single one where there is no matrix.
+
+    `single` is what the user asked for that only one row can give, such as `--json`: then several are a
+    `ConfigurationError`.
+    """
     common: Globals = context.obj
     configuration = load_configuration(common.config, environ=os.environ, start=Path.cwd())
     for warning in configuration.warnings:
         common.output.detail(f"warning: {warning}")
     common.output.detail(f"configuration: {configuration.file or 'the shipped defaults'}")
-    return pipeline.Run(
-        settings=configuration.settings,
-        output=common.output,
-        sources=_sources(configuration),
-        platforms=_platforms(configuration),
+    cells = chosen_cells(configuration.settings, common.cell)
+    if single and len(cells) > 1:
+        raise ConfigurationError(
+            f"{single} is for one row, and the matrix has {len(cells)}",
+            advice=f"Put --cell before the command: {', '.join(cell.name for cell in cells)}.",
+        )
+    return tuple(
+        pipeline.Run(
+            settings=cell.settings,
+            cell=cell.name,
+            output=common.output,
+            sources=_sources(configuration),
+            platforms=_platforms(configuration),
+        )
+        for cell in cells
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from factory import pipeline, tables
-from factory.cli.app import Backend, DryRunOption, JsonOption, PlanOption, run_of
+from factory.cli.app import Backend, DryRunOption, JsonOption, PlanOption, runs_of
 from factory.cook.report import report_to_json
 from factory.errors import ConfigurationError
 
@@ -29,15 +29,20 @@ def build(
 
     Example: factory build --backend local --output ./warm
     """
-    run = run_of(context)
-    chosen = pipeline.read_plan(plan)
     if backend is Backend.LOCAL and output is None:
         raise ConfigurationError("the local backend needs --output DIR", advice="Name a new or an empty directory.")
     if backend is Backend.DOCKER and output is not None:
         raise ConfigurationError(
             "--output is for --backend local", advice="Leave it out: images are loaded into Docker."
         )
-    folder = None if output is None else output.absolute()
+    single = "--json" if json else "" if output is None else "--output"
+    for run in runs_of(context, single=single):
+        _build(run, run.file(plan), None if output is None else output.absolute(), dry_run=dry_run, json=json)
+
+
+def _build(run: pipeline.Run, plan: Path, folder: Path | None, *, dry_run: bool, json: bool) -> None:
+    """Build one row of the matrix: into images, or into `folder`."""
+    chosen = pipeline.read_plan(plan)
     if dry_run:
         shown = pipeline.dry_run_images(run, chosen) if folder is None else pipeline.dry_run_locally(chosen)
         tables.print_dry_run(shown, run.output, as_json=json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from factory import pipeline, tables
-from factory.cli.app import JsonOption, ProfilesOption, run_of
+from factory.cli.app import JsonOption, ProfilesOption, runs_of
 from factory.files import write_json
 from factory.planning.plan import plan_to_json
 
@@ -26,12 +26,12 @@ def plan(
 
     Example: factory plan --analysis analysis.json --profiles ./profiles
     """
-    run = run_of(context)
-    made = pipeline.plan(run, pipeline.read_analysis(analysis), profiles)
-    document = plan_to_json(made)
-    write_json(out, document)
-    run.output.say(f"wrote {out}")
-    if json:
-        run.output.answer_json(document)
-    else:
-        tables.print_plan(made, run.output)
+    for run in runs_of(context, single="--json" if json else ""):
+        made = pipeline.plan(run, pipeline.read_analysis(run.file(analysis)), profiles)
+        document = plan_to_json(made)
+        write_json(run.file(out), document)
+        run.output.say(f"wrote {run.file(out)}")
+        if json:
+            run.output.answer_json(document)
+        else:
+            tables.print_plan(made, run.output)

@@ -62,6 +62,10 @@ def _common(
             help="The configuration (default: FACTORY_CONFIG, then registry-config.yaml here or above).",
         ),
     ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option("--cell", envvar="FACTORY_CELL", help="One row of the `matrix`, as RUST-SUITE."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the answer only.")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show commands (-v).")] = 0,
     version: Annotated[
@@ -69,7 +73,7 @@ def _common(
     ] = False,
 ) -> None:
     del version  # its callback has ended the program
-    context.obj = Globals(config, Output(verbosity=-1 if quiet else verbose))
+    context.obj = Globals(config, cell, Output(verbosity=-1 if quiet else verbose))
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

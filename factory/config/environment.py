@@ -19,6 +19,7 @@ PREFIX = "FACTORY_"
 
 PROGRAM_VARIABLES = (
     "FACTORY_CACHE_DIR",
+    "FACTORY_CELL",
     "FACTORY_CONFIG",
     "FACTORY_DEBUG",
     "FACTORY_ENGINE_DIR",
@@ -42,7 +43,7 @@ class Override:
 
 
 def variables(schema: Mapping[str, Any]) -> dict[str, Leaf]:
-    """Return every variable that sets a key, with that key; lists of tables (`sources`) have none."""
+    """Return every variable that sets a key, with that key; lists of tables (`matrix`, `sources`) have none."""
     return {variable_of(leaf.key): leaf for leaf in leaves(schema) if "object" not in leaf.of}
 
 

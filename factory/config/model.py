@@ -61,6 +61,8 @@ OFFICIAL_DIGESTS = {
 }
 
 TAG_PLACEHOLDERS = ("layer", "rust", "date", "plan")
+SUITE_PLACEHOLDER = "suite"
+"""Filled in first, in the settings of a cell: see `factory.config.matrix`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +124,25 @@ def _in_order(platforms: tuple[Platform, ...]) -> tuple[Platform, ...]:
 
 
 def _tag(template: str) -> str:
-    unknown = sorted(set(re.findall(r"\{([^{}]*)\}", template)) - set(TAG_PLACEHOLDERS))
-    known = ", ".join(f"{{{name}}}" for name in TAG_PLACEHOLDERS)
+    placeholders = (*TAG_PLACEHOLDERS, SUITE_PLACEHOLDER)
+    unknown = sorted(set(re.findall(r"\{([^{}]*)\}", template)) - set(placeholders))
+    known = ", ".join(f"{{{name}}}" for name in placeholders)
     if unknown:
         _refuse(f"{{{unknown[0]}}} is not a placeholder; use {known}")
     if "{layer}" not in template:
         _refuse(f"{quoted(template)} would be the same tag for every layer; put {{layer}} into it")
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", _filled(template, "x", "1.95.0", "20260101", "0")) is None:
+    if (
+        re.fullmatch(
+            r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", _filled(_with_suite(template, "sid"), "x", "1.95.0", "20260101", "0")
+        )
+        is None
+    ):
         _refuse(f'{quoted(template)} does not make a tag; use letters, digits, "_", "." and "-" beside {known}')
     return template
+
+
+def _with_suite(template: str, suite: str) -> str:
+    return template.replace(f"{{{SUITE_PLACEHOLDER}}}", suite)
 
 
 def _filled(template: str, *values: str) -> str:
@@ -260,7 +272,7 @@ class ImageSettings(StrictModel):
     name: Repository = Field("org/rust-builder", description="Repository of the images; the layers differ by tag.")
     tags: Annotated[tuple[TagTemplate, ...], _NAMES, AfterValidator(_some_names)] = Field(
         ("{layer}", "{layer}-{rust}"),
-        description="Tags of an image; {layer}, {rust}, {date} (YYYYMMDD) and {plan} (digest) are filled in.",
+        description="Tags of an image; {layer}, {rust}, {suite}, {date} (YYYYMMDD) and {plan} (digest) are filled in.",
     )
 
     source: WebAddress = Field("", description="URL of the repository with this file, for the label of that name.")
@@ -297,6 +309,14 @@ class BaseSettings(StrictModel):
     apt_sources: LocalPath | None = Field(
         None, description="File of apt sources to install packages from; null for the base image's own."
     )
+
+
+class MatrixRow(StrictModel):
+    """One toolchain on one suite; what a row does not say is said by `toolchain` and `base.suite`."""
+
+    toolchain: ToolchainVersion | None = Field(None, description="Rust release of the row; quote it.")
+    suite: Suite | None = Field(None, description="Debian suite of the row.")
+    image: Reference | None = Field(None, description="Base image of the row; null for the official one.")
 
 
 class UserSettings(StrictModel):
@@ -408,6 +428,20 @@ class LimitSettings(StrictModel):
     cook_timeout: Seconds = Field(7200, description="Seconds that the cook of one layer may take.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeRow:
+    """A row of the matrix with nothing left open; `image` is `None` for the official one."""
+
+    toolchain: str
+    suite: str
+    image: str | None
+
+    @property
+    def name(self) -> str:
+        """The name of the row, of which its files have theirs."""
+        return f"{self.toolchain}-{self.suite}"
+
+
 class Settings(StrictModel):
     """The whole configuration of a run."""
 
@@ -418,6 +452,9 @@ class Settings(StrictModel):
     )
     base: BaseSettings = Field(default_factory=BaseSettings)
     toolchain: ToolchainVersion = Field("1.95.0", description="Rust release in the images; quote it.")
+    matrix: tuple[MatrixRow, ...] = Field(
+        (), description="Toolchains and suites that images are built for, each with its own tags; empty for one."
+    )
     user: UserSettings = Field(default_factory=UserSettings)
     contract: ContractSettings = Field(default_factory=ContractSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
@@ -428,6 +465,46 @@ class Settings(StrictModel):
     )
     tools: ToolSettings = Field(default_factory=ToolSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
+
+    @property
+    def rows(self) -> tuple[WholeRow, ...]:
+        """The rows of the matrix, whole."""
+        return tuple(
+            WholeRow(toolchain=row.toolchain or self.toolchain, suite=row.suite or self.base.suite, image=row.image)
+            for row in self.matrix
+        )
+
+    @property
+    def own_tags(self) -> tuple[tuple[str, ...], ...]:
+        """For each row of the matrix the templates whose tags no earlier row has."""
+        taken: set[str] = set()
+        found = []
+        for row in self.rows:
+            tags = {tag: _with_suite(tag, row.suite).replace("{rust}", row.toolchain) for tag in self.image.tags}
+            # Rows never have a plan in common, and so no tag with its digest.
+            found.append(tuple(tag for tag, filled in tags.items() if filled not in taken or "{plan}" in tag))
+            taken.update(tags.values())
+        return tuple(found)
+
+    def of_row(self, row: WholeRow) -> Settings:
+        """Return the settings with what a row of the matrix says in the places of the common values."""
+        base = self.base.model_copy(update={"suite": row.suite, "image": row.image})
+        return self.model_copy(update={"toolchain": row.toolchain, "base": base})
+
+    @model_validator(mode="after")
+    def _distinct_rows(self) -> Self:
+        names = [row.name for row in self.rows]
+        twins = sorted({name for name in names if names.count(name) > 1})
+        if twins:
+            _refuse(f"matrix: {', '.join(twins)} is there twice; name each toolchain and suite once")
+        tagless = [name for name, tags in zip(names, self.own_tags, strict=True) if not tags]
+        if tagless:
+            _refuse(
+                f"matrix: {', '.join(tagless)} has no tag of its own; put {{rust}} or {{suite}} into one of image.tags"
+            )
+        if names and self.base.image is not None:
+            _refuse("matrix: base.image is one image, and every row has its own; set the `image` of the rows instead")
+        return self
 
     @property
     def base_image(self) -> str:

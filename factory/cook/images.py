@@ -75,13 +75,19 @@ def image_build(plan: Plan, settings: Settings, folder: Path, *, base_digest: st
     """Return the build of a plan; SOURCE_DATE_EPOCH, where it is set, gives its day and the instant of its files.
 
     Raises `ConfigurationError` for a SOURCE_DATE_EPOCH that is none, and where the configuration has other rustflags
-    than the plan.
+    or another toolchain than the plan.
     """
     if tuple(settings.contract.rustflags) != plan.contract.rustflags:
         raise ConfigurationError(
             f"the plan was made for `contract.rustflags` {list(plan.contract.rustflags)}, "
             f"and the configuration has {list(settings.contract.rustflags)}",
             advice="Run `factory analyze` and `factory plan` again.",
+        )
+    planned = plan.contract.toolchain.version
+    if planned != settings.toolchain:
+        raise ConfigurationError(
+            f"the plan was made for rustc {planned}, and the configuration has `toolchain` {settings.toolchain}",
+            advice="Name the plan of this toolchain by --plan, or run `factory analyze` and `factory plan` again.",
         )
     chosen = _chosen_epoch()
     day = time.gmtime(time.time() if chosen is None else chosen)

@@ -282,7 +282,22 @@ def test_the_local_backend_needs_a_directory_and_docker_takes_none(call: Call) -
 def test_the_plan_may_come_from_the_environment(call: Call, plan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan_file.rename(plan_file.with_name("other.json"))
     monkeypatch.setenv("FACTORY_PLAN", "other.json")
-    assert "needs --output" in call("build", "--backend", "local").err
+    assert call("build", "--backend", "local", "--output", "warm", "--dry-run").code == 0
+
+
+def test_a_matrix_has_a_plan_for_each_row_and_json_is_for_one(call: Call, plan_file: Path) -> None:
+    Path("registry-config.yaml").write_text("matrix: [{}, {toolchain: '1.97.1', image: base:1}]\n")
+    for name in ("1.95.0-bookworm", "1.97.1-bookworm"):
+        plan_file.with_stem(f"plan-{name}").write_bytes(plan_file.read_bytes())
+    words = ("build", "--backend", "local", "--output", "warm", "--dry-run")
+    several = call(*words)
+    assert (several.code, several.out) == (2, "")
+    assert "--output is for one row, and the matrix has 2" in several.err
+    assert "1.95.0-bookworm, 1.97.1-bookworm" in several.err
+    one = call("--cell", "1.97.1-bookworm", *words)
+    assert (one.code, one.err) == (0, "")
+    plan_file.with_stem("plan-1.97.1-bookworm").unlink()
+    assert "plan-1.97.1-bookworm.json: no such file" in call("--cell", "1.97.1-bookworm", *words).err
 
 
 def test_a_mistake_in_the_configuration_is_told_with_its_line(call: Call) -> None:

@@ -285,12 +285,12 @@ ONE_FAULT = {
     ),
     "tag placeholder": (
         "image: {tags: ['{layer}-{foo}']}\n",
-        "1:16: image.tags.0: {foo} is not a placeholder; use {layer}, {rust}, {date}, {plan}",
+        "1:16: image.tags.0: {foo} is not a placeholder; use {layer}, {rust}, {date}, {plan}, {suite}",
     ),
     "tag letters": (
         "image: {tags: ['{layer}:x']}\n",
         '1:16: image.tags.0: "{layer}:x" does not make a tag; use letters, digits, "_", "." and "-" beside '
-        "{layer}, {rust}, {date}, {plan}",
+        "{layer}, {rust}, {date}, {plan}, {suite}",
     ),
     "tag twice": (
         "image: {tags: ['{layer}', '{layer}']}\n",
@@ -612,7 +612,7 @@ def test_whatever_the_values_are_they_are_taken_or_explained(values: dict[str, A
 def test_every_scalar_and_every_list_has_a_variable_of_its_own() -> None:
     known = variables(json_schema())
     keys = [leaf.key for leaf in leaves(json_schema())]
-    assert sorted(leaf.key for leaf in known.values()) == sorted(set(keys) - {"sources"})
+    assert sorted(leaf.key for leaf in known.values()) == sorted(set(keys) - {"matrix", "sources"})
     assert not set(known) & set(PROGRAM_VARIABLES)
     assert {"FACTORY_IMAGE_NAME", "FACTORY_BUDGET_TOTAL", "FACTORY_PLATFORMS", "FACTORY_TOOLS_CARGO_CHEF"} <= set(known)
 
