@@ -31,8 +31,7 @@ fetch() {
     cd "$SCRATCH"
     choose_rustflags
     printf 'fetching for %s\n' "$1" >&2
-    # For the host side too: cargo leaves out crates that only another target's requirements name.
-    cargo fetch --locked --target "$(target)" --target "$(host)" </dev/null
+    cargo fetch --locked --target "$(target)" </dev/null
 }
 
 # The target that cook.args names, else the host.
@@ -41,12 +40,8 @@ target() {
     if [ -n "$named" ]; then
         printf '%s\n' "$named"
     else
-        host
+        rustc -vV | sed -n 's/^host: //p'
     fi
-}
-
-host() {
-    rustc -vV | sed -n 's/^host: //p'
 }
 
 main

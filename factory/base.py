@@ -26,12 +26,10 @@ PACKAGES = ("gcc", "g++", "make", "libc6-dev", "pkg-config", "libssl-dev", "ca-c
 
 TOOLCHAIN_PACKAGES = ("rustc", "cargo")
 
-TARGET_PACKAGES = {
-    "wasm32-unknown-unknown": ("libstd-rust-dev-wasm32",),
-    "wasm32-wasip1": ("libstd-rust-dev-wasm32",),
-    "wasm32-wasip2": ("libstd-rust-dev-wasm32",),
-}
-"""What Debian's rustc needs for other targets; it has no standard library for any that is not here."""
+TARGET_PACKAGES = dict.fromkeys(
+    ("wasm32-unknown-unknown", "wasm32-wasip1", "wasm32-wasip2"), ("libstd-rust-dev-wasm32", "rust-llvm")
+)
+"""The standard library and the linker of other targets for Debian's rustc; there are none for any that is not here."""
 
 C_PACKAGES = {"x86_64-unknown-linux-musl": ("musl-tools",), "aarch64-unknown-linux-musl": ("musl-tools",)}
 """The C compilers of other targets, which build scripts call."""

@@ -103,9 +103,8 @@ def build_commands(plan: Plan) -> tuple[tuple[str, ...], ...]:
 
 
 def _fetch_args(recipe: Recipe, host: str) -> tuple[str, ...]:
-    # Crates for the host side too: cargo leaves out those that only another target's requirements name.
-    targets = dict.fromkeys((host, recipe.context.platform or host))
-    return ("fetch", "--locked", *(word for target in targets for word in ("--target", target)))
+    # Crates that only the host side needs come along: a recipe names every one, for whatever target.
+    return ("fetch", "--locked", "--target", recipe.context.platform or host)
 
 
 def _compile_args(recipe: Recipe) -> tuple[str, ...]:

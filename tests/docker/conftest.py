@@ -50,7 +50,7 @@ def docker_env() -> Iterator[Mapping[str, str]]:
 @pytest.fixture
 def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the user's cache for this test: to install a Debian system takes half a minute."""
-    _use_users_cache(monkeypatch)
+    use_users_cache(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def base_image(docker_env: Mapping[str, str]) -> str:
     sysroot = Path(process.run(["rustc", "--print", "sysroot"]).stdout.strip())
     tag = f"rust-warm-factory/base:test-{SUITE}"
     with pytest.MonkeyPatch.context() as patch:
-        _use_users_cache(patch)
+        use_users_cache(patch)
         build_base(tag=tag, suite=SUITE, toolchain=sysroot, ca_bundle=None, output=Output())
     return tag
 
@@ -105,7 +105,8 @@ def crate_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrateRe
         yield crates
 
 
-def _use_users_cache(patch: pytest.MonkeyPatch) -> None:
+def use_users_cache(patch: pytest.MonkeyPatch) -> None:
+    """Let systems that were installed for base images be found again, whatever cache the tests have."""
     if USERS_CACHE is None:
         patch.delenv("FACTORY_CACHE_DIR", raising=False)
     else:
