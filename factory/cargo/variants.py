@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from factory.triple import is_triple
 
-VARIANT_PATTERN = r"(?:(?:build|check|test):)?[A-Za-z][A-Za-z0-9_-]*(?:@[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
+VARIANT_PATTERN = r"(?:(?:build|check|check-all|test):)?[A-Za-z][A-Za-z0-9_-]*(?:@[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
 """The notation as a regular expression, for the schema of the configuration."""
 
 _VARIANT = re.compile(
-    r"(?:(?P<command>build|check|test):)?(?P<profile>[A-Za-z][A-Za-z0-9_-]*)(?:@(?P<target>.+))?", re.ASCII
+    r"(?:(?P<command>build|check|check-all|test):)?(?P<profile>[A-Za-z][A-Za-z0-9_-]*)(?:@(?P<target>.+))?", re.ASCII
 )
 
 
@@ -24,6 +24,8 @@ class Command(enum.StrEnum):
 
     BUILD = "build"
     CHECK = "check"
+    CHECK_ALL = "check-all"
+    """With the code of tests, examples and benchmarks: `--all-targets`."""
     TEST = "test"
 
 
@@ -69,10 +71,18 @@ class Variant:
     @property
     def args(self) -> tuple[str, ...]:
         """The cargo arguments that a consumer would give; for tests, without running them."""
-        no_run = ("--no-run",) if self.command is Command.TEST else ()
-        return (self.command.value, *self.profile_args, *self.target_args, *no_run)
+        name, *more = _WORDS[self.command]
+        return (name, *self.profile_args, *self.target_args, *more)
 
     @property
     def cooked_by(self) -> str:
         """The cargo command that compiles these units as dependencies: tests stand on what `build` makes."""
-        return "check" if self.command is Command.CHECK else "build"
+        return "check" if self.command in {Command.CHECK, Command.CHECK_ALL} else "build"
+
+
+_WORDS = {
+    Command.BUILD: ("build",),
+    Command.CHECK: ("check",),
+    Command.CHECK_ALL: ("check", "--all-targets"),
+    Command.TEST: ("test", "--no-run"),
+}

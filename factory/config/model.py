@@ -380,7 +380,7 @@ class CookSettings(StrictModel):
 
     variants: Annotated[tuple[VariantText, ...], _NAMES, AfterValidator(_some_variants)] = Field(
         ("release",),
-        description="Builds to compile for: [check: or test:]PROFILE[@TRIPLE], like release, dev, check:dev, test:dev.",
+        description="Builds to compile for: [check:, check-all: or test:]PROFILE[@TRIPLE], like release or check:dev.",
     )
 
     @property

@@ -345,6 +345,7 @@ def _recipe_to_json(recipe: Recipe) -> dict[str, Any]:
                 "side": entry.side.value,
                 "features": list(entry.features),
                 "needs_objects": entry.needs_objects,
+                "checked": entry.checked,
             }
             for entry in recipe.packages
         ],
@@ -369,6 +370,7 @@ def _recipe(raw: Mapping[str, Any]) -> Recipe:
                 side=Side(entry["side"]),
                 features=tuple(entry["features"]),
                 needs_objects=entry["needs_objects"],
+                checked=entry["checked"],
             )
             for entry in raw["packages"]
         ),

@@ -31,6 +31,8 @@ class RecipePackage:
     features: tuple[str, ...]
     needs_objects: bool = False
     """With LTO only: whether the library must hold objects beside bitcode, as something without LTO links it too."""
+    checked: bool = False
+    """On the host side only: whether it is wanted as the check of a proc-macro reads it, without code."""
 
 
 @dataclass(frozen=True, order=True, slots=True, kw_only=True)
@@ -59,7 +61,8 @@ class Recipe:
     @property
     def own_packages(self) -> tuple[str, ...]:
         """The names of the recipe's path packages: nothing of them may stay in an image."""
-        return (self.name, _objects_name(self.name)) if self.needs_objects else (self.name,)
+        members = {_objects_name(self.name): self.needs_objects, _macros_name(self.name): self.checks_macros}
+        return (self.name, *(name for name, is_there in members.items() if is_there))
 
     def manifest(self) -> str:
         """Return the recipe's Cargo.toml."""
@@ -75,6 +78,19 @@ class Recipe:
                 "package": _package_table(_objects_name(self.name)),
                 "lib": {"path": "lib.rs", "crate-type": ["cdylib", "rlib"]},
                 "dependencies": {_alias(e.package): _dependency(e) for e in self.packages if e.needs_objects},
+            }
+        )
+
+    def macros_manifest(self) -> str:
+        """Return the Cargo.toml of the member whose check reads libraries of the host side without their code.
+
+        That is what `cargo check` does with a repository's own proc-macro; for build scripts it compiles them.
+        """
+        return GENERATED + tomlkit.dumps(
+            {
+                "package": _package_table(_macros_name(self.name)),
+                "lib": {"path": "lib.rs", "proc-macro": True},
+                "dependencies": {_alias(e.package): _dependency(e) for e in self.packages if e.checked},
             }
         )
 
@@ -127,27 +143,35 @@ class Recipe:
         if self.needs_objects:
             write_text(folder / "objects" / "Cargo.toml", self.objects_manifest())
             write_text(folder / "objects" / "lib.rs", "")
+        if self.checks_macros:
+            write_text(folder / "macros" / "Cargo.toml", self.macros_manifest())
+            write_text(folder / "macros" / "lib.rs", "")
 
     @property
     def _has_host_side(self) -> bool:
-        return any(entry.side is Side.HOST for entry in self.packages)
+        return any(entry.side is Side.HOST and not entry.checked for entry in self.packages)
 
     @property
     def needs_objects(self) -> bool:
         """Whether the recipe has a second member, beside which some libraries hold objects and bitcode."""
         return any(entry.needs_objects for entry in self.packages)
 
+    @property
+    def checks_macros(self) -> bool:
+        """Whether the recipe has a proc-macro as a member, whose dependencies are checked on the host side."""
+        return any(entry.checked for entry in self.packages)
+
 
 def _manifest(recipe: Recipe, name: str) -> dict[str, Any]:
     tables: dict[Side, dict[str, Any]] = {Side.TARGET: {}, Side.HOST: {}}
-    for entry in sorted(recipe.packages):
+    for entry in sorted(entry for entry in recipe.packages if not entry.checked):
         tables[entry.side][_alias(entry.package)] = _dependency(entry)
     return {
         "package": _package_table(name),
         "lib": {"path": "src/lib.rs"},
         # Cargo splits features between the sides only from resolver 2 on; the lists below hold every feature, so
         # they also say what resolver 1 would have unified.
-        "workspace": {"resolver": "2", "members": ["objects"] if recipe.needs_objects else []},
+        "workspace": {"resolver": "2", "members": _members(recipe)},
         "profile": {recipe.context.profile.name: _profile_table(recipe)},
         "dependencies": tables[Side.TARGET],
         "build-dependencies": tables[Side.HOST],
@@ -158,8 +182,16 @@ def _package_table(name: str) -> dict[str, Any]:
     return {"name": name, "version": "0.0.0", "edition": "2021", "publish": False}
 
 
+def _members(recipe: Recipe) -> list[str]:
+    return [*(["objects"] if recipe.needs_objects else []), *(["macros"] if recipe.checks_macros else [])]
+
+
 def _objects_name(name: str) -> str:
     return f"{name}-objects"
+
+
+def _macros_name(name: str) -> str:
+    return f"{name}-macros"
 
 
 def _dependency(entry: RecipePackage) -> dict[str, Any]:

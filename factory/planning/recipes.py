@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from factory.cargo.lock import render_lock
 from factory.files import digest
-from factory.model import LtoDemand, PackageId, Side, UnitKey
+from factory.model import LtoDemand, Mode, PackageId, Side, UnitKey
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from factory.model import CargoProfile, Unit
 
 Slot = tuple[str, ...]
+Place = tuple[PackageId, Side, bool]
+"""Where a recipe has a library: its package, its side, and on the host side whether it is only checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +42,20 @@ class Usage:
 
 @dataclass(slots=True)
 class _Group:
-    """A recipe in the making. `slots` holds what the resolver allows once, `sides` what each side compiles."""
+    """A recipe in the making. `slots` holds what the resolver allows once, `places` what it compiles where."""
 
     context: RecipeContext
     slots: dict[Slot, str] = field(default_factory=dict)
-    sides: dict[tuple[PackageId, Side], UnitKey] = field(default_factory=dict)
+    places: dict[Place, UnitKey] = field(default_factory=dict)
     keys: set[UnitKey] = field(default_factory=set)
     locks: dict[PackageId, Mapping[PackageId, LockedPackage]] = field(default_factory=dict)
     """For each package that is compiled, the lock of a repository that has just this closure."""
     overrides: dict[PackageId, Settings] = field(default_factory=dict)
 
-    def accepts(self, slots: Mapping[Slot, str], sides: Mapping[tuple[PackageId, Side], UnitKey]) -> bool:
+    def accepts(self, slots: Mapping[Slot, str], places: Mapping[Place, UnitKey]) -> bool:
         """Whether a closure contradicts nothing that is already in."""
         return all(self.slots.get(slot, version) == version for slot, version in slots.items()) and all(
-            self.sides.get(place, key) == key for place, key in sides.items()
+            self.places.get(place, key) == key for place, key in places.items()
         )
 
 
@@ -75,16 +77,17 @@ def group_into_recipes(
     for root, usage in _roots_with_usage(keys, graph, usages):
         closure = graph.closure(root)
         context = _context(closure, graph, usage)
-        slots, sides = _claims(closure, graph, links)
-        group = next((g for g in groups if g.context == context and g.accepts(slots, sides)), None)
+        slots, places = _claims(closure, graph, links)
+        packages = frozenset(package for package, _, _ in places)
+        group = next((g for g in groups if g.context == context and g.accepts(slots, places)), None)
         if group is None:
             group = _Group(context)
             groups.append(group)
         group.slots.update(slots)
-        group.sides.update(sides)
+        group.places.update(places)
         group.keys.update(closure)
-        group.overrides.update(usage.profile.for_packages(frozenset(package for package, _ in sides)).packages)
-        for package, _ in sides:
+        group.overrides.update(usage.profile.for_packages(packages).packages)
+        for package in sorted(packages):
             group.locks.setdefault(package, usage.lock)
     return tuple(sorted((_recipe(layer, group, graph) for group in groups), key=lambda recipe: recipe.name))
 
@@ -133,9 +136,9 @@ def _context(closure: frozenset[UnitKey], graph: MergedGraph, usage: Usage) -> R
 
 def _claims(
     closure: frozenset[UnitKey], graph: MergedGraph, links: Mapping[PackageId, str]
-) -> tuple[dict[Slot, str], dict[tuple[PackageId, Side], UnitKey]]:
+) -> tuple[dict[Slot, str], dict[Place, UnitKey]]:
     slots: dict[Slot, str] = {}
-    sides: dict[tuple[PackageId, Side], UnitKey] = {}
+    places: dict[Place, UnitKey] = {}
     for key in closure:
         unit = graph.units[key]
         package = unit.package
@@ -143,9 +146,17 @@ def _claims(
         if package in links:
             slots["links", links[package]] = f"{package.name} {package.version}"
         if unit.is_library:
-            sides.update({(package, side): key for side in unit.sides})
+            places.update({(package, side, _is_checked(unit, side)): key for side in unit.sides})
+            # Checked or compiled, the host side has one set of features of a package.
+            slots.update(
+                {("features", package.name, package.version, side): ",".join(unit.features) for side in unit.sides}
+            )
             slots[_debuginfo_slot(unit)] = f"{unit.profile.debuginfo} {unit.profile.strip}"
-    return slots, sides
+    return slots, places
+
+
+def _is_checked(unit: Unit, side: Side) -> bool:
+    return side is Side.HOST and unit.mode is Mode.CHECK
 
 
 def _debuginfo_slot(unit: Unit) -> Slot:
@@ -199,7 +210,7 @@ def _slot(package: PackageId) -> Slot:
 
 
 def _recipe(layer: str, group: _Group, graph: MergedGraph) -> Recipe:
-    packages = (_recipe_package(package, side, graph.units[key]) for (package, side), key in group.sides.items())
+    packages = (_recipe_package(place, graph.units[key]) for place, key in group.places.items())
     profile = replace(group.context.profile, packages=tuple(sorted(group.overrides.items())))
     return Recipe(
         name=f"factory-recipe-{digest([layer, sorted(group.keys)])[:12]}",
@@ -211,6 +222,7 @@ def _recipe(layer: str, group: _Group, graph: MergedGraph) -> Recipe:
     )
 
 
-def _recipe_package(package: PackageId, side: Side, unit: Unit) -> RecipePackage:
+def _recipe_package(place: Place, unit: Unit) -> RecipePackage:
+    package, side, checked = place
     both = side is Side.TARGET and unit.lto is LtoDemand.OBJECT_AND_BITCODE
-    return RecipePackage(package=package, side=side, features=unit.features, needs_objects=both)
+    return RecipePackage(package=package, side=side, features=unit.features, needs_objects=both, checked=checked)

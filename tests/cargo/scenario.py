@@ -20,7 +20,7 @@ from factory.cargo.lock import LockedPackage, parse_lock, render_lock
 from factory.cargo.profile_table import derive_profile_table
 from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
-from factory.cargo.variants import Command, Variant
+from factory.cargo.variants import Variant
 from factory.files import write_text
 from factory.graph import MergedGraph
 from factory.planning.recipes import Usage, group_into_recipes, semver_range
@@ -182,10 +182,9 @@ class Kitchen:
         )
         assert answer.ok, answer.stderr
         units = parse_unit_graph(answer.stdout, self._surroundings(build))
-        is_check = Variant.parse(build.variant).command is Command.CHECK
         return Resolved(
             folder=folder,
-            command="check" if is_check else "build",
+            command=Variant.parse(build.variant).cooked_by,
             units=units,
             links=links_names(answer.stdout),
         )

@@ -154,6 +154,8 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
         Build(workspace=BOTH_SIDES, variant="check:dev"),
         Build(workspace=MACRO_ON_TARGET, variant="check:dev"),
         Build(workspace=SAME_MACRO_ON_TARGET, variant="check:dev"),
+        Build(workspace=MACRO_MEMBER, variant="check:dev"),
+        Build(workspace=DEV_FEATURES, variant="check-all:dev"),
     ),
     "contexts": (
         FLAGGED,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cargo
 
 HOST = find_toolchain().host
-VARIANTS = ("release", "dev", "check:dev", "test:dev", "dist", f"dev@{HOST}", f"check:release@{HOST}")
+VARIANTS = ("release", "dev", "check:dev", "check-all:dev", "test:dev", "dist", f"dev@{HOST}", f"check:release@{HOST}")
 DEPENDENCIES = ("itoa = '1'", "libc = '0.2'", "log = '0.4'")
 MANY_SIDED = Workspace(
     name="many-sided",
@@ -111,8 +111,9 @@ def test_every_variant_finds_all_of_its_units_fresh(program: Program, cooked: Ki
     assert proof["ok"]
 
 
-def test_clippy_uses_what_was_cooked_for_check(cooked: Kitchenware) -> None:
-    events = build(cooked, "clippy", "--locked", "--all-targets")
+@pytest.mark.parametrize("more", [(), ("--all-targets",)], ids=["check", "check-all"])
+def test_clippy_uses_what_was_cooked_for_check(cooked: Kitchenware, more: tuple[str, ...]) -> None:
+    events = build(cooked, "clippy", "--locked", *more)
     assert events.fresh.total() > 0
     assert {unit.label for unit in events.compiled} == set()
 

@@ -14,6 +14,7 @@ ARGUMENTS = {
     "dist": ("build", "--profile", "dist"),
     "check:dev": ("check",),
     "check:release": ("check", "--profile", "release"),
+    "check-all:dev": ("check", "--all-targets"),
     "test:dev": ("test", "--no-run"),
     "test:release@x86_64-unknown-linux-musl": (
         *("test", "--profile", "release", "--target", "x86_64-unknown-linux-musl"),
@@ -35,7 +36,10 @@ def test_build_need_not_be_said() -> None:
     assert str(Variant.parse("build:release@wasm32-unknown-unknown")) == "release@wasm32-unknown-unknown"
 
 
-@pytest.mark.parametrize(("text", "command"), [("release", "build"), ("test:dev", "build"), ("check:dev", "check")])
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [("release", "build"), ("test:dev", "build"), ("check:dev", "check"), ("check-all:dev", "check")],
+)
 def test_tests_stand_on_what_build_makes(text: str, command: str) -> None:
     assert Variant.parse(text).cooked_by == command
 
