@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from factory.cargo.rustflags import why_not_cookable_flags
-from factory.model import CRATES_IO, Mode, SourceKind
+from factory.cargo.sources import CookableSources
+from factory.model import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 class MergedGraph:
     """Units by key. A unit's closure is the unit itself with everything under it."""
 
-    def __init__(self, units: Mapping[UnitKey, Unit]) -> None:
+    def __init__(self, units: Mapping[UnitKey, Unit], sources: CookableSources | None = None) -> None:
         self.units = units
+        self._sources = sources or CookableSources()
         self._closures: dict[UnitKey, frozenset[UnitKey]] = {}
 
     def closure(self, key: UnitKey) -> frozenset[UnitKey]:
@@ -74,22 +76,23 @@ class MergedGraph:
 
     @cached_property
     def cookable(self) -> frozenset[UnitKey]:
-        """Units whose whole closure can be cooked: registry packages, compiled as libraries for others to use."""
+        """Units whose whole closure can be cooked: packages of known sources, compiled as libraries for others."""
         good: set[UnitKey] = set()
         for key in self.dependencies_first(self.units):
-            if why_not_cookable(self.units[key]) is None and all(
-                edge.key in good for edge in self.units[key].dependencies
-            ):
+            if self.why_not_cookable(key) is None and all(edge.key in good for edge in self.units[key].dependencies):
                 good.add(key)
         return frozenset(good)
 
+    def why_not_cookable(self, key: UnitKey) -> str | None:
+        """Say why a unit can never be cooked, whatever else lies under it; `None` when it can."""
+        unit = self.units[key]
+        below = (self.units[edge.key] for edge in unit.dependencies)
+        if unit.is_registry and any(other.is_git for other in below):
+            return "a package of a registry that stands on git by a `[patch]`, which no other repository has"
+        return self._sources.why_not(unit.package) or _why_not_as_built(unit)
 
-def why_not_cookable(unit: Unit) -> str | None:
-    """Say why a unit can never be cooked, whatever lies under it; `None` when it can."""
-    if unit.package.kind is not SourceKind.REGISTRY:
-        return f"a {unit.package.kind} package: only registry packages are the same everywhere"
-    if unit.package.source != CRATES_IO:
-        return "from a private registry: fetching with credentials is not supported yet"
+
+def _why_not_as_built(unit: Unit) -> str | None:
     if unit.mode not in (Mode.BUILD, Mode.CHECK, Mode.RUN_CUSTOM_BUILD):
         return f"`{unit.mode}` is nothing that others use"
     if unit.linker is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NewType
 
 UnitKey = NewType("UnitKey", str)
@@ -20,7 +20,7 @@ CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
 
 class SourceKind(enum.StrEnum):
-    """Where a package comes from; only registry packages are cooked and counted as hits."""
+    """Where a package comes from; packages of registries and git are cooked, those of registries counted as hits."""
 
     REGISTRY = "registry"
     GIT = "git"
@@ -66,7 +66,11 @@ _OLD_PACKAGE_ID = re.compile(r"(?P<name>[A-Za-z0-9_-]+) (?P<version>[^ ]+) \((?P
 
 @dataclass(frozen=True, order=True, slots=True)
 class PackageId:
-    """A package as cargo names it in JSON: `source#name@version`."""
+    """A package as cargo names it in JSON: `source#name@version`.
+
+    The source of a git package ends in the commit, as in lockfiles (`git+URL?branch=main#COMMIT`), wherever the lock
+    is at hand. Cargo's JSON leaves the commit out.
+    """
 
     name: str
     version: str
@@ -89,6 +93,16 @@ class PackageId:
         """The kind of source, from the source's scheme."""
         scheme = self.source.partition("+")[0]
         return SourceKind.REGISTRY if scheme == "sparse" else SourceKind(scheme)
+
+    @property
+    def commit(self) -> str:
+        """The commit of a git package, "" where it is not known and for every other kind."""
+        return self.source.partition("#")[2] if self.kind is SourceKind.GIT else ""
+
+    @property
+    def without_commit(self) -> PackageId:
+        """The package as cargo's JSON names it: cargo puts the units of all commits of a branch in one place."""
+        return replace(self, source=self.source.partition("#")[0]) if self.kind is SourceKind.GIT else self
 
     @property
     def label(self) -> str:
@@ -157,8 +171,13 @@ class Unit:
 
     @property
     def is_registry(self) -> bool:
-        """Whether the unit's package comes from a registry: only those are cooked and counted."""
+        """Whether the unit's package comes from a registry: only those are counted."""
         return self.package.kind is SourceKind.REGISTRY
+
+    @property
+    def is_git(self) -> bool:
+        """Whether the unit's package comes from git: such units may be cooked, and are told beside the counted ones."""
+        return self.package.kind is SourceKind.GIT
 
     @property
     def is_library(self) -> bool:

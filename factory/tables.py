@@ -181,20 +181,22 @@ def print_builds(proof: Proof, output: Output) -> None:
     """Print one row a repository: cold and warm seconds and hits."""
     if not proof.repos:
         return
+    has_git = any(repo.git_total for repo in proof.repos)
     output.answer_table(
         "Builds",
-        ("repo", "cold s", "warm s", "hits", "problem"),
+        ("repo", "cold s", "warm s", "hits", *(("of git",) if has_git else ()), "problem"),
         [
             (
                 repo.path,
                 "-" if repo.cold_seconds is None else repo.cold_seconds,
                 repo.seconds,
                 _share(repo.fresh, repo.total),
+                *((_share(repo.git_fresh, repo.git_total),) if has_git else ()),
                 repo.problem,
             )
             for repo in proof.repos
         ],
-        right=("cold s", "warm s", "hits"),
+        right=("cold s", "warm s", "hits", "of git"),
     )
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace, Scan, Skipped
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
-_CACHE_GENERATION = 4
+_CACHE_GENERATION = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,14 +204,15 @@ def _resolved(
     uses: dict[str, VariantUse] = {}
     links: dict[PackageId, str] = {}
     for name, graph in graphs.items():
-        registry = [unit for unit in graph.units if unit.is_registry]
+        shared = [unit for unit in graph.units if unit.is_registry or unit.is_git]
         merged = MergedGraph({unit.key: unit for unit in graph.units})
-        needed = merged.dependencies_first(unit.key for unit in registry)
+        needed = merged.dependencies_first(unit.key for unit in shared)
         units = merge_units(units, {key: merged.units[key] for key in needed})
         uses[name] = VariantUse(
-            keys=tuple(sorted({unit.key for unit in registry})),
-            profile=derive_profile_table(registry) if registry else None,
-            rustflags=max((unit.rustflags for unit in registry), default=()),
+            keys=tuple(sorted({unit.key for unit in shared if unit.is_registry})),
+            git_keys=tuple(sorted({unit.key for unit in shared if unit.is_git})),
+            profile=derive_profile_table(shared) if shared else None,
+            rustflags=max((unit.rustflags for unit in shared), default=()),
         )
         links |= graph.links
     row = replace(_row(found, Status.RESOLVED, remark), variants=uses, lock=lock)

@@ -27,12 +27,18 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantUse:
-    """What one cargo command deals with in one workspace: its registry units, in key order."""
+    """What one cargo command deals with in one workspace: its registry units and those of git, each in key order."""
 
     keys: tuple[UnitKey, ...]
     profile: ProfileTable | None
-    """`None` where there is no registry unit."""
+    """`None` where there is no such unit."""
     rustflags: tuple[str, ...]
+    git_keys: tuple[UnitKey, ...] = ()
+
+    @property
+    def all_keys(self) -> tuple[UnitKey, ...]:
+        """What may be cooked of it."""
+        return self.keys + self.git_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +72,7 @@ class ToolchainFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """All workspaces, sorted by path, and every unit that their registry units stand on."""
+    """All workspaces, sorted by path, and every unit that their registry and git units stand on."""
 
     toolchain: ToolchainFacts
     variants: tuple[str, ...]
@@ -130,7 +136,7 @@ def _check_edges(units: Mapping[UnitKey, Unit], workspaces: Iterable[Workspace])
     """Raise `ValueError` for what a file made by hand could have: edges to nowhere, or in a circle."""
     edges = {key: [edge.key for edge in unit.dependencies] for key, unit in units.items()}
     named = {key for keys in edges.values() for key in keys}
-    named.update(key for workspace in workspaces for use in workspace.variants.values() for key in use.keys)
+    named.update(key for workspace in workspaces for use in workspace.variants.values() for key in use.all_keys)
     unknown = sorted(named - units.keys())
     if unknown:
         message = f"there is no unit {unknown[0]}"
@@ -174,6 +180,7 @@ def _workspace(raw: Mapping[str, Any], packages: dict[tuple[str, str, str], Pack
 def _use_to_json(use: VariantUse) -> dict[str, Any]:
     return {
         "keys": sorted(use.keys),
+        "git_keys": sorted(use.git_keys),
         "profile": None if use.profile is None else profile_table_to_json(use.profile),
         "rustflags": list(use.rustflags),
     }
@@ -184,6 +191,7 @@ def _use(raw: Mapping[str, Any]) -> VariantUse:
         keys=tuple(UnitKey(key) for key in raw["keys"]),
         profile=None if raw["profile"] is None else profile_table_from_json(raw["profile"]),
         rustflags=tuple(raw["rustflags"]),
+        git_keys=tuple(UnitKey(key) for key in raw["git_keys"]),
     )
 
 

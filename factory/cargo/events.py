@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.model import Mode, PackageId, SourceKind, Unit, UnitKey
@@ -63,13 +63,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildEvents:
-    """The registry units of one build, each as often as it occurred, fresh and compiled."""
+    """The registry units of one build, each as often as it occurred, fresh and compiled; beside them those of git."""
 
     fresh: Counter[Identity]
     compiled: Counter[Identity]
     path_packages: frozenset[str]
     failures: tuple[Failure, ...]
     success: bool
+    git_fresh: Counter[Identity] = field(default_factory=Counter)
+    git_compiled: Counter[Identity] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
@@ -78,8 +80,8 @@ class BuildEvents:
 
     @property
     def done(self) -> Counter[Identity]:
-        """Registry units that are there now, fresh or compiled."""
-        return self.fresh + self.compiled
+        """Registry and git units that are there now, fresh or compiled."""
+        return self.fresh + self.compiled + self.git_fresh + self.git_compiled
 
 
 def identity(unit: Unit) -> Identity:
@@ -87,7 +89,7 @@ def identity(unit: Unit) -> Identity:
     is_run = unit.mode is Mode.RUN_CUSTOM_BUILD
     profile = unit.profile
     return Identity(
-        package=unit.package,
+        package=unit.package.without_commit,
         target_name="" if is_run else unit.target_name,
         target_kind=unit.target_kind,
         # The JSON names nothing but the package of a build-script run.
@@ -117,7 +119,7 @@ def parse_events(stdout: str, stderr: str) -> BuildEvents:
         package = PackageId.parse(message["package_id"])
         if package.kind is SourceKind.PATH:
             own.add(package.name)
-        if package.kind is not SourceKind.REGISTRY:
+        if package.kind not in {SourceKind.REGISTRY, SourceKind.GIT}:
             continue
         if reason == "build-script-executed":
             runs[package] += 1
@@ -132,12 +134,18 @@ def parse_events(stdout: str, stderr: str) -> BuildEvents:
         compiled[run] += done_now
         fresh[run] += count - done_now
     return BuildEvents(
-        fresh=+fresh,
-        compiled=+compiled,
+        fresh=_of(SourceKind.REGISTRY, fresh),
+        compiled=_of(SourceKind.REGISTRY, compiled),
+        git_fresh=_of(SourceKind.GIT, fresh),
+        git_compiled=_of(SourceKind.GIT, compiled),
         path_packages=frozenset(own),
         failures=_failures(stderr),
         success=success,
     )
+
+
+def _of(kind: SourceKind, counted: Counter[Identity]) -> Counter[Identity]:
+    return Counter({same: count for same, count in counted.items() if count > 0 and same.package.kind is kind})
 
 
 def keys_done(identities: Mapping[UnitKey, Identity], done: Counter[Identity]) -> frozenset[UnitKey]:

@@ -6,20 +6,27 @@ import functools
 import json
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from factory.model import PackageId, SourceKind
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def links_names(unit_graph: str) -> dict[PackageId, str]:
-    """Return the `links` name of each registry package that has one, from the manifests beside the sources."""
+
+def links_names(unit_graph: str, commits: Mapping[PackageId, PackageId] | None = None) -> dict[PackageId, str]:
+    """Return the `links` name of each registry or git package that has one, from the manifests beside the sources.
+
+    `commits` are those of the lock, as for `parse_unit_graph`.
+    """
     found: dict[PackageId, str] = {}
     for raw in json.loads(unit_graph)["units"]:
         package = PackageId.parse(raw["pkg_id"])
         # The build script of a path package may lie anywhere, and no recipe holds it.
-        if raw["mode"] == "run-custom-build" and package.kind is SourceKind.REGISTRY:
+        if raw["mode"] == "run-custom-build" and package.kind in {SourceKind.REGISTRY, SourceKind.GIT}:
             name = _links(raw["target"]["src_path"])
             if name is not None:
-                found[package] = name
+                found[(commits or {}).get(package, package)] = name
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.cargo.links import links_names
+from factory.cargo.lock import parse_lock
 from factory.cargo.rustflags import flags_for_resolution
 from factory.cargo.unit_graph import parse_unit_graph
 from factory.errors import EnvironmentFaultError
@@ -34,6 +35,7 @@ class Trouble(enum.StrEnum):
     MSRV = "rust-version-too-new"
     NIGHTLY = "needs-nightly"
     REGISTRY_UNKNOWN = "registry-unknown"
+    LOGIN = "login-needed"
     GIT_UNREACHABLE = "git-dependency-unreachable"
     PACKAGE_MISSING = "package-missing"
     NETWORK = "network"
@@ -49,6 +51,7 @@ class Trouble(enum.StrEnum):
 PASSING = frozenset(
     {
         Trouble.REGISTRY_UNKNOWN,
+        Trouble.LOGIN,
         Trouble.GIT_UNREACHABLE,
         Trouble.PACKAGE_MISSING,
         Trouble.NETWORK,
@@ -102,7 +105,13 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
     (
         r"registry index was not found in any configuration",
         Trouble.REGISTRY_UNKNOWN,
-        "define it in the cargo configuration of this machine's user",
+        "name it under `registries` in registry-config.yaml",
+    ),
+    (
+        r"authenticated registries require|token (rejected|found) for|failed with `?(no token|action|status)|"
+        r"credential provider|got 40[13]|status code 40[13]|HTTP 40[13]",
+        Trouble.LOGIN,
+        "name the registry and where its token is under `registries` in registry-config.yaml",
     ),
     (
         r"could not find specification for target|error loading target specification",
@@ -117,7 +126,7 @@ _SIGNS: tuple[tuple[str, Trouble, str], ...] = (
     (
         r"(failed to (clone|fetch|load source|get|update).*git|Unable to update (https?|ssh|git|file)\S*://)",
         Trouble.GIT_UNREACHABLE,
-        "check the URL and the credentials of this machine",
+        "check the URL, and name its host and where its token is under `git` in registry-config.yaml",
     ),
     (
         r"no matching package|failed to select a version|version .* is yanked|does not have these features",
@@ -152,6 +161,7 @@ _ESSENCES: Mapping[Trouble, tuple[tuple[str, str], ...]] = {
     Trouble.LOCK_OUTDATED: ((r"lock file", "Cargo.lock does not fit the manifests"),),
     Trouble.NIGHTLY: ((r"feature `([^`]+)`", r"the cargo feature `\1` needs a nightly cargo"),),
     Trouble.REGISTRY_UNKNOWN: ((r"any configuration: `([^`]+)`", r"nothing says where the registry `\1` is"),),
+    Trouble.LOGIN: ((r"failed to get `([^`]+)` as a dep", r"`\1` comes from a registry that wants a token"),),
     Trouble.GIT_UNREACHABLE: ((r"((?:https?|ssh|git|file)://[^\s#`']+)", r"\1 cannot be fetched"),),
     Trouble.PACKAGE_MISSING: (
         (r"on `([^`]+)` with feature `([^`]+)` but", r"the chosen version of `\1` has no feature `\2`"),
@@ -195,8 +205,9 @@ def resolve(
         return Unresolved(Trouble.TIMEOUT, error.what)
     if not answer.ok:
         return explain(answer.stderr, hide=str(workspace))
-    units = parse_unit_graph(answer.stdout, surroundings, root=workspace.resolve())
-    return UnitGraph(units, links_names(answer.stdout))
+    commits = parse_lock((workspace / "Cargo.lock").read_text(encoding="utf-8")).commits
+    units = parse_unit_graph(answer.stdout, surroundings, root=workspace.resolve(), commits=commits)
+    return UnitGraph(units, links_names(answer.stdout, commits))
 
 
 def _names_cargo_features(workspace: Path) -> bool:

@@ -42,14 +42,21 @@ class Surroundings:
     linkers: Mapping[str | None, str] = field(default_factory=dict)
 
 
-def parse_unit_graph(text: str, surroundings: Surroundings, *, root: Path | None = None) -> tuple[Unit, ...]:
+def parse_unit_graph(
+    text: str,
+    surroundings: Surroundings,
+    *,
+    root: Path | None = None,
+    commits: Mapping[PackageId, PackageId] | None = None,
+) -> tuple[Unit, ...]:
     """Return the units of cargo's unit graph in cargo's order; raise `EnvironmentFaultError` on an unknown format.
 
     With a `root`, the absolute folder where cargo ran, the sources of path packages are relative to it
     (`path+../patched`): where a copy of a workspace lies must not change the key of what stands on such a package.
+    `commits` are those of the lock (`Lock.commits`): the graph does not name them, and they decide about reuse.
     """
     try:
-        return _units(json.loads(text), surroundings, root)
+        return _units(json.loads(text), surroundings, root, commits or {})
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentFaultError(
             f"cargo's unit graph is not in the known format: {error!r}",
@@ -57,7 +64,9 @@ def parse_unit_graph(text: str, surroundings: Surroundings, *, root: Path | None
         ) from error
 
 
-def _units(graph: Mapping[str, Any], surroundings: Surroundings, root: Path | None) -> tuple[Unit, ...]:
+def _units(
+    graph: Mapping[str, Any], surroundings: Surroundings, root: Path | None, commits: Mapping[PackageId, PackageId]
+) -> tuple[Unit, ...]:
     if graph["version"] != _FORMAT_VERSION:
         message = f"version {graph['version']}"
         raise ValueError(message)
@@ -75,6 +84,7 @@ def _units(graph: Mapping[str, Any], surroundings: Surroundings, root: Path | No
         )
         dependencies = tuple(sorted(edges, key=lambda edge: (edge.extern_name, edge.key)))
         package = _package(raw["pkg_id"], root)
+        package = commits.get(package, package)
         reached = frozenset(sides[index])
         done[index] = _unit(raw, package, demands[index], reached, dependencies, surroundings, cross=cross)
     return tuple(done[index] for index in range(len(raw_units)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from factory.cargo.layout import Layout
+from factory.cargo.sources import CookableSources
 from factory.cargo.variants import Variant
 from factory.costs.estimate import costs_of
-from factory.graph import MergedGraph, why_not_cookable
+from factory.graph import MergedGraph
 from factory.planning.forecast import forecast
 from factory.planning.layers import place_units
 from factory.planning.plan import Contract, Exclusion, Plan, PlannedLayer, PlannedUnit
@@ -49,6 +50,8 @@ class Policy:
     """How many jobs the machines run that will build on the images."""
     suite: str = "bookworm"
     """The Debian suite whose packages the images install."""
+    sources: CookableSources = field(default_factory=CookableSources)
+    """Where packages may come from, besides crates.io."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +71,8 @@ def make_plan(
     progress: Callable[[int], Callable[[str], None]],
 ) -> Plan:
     """Choose units, place them, make recipes and have cargo confirm them; forecast the hits of every workspace."""
-    graph = MergedGraph(analysis.units)
     users = _users(analysis)
+    graph = MergedGraph(analysis.units, replace(policy.sources, commits=_commits(analysis, users)))
     cookable = sorted(key for key in graph.cookable if users[key])
     placements = place_units(cookable, graph=graph, users=users, tree=policy.tree)
     costs = costs_of(analysis.units, policy.measured)
@@ -122,9 +125,23 @@ def _users(analysis: Analysis) -> dict[UnitKey, frozenset[str]]:
     found: dict[UnitKey, set[str]] = {key: set() for key in analysis.units}
     for workspace in analysis.resolved:
         for use in workspace.variants.values():
-            for key in use.keys:
+            for key in use.all_keys:
                 found[key].add(workspace.repo)
     return {key: frozenset(repos) for key, repos in found.items()}
+
+
+def _commits(analysis: Analysis, users: Mapping[UnitKey, frozenset[str]]) -> dict[str, str]:
+    """Return for each branch, tag or rev the commit that most repositories have.
+
+    Cargo names the files of a git package's units by all but the commit: of two in one build directory, one is gone.
+    """
+    repos: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for key, unit in analysis.units.items():
+        if unit.package.commit:
+            repos[unit.package.without_commit.source][unit.package.commit].update(users[key])
+    return {
+        source: max(commits, key=lambda commit: (len(commits[commit]), commit)) for source, commits in repos.items()
+    }
 
 
 def _confirmed_recipes(
@@ -161,7 +178,7 @@ def _confirmed_recipes(
 def _usages(analysis: Analysis) -> tuple[Usage, ...]:
     return tuple(
         Usage(
-            keys=frozenset(use.keys),
+            keys=frozenset(use.all_keys),
             command=Variant.parse(name).cooked_by,
             profile=use.profile,
             lock={entry.package: entry for entry in workspace.lock.packages},
@@ -230,11 +247,11 @@ def _exclusions(
     """Return why the remaining registry libraries are not in the plan, one row for a crate version and reason."""
     rows: dict[tuple[str, str], list[UnitKey]] = defaultdict(list)
     for key, unit in graph.units.items():
-        if not unit.is_registry or not unit.is_library or not users[key]:
+        if not (unit.is_registry or unit.is_git) or not unit.is_library or not users[key]:
             continue
         reason: str | None = lost.get(key)
         if key not in graph.cookable:
-            reason = why_not_cookable(unit) or _below(key, graph)
+            reason = graph.why_not_cookable(key) or _below(key, graph)
         elif reason is None and key not in selection.chosen:
             reason = selection.left_out.get(key, LeftOut.OVER_BUDGET)
         if reason is not None:
@@ -251,7 +268,5 @@ def _exclusions(
 
 
 def _below(key: UnitKey, graph: MergedGraph) -> str:
-    culprits = sorted(
-        graph.units[below].package.label for below in graph.closure(key) if why_not_cookable(graph.units[below])
-    )
+    culprits = sorted(graph.units[below].package.label for below in graph.closure(key) if graph.why_not_cookable(below))
     return f"{LeftOut.NOT_COOKABLE}: {culprits[0]}" if culprits else str(LeftOut.NOT_COOKABLE)

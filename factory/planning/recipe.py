@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import tomlkit
 
 from factory.cargo.profile_table import manifest_value
 from factory.files import digest, write_text
-from factory.model import CRATES_IO, Side
+from factory.model import CRATES_IO, Side, SourceKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class RecipeContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A synthetic package. `keys` are all registry units that it makes cargo compile; `lock` is its Cargo.lock."""
+    """A synthetic package. `keys` are all units that it makes cargo compile but its own; `lock` is its Cargo.lock."""
 
     name: str
     """A package name that no crate has, the same for the same units."""
@@ -199,11 +200,22 @@ def _dependency(entry: RecipePackage) -> dict[str, Any]:
     table["package"] = entry.package.name
     # Build metadata takes no part in a requirement.
     table["version"] = f"={entry.package.version.partition('+')[0]}"
-    if entry.package.source != CRATES_IO:
+    if entry.package.kind is SourceKind.GIT:
+        table.update(_git_source(entry.package))
+    elif entry.package.source != CRATES_IO:
         table["registry-index"] = entry.package.source.removeprefix("registry+")
     table["default-features"] = False
     table["features"] = list(entry.features)
     return table
+
+
+def _git_source(package: PackageId) -> dict[str, str]:
+    """Return the keys of a git dependency: the branch, tag or rev is part of what cargo knows the package by.
+
+    The commit stands in the recipe's lock.
+    """
+    url = urlsplit(package.without_commit.source.removeprefix("git+"))
+    return {"git": url._replace(query="").geturl()} | dict(parse_qsl(url.query, strict_parsing=bool(url.query)))
 
 
 def _alias(package: PackageId) -> str:

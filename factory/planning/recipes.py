@@ -143,6 +143,9 @@ def _claims(
         unit = graph.units[key]
         package = unit.package
         slots[_slot(package)] = package.version
+        if package.commit:
+            # A lock has one commit for each branch, tag or rev.
+            slots["commit", package.without_commit.source] = package.commit
         if package in links:
             slots["links", links[package]] = f"{package.name} {package.version}"
         if unit.is_library:

@@ -96,6 +96,8 @@ def repo_proof(found: FoundWorkspace, variant: Variant, answer: Completed, *, se
         misses=tuple(sorted(Miss.of(same) for same in events.compiled.elements())),
         seconds=round(seconds, 2),
         problem=problem,
+        git_total=events.git_fresh.total() + events.git_compiled.total(),
+        git_fresh=events.git_fresh.total(),
     )
 
 

@@ -149,7 +149,8 @@ def _listing(container: Container, home: str, build_dir: str, *, timeout: float)
     entries = ["find", home, build_dir, *not_ours, "-printf", "%y %m %U %G %p\\0"]
     found = _must(container.run(entries, user="0", timeout=timeout))
     dep_infos = ["find", build_dir, "-name", "*.d", "-type", "f"]
-    of_no_registry = ["!", "-exec", "grep", "-q", "/registry/src/", "{}", ";"]
+    known = ["-e", "/registry/src/", "-e", f"{home}/git/checkouts/"]
+    of_no_registry = ["!", "-exec", "grep", "-q", "-F", *known, "{}", ";"]
     # C compilers write such files too: only rustc's name Rust sources.
     of_rust = ["-exec", "grep", "-q", "[.]rs", "{}", ";", "-print0"]
     foreign = _must(container.run([*dep_infos, *of_no_registry, *of_rust], user="0", timeout=timeout))

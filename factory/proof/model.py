@@ -69,6 +69,9 @@ class RepoProof:
     cold_seconds: float | None = None
     """Wall time with the same downloads and an empty build directory; `None` where it was not measured."""
     problem: str = ""
+    git_total: int = 0
+    """Units of git packages that cargo dealt with: told beside the registry units, which alone make the hit rate."""
+    git_fresh: int = 0
 
     @classmethod
     def not_built(cls, path: str, variant: Variant, problem: str) -> RepoProof:
@@ -119,6 +122,7 @@ def proof_to_json(proof: Proof, *, min_hit: float) -> dict[str, Any]:
                 "path": repo.path,
                 "variant": repo.variant,
                 "units": {"total": repo.total, "fresh": repo.fresh},
+                "git_units": {"total": repo.git_total, "fresh": repo.git_fresh},
                 "misses": [_miss_to_json(miss) for miss in repo.misses],
                 "seconds": {"warm": repo.seconds, "cold": repo.cold_seconds},
                 "problem": repo.problem,

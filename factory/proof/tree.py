@@ -51,7 +51,7 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """All paths under the two directories, and the dep-info files that name no source of a registry."""
+    """All paths under the two directories, and the dep-info files that name no source of a registry or of git."""
 
     cargo_home: str
     build_dir: str
@@ -64,7 +64,7 @@ def list_directories(cargo_home: Path, build_dir: Path) -> Listing:
     try:
         entries = [entry for root in (cargo_home, build_dir) for entry in _walk(root)]
         built = (e.path for e in entries if e.kind == "f" and e.path.startswith(f"{build_dir}/"))
-        foreign = [path for path in built if path.endswith(".d") and _is_foreign(path)]
+        foreign = [path for path in built if path.endswith(".d") and _is_foreign(path, str(cargo_home))]
     except OSError as error:
         raise EnvironmentFaultError(
             f"{error.filename}: cannot be verified: {error.strerror}", advice="Verify as the owner, or as root."
@@ -84,7 +84,7 @@ def judge(listing: Listing, ownership: Ownership) -> tuple[Check, ...]:
         _check(
             "no path units",
             sorted({*listing.foreign, *_unaccounted(listing)}),
-            good="every unit in the build directory comes from a registry",
+            good="every unit in the build directory comes from a registry or from git",
             bad="units of other sources are in the build directory: cargo could hand out a wrong binary",
         ),
         _check(
@@ -119,11 +119,12 @@ def _entry(path: str) -> Entry:
     return Entry(path, kind, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
 
 
-def _is_foreign(dep_info: str) -> bool:
+def _is_foreign(dep_info: str, cargo_home: str) -> bool:
     with open(dep_info, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as above
         text = file.read()
     # C compilers write such files too: only rustc's name Rust sources.
-    return ".rs" in text and "/registry/src/" not in text
+    # Cargo's own checkouts only: any repository may lie in a folder of that name.
+    return ".rs" in text and "/registry/src/" not in text and f"{cargo_home}/git/checkouts/" not in text
 
 
 def _unaccounted(listing: Listing) -> Iterable[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.graph import MergedGraph, why_not_cookable
+from factory.graph import MergedGraph
 from factory.model import Mode, Side, Unit, UnitKey
 from tests.unit.builders import graph, graphs, keys, unit
 
@@ -111,9 +111,12 @@ def test_whatever_can_be_cooked_is_closed(merged: MergedGraph, data: st.DataObje
     ("one", "words"),
     [
         (unit("a", source="path+file:///repos/a"), "a path package"),
-        (unit("a", source="git+https://git.example.org/a#1"), "a git package"),
-        (unit("a", source="sparse+https://registry.example.org/index/"), "from a private registry"),
-        (unit("a", source="registry+https://registry.example.org/index"), "from a private registry"),
+        (unit("a", source="git+https://git.example.org/a#1"), "from https://git.example.org/a, which `git` in"),
+        (unit("a", source="sparse+https://r.example.org/i/"), "sparse+https://r.example.org/i/, which `registries` in"),
+        (
+            unit("a", source="registry+https://r.example.org/i"),
+            "registry https://r.example.org/i, which `registries` in",
+        ),
         (unit("a", mode=Mode.TEST), "`test` is nothing that others use"),
         (unit("a", mode=Mode.DOC), "`doc` is nothing that others use"),
         (unit("a", linker="mold"), "the repository sets the linker 'mold'"),
@@ -122,7 +125,7 @@ def test_whatever_can_be_cooked_is_closed(merged: MergedGraph, data: st.DataObje
     ],
 )
 def test_the_reason_is_told(one: Unit, words: str) -> None:
-    assert words in (why_not_cookable(one) or "")
+    assert words in (graph(one).why_not_cookable(one.key) or "")
     assert graph(one).cookable == frozenset()
 
 
@@ -137,5 +140,5 @@ def test_the_reason_is_told(one: Unit, words: str) -> None:
     ],
 )
 def test_registry_units_can_be_cooked(one: Unit) -> None:
-    assert why_not_cookable(one) is None
+    assert graph(one).why_not_cookable(one.key) is None
     assert graph(one).cookable == {one.key}

@@ -350,6 +350,7 @@ def test_a_proof_as_json() -> None:
                 "path": "r",
                 "variant": "release",
                 "units": {"total": 4, "fresh": 3},
+                "git_units": {"total": 0, "fresh": 0},
                 "misses": [
                     {"unit": "a@1.0.0 (lib)", "crate": "a", "version": "1.0.0", "features": ["std"], "kind": "lib"}
                 ],
