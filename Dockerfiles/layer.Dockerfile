@@ -5,7 +5,8 @@
 #   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args
 #   contents  the files that the target `layer` adds: contract.json, contents.json
 # Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image.
-# Only the steps that download (crates, standard libraries, Debian packages) use the network of the build.
+# Only the steps that download (crates, standard libraries, Debian packages) use the network of the build, and get
+# secrets; all others have neither.
 
 # `contract` for the root layer, `parent` for those above it.
 ARG START=parent
@@ -92,7 +93,12 @@ ARG SOURCE_DATE_EPOCH
 RUN --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
     --mount=type=bind,source=fetch.sh,target=/run/factory/fetch.sh \
     --mount=type=bind,from=recipes,target=/run/factory/recipes \
+    --mount=type=bind,source=git-credential.sh,target=/run/factory/git-credential.sh \
     --mount=type=secret,id=ca,target=/run/factory/ca.crt,mode=0444 \
+    --mount=type=secret,id=fetch-settings,target=/run/factory/fetch.toml,mode=0444 \
+    --mount=type=secret,id=fetch-tokens,target=/run/factory/tokens,mode=0444 \
+    --mount=type=secret,id=fetch-git,target=/run/factory/git-credentials,mode=0444 \
+    --mount=type=secret,id=fetch-proxies,target=/run/factory/proxies,mode=0444 \
     --mount=type=tmpfs,target=/tmp \
     sh /run/factory/fetch.sh
 RUN --network=none \

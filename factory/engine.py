@@ -219,10 +219,12 @@ def bake(
     folders: Sequence[Path],
     timeout: float,
     on_line: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
 ) -> str:
     """Build one target of a bake file; return the log of all its steps. Raises `BuildFailedError` with its end.
 
-    `folders` are those that the target may read and write. Raises `EnvironmentFaultError` when it takes longer than
+    `folders` are those that the target may read and write; `environment` has the secrets that the bake file names by
+    their variables. Raises `EnvironmentFaultError` when it takes longer than
     `timeout` seconds.
     """
     log: list[str] = []
@@ -237,7 +239,8 @@ def bake(
                 on_line(whole)
 
     command = bake_command(file, target, engine=engine, folders=folders)
-    answer = run(command, timeout=timeout, check=False, on_stderr=on_stderr)
+    variables = {**os.environ, **(environment or {})}
+    answer = run(command, env=variables, timeout=timeout, check=False, on_stderr=on_stderr)
     if not answer.ok:
         plain = [line for line in answer.stderr.splitlines() if not line.startswith("{")]
         tail = "\n".join([*log[-30:], *plain[-10:]])

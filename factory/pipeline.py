@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from factory.analysis import analyze as analysis_stage
 from factory.analysis.model import Status, Workspace, analysis_from_json
 from factory.analysis.uses import pin_conflict
-from factory.cargo.home import prepare_resolving_home
+from factory.cargo.home import prepare_resolving_home, user_mirror
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
+from factory.config.access import fetching
 from factory.config.layers import load_layer_profiles
 from factory.config.model import has_digest
 from factory.consumer import check as check_stage
@@ -103,13 +104,13 @@ def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
     """Resolve every workspace; raise `NothingToDoError` where there is none at all."""
     _require_manifests(found)
     cache = cache_directory()
-    toolchain = _resolving_toolchain(run, run.settings.toolchain)
+    cargo_home, toolchain = _resolving(run, run.settings.toolchain)
     variants = run.settings.cook.parsed_variants
     _require_targets(toolchain, variants)
     resolver = analysis_stage.Resolver(
         toolchain=toolchain,
         variants=variants,
-        cargo_home=prepare_resolving_home(cache / "cargo-home"),
+        cargo_home=cargo_home,
         cache=cache / "resolved",
         jobs=run.jobs,
         offline=offline,
@@ -140,8 +141,9 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         measured={},
         jobs=settings.worth.jobs,
         suite=settings.base.suite,
+        sources=fetching(settings).cookable,
     )
-    toolchain = _resolving_toolchain(run, analysis.toolchain.version)
+    cargo_home, toolchain = _resolving(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
         raise EnvironmentFaultError(
             "the analysis was made with another build of rustc than the one found now",
@@ -149,7 +151,7 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         )
     check = RecipeCheck(
         toolchain=toolchain,
-        cargo_home=prepare_resolving_home(cache_directory() / "cargo-home"),
+        cargo_home=cargo_home,
         jobs=run.jobs,
     )
     with run.output.counter("confirming recipes") as progress:
@@ -172,7 +174,12 @@ def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]
     """Cook the plan into a directory."""
     toolchain = find_toolchain(plan.contract.toolchain.version)
     return local.cook_locally(
-        plan, folder, toolchain=toolchain, output=run.output, timeout=run.settings.limits.cook_timeout
+        plan,
+        folder,
+        toolchain=toolchain,
+        output=run.output,
+        timeout=run.settings.limits.cook_timeout,
+        fetching=fetching(run.settings, user_mirror=user_mirror()),
     )
 
 
@@ -372,6 +379,17 @@ def _require_targets(toolchain: Toolchain, variants: Sequence[Variant]) -> None:
             ) from error
 
 
+def _resolving(run: Run, version: str) -> tuple[Path, Toolchain]:
+    """Return the CARGO_HOME and the toolchain that resolve: they reach the registries and git hosts as configured."""
+    access = fetching(run.settings)
+    for fault in access.missing_tokens():
+        run.output.warn(f"{fault}: what needs it cannot be resolved")
+    cargo_home = prepare_resolving_home(cache_directory() / "cargo-home", access.cargo_settings())
+    variables = access.configured_environment() | access.write_git_configuration(cargo_home / "fetch")
+    toolchain = _resolving_toolchain(run, version)
+    return cargo_home, replace(toolchain, variables=tuple(sorted(variables.items())), tokens=access.tokens)
+
+
 def _resolving_toolchain(run: Run, version: str) -> Toolchain:
     """Return the toolchain that the images will have: this machine's when it is the same, else the base image's."""
     try:
@@ -420,8 +438,13 @@ def _engine(run: Run) -> Engine:
 
 
 def _image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
-    folder = cache_directory() / "bake" / plan.digest[:12]
-    return images.image_build(plan, run.settings, folder, base_digest=engine.manifest_digest(run.settings.base_image))
+    return images.image_build(
+        plan,
+        run.settings,
+        cache_directory() / "bake" / plan.digest[:12],
+        fetching=fetching(run.settings, user_mirror=user_mirror()),
+        base_digest=engine.manifest_digest(run.settings.base_image),
+    )
 
 
 def _tell_pin(workspace: Workspace, version: str) -> Workspace:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
+from factory.cargo.fetching import with_settings
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # What decides where packages come from. Everything else of a user's configuration (flags, profiles, wrappers, a
 # target) would change the unit keys of repositories that other machines build without it.
@@ -35,9 +36,10 @@ def user_cargo_home() -> Path:
     return Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo").expanduser().absolute()
 
 
-def prepare_resolving_home(folder: Path) -> Path:
+def prepare_resolving_home(folder: Path, added: Mapping[str, Any] | None = None) -> Path:
     """Make `folder` a CARGO_HOME that shares the user's downloads and cargo's lock files, and return it.
 
+    `added` are settings on top of the user's, table by table: where our own configuration says that sources are.
     Several processes may do so at once. Raises `EnvironmentFaultError` where the user's CARGO_HOME or `folder` cannot
     be written, `ConfigurationError` for a malformed configuration of the user's.
     """
@@ -53,7 +55,7 @@ def prepare_resolving_home(folder: Path) -> Path:
         ) from error
     settings = {key: value for key, value in _user_settings(user).items() if key in _KEPT}
     _make_absolute(settings, user.parent)
-    text = tomlkit.dumps(settings | {"cache": {"auto-clean-frequency": "never"}})
+    text = tomlkit.dumps(with_settings(settings, added or {}) | {"cache": {"auto-clean-frequency": "never"}})
     # There may be tokens and passwords in it.
     write_text(folder / "config.toml", text, mode=0o600)
     return folder
@@ -68,6 +70,27 @@ def known_registries(cargo_home: Path) -> frozenset[str]:
     variables = (_REGISTRY_VARIABLE.fullmatch(variable) for variable in os.environ)
     return frozenset(name for table in tables for name in _tables(table)) | frozenset(
         match["name"] for match in variables if match
+    )
+
+
+def user_mirror() -> str | None:
+    """Return the sparse index that the user's own cargo takes crates.io's packages from, `None` where it is theirs.
+
+    Raises `ConfigurationError` where it is another kind of source: only a sparse index has what a cook needs.
+    """
+    sources = _tables(_user_settings(user_cargo_home()).get("source"))
+    name, seen = "crates-io", set[str]()
+    while isinstance(following := sources.get(name, {}).get("replace-with"), str) and following not in seen:
+        seen.add(following)
+        name = following
+    registry = sources.get(name, {}).get("registry")
+    if not seen:
+        return None
+    if isinstance(registry, str) and registry.startswith("sparse+"):
+        return registry
+    raise ConfigurationError(
+        f"{user_cargo_home()}: its configuration replaces crates-io by {name!r}, which is no sparse index",
+        advice="Name the sparse index of a mirror in `network.mirror`, or crates.io's own: sparse+https://index.crates.io/",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.cargo.fetching import PROXIES
 from factory.errors import EnvironmentFaultError
 from factory.process import run, which
 from factory.triple import is_triple
@@ -15,6 +16,7 @@ from factory.triple import is_triple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from factory.cargo.fetching import Token
     from factory.process import Completed
 
 INSTALL_ADVICE = "Install Rust (https://rustup.rs), or use a Docker engine that has the base image."
@@ -41,6 +43,10 @@ class Toolchain:
     rustc_verbose: str
     rustup_toolchain: str | None = None
     image: str | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    """More variables for cargo, which decide how sources are fetched."""
+    tokens: tuple[Token, ...] = ()
+    """What those may have to be fetched with: a container has to be given them."""
 
     def environment(self, cargo_home: Path | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return an environment for cargo: ours, without whatever could change a unit key."""
@@ -53,7 +59,7 @@ class Toolchain:
         kept["LC_ALL"] = "C.UTF-8"
         if cargo_home is not None:
             kept["CARGO_HOME"] = str(cargo_home)
-        return kept | dict(extra or {})
+        return kept | dict(self.variables) | dict(extra or {})
 
     def cargo(
         self,
@@ -67,7 +73,8 @@ class Toolchain:
     ) -> Completed:
         """Run cargo in `cwd` and return what it said, whatever its exit code."""
         if self.image is not None:
-            command = _in_container(self.image, ["cargo", *args], cwd, cargo_home, extra or {})
+            variables = dict(self.variables) | dict(extra or {})
+            command = _in_container(self.image, ["cargo", *args], cwd, cargo_home, variables, self.tokens)
             return run(command, timeout=timeout, check=False, on_stderr=on_stderr)
         return run(
             ["cargo", *args],
@@ -149,7 +156,12 @@ def _toolchain(rustc_verbose: str, rustup_toolchain: str | None) -> Toolchain:
 
 
 def _in_container(
-    image: str, args: Sequence[str], cwd: Path, cargo_home: Path | None, extra: Mapping[str, str]
+    image: str,
+    args: Sequence[str],
+    cwd: Path,
+    cargo_home: Path | None,
+    extra: Mapping[str, str],
+    tokens: Sequence[Token] = (),
 ) -> list[str]:
     """Return the command that runs a program in an image, with the folders it needs at the same paths as here."""
     variables = dict(extra) | {"HOME": "/tmp", "CARGO_TERM_COLOR": "never"}  # noqa: S108 - in the container
@@ -159,6 +171,17 @@ def _in_container(
         # Links in the CARGO_HOME for resolving lead to the downloads of the user's own.
         folders += [cargo_home, *sorted({link.resolve() for link in cargo_home.iterdir() if link.is_symlink()})]
     options = [f"--volume={folder}:{folder}" for folder in folders]
+    options += [f"--volume={file}:{file}:ro" for file in sorted(_files(extra, tokens))]
+    # By name alone: docker takes the value from its own environment.
+    by_name = [name for name in PROXIES if name in os.environ and name not in extra]
+    by_name += [str(token.variable) for token in tokens if token.file is None]
+    options += [f"--env={name}" for name in by_name]
     options += [f"--env={name}={value}" for name, value in sorted(variables.items())]
     user = f"--user={os.getuid()}:{os.getgid()}"
     return ["docker", "run", "--rm", "--network=host", user, f"--workdir={cwd}", *options, image, *args]
+
+
+def _files(variables: Mapping[str, str], tokens: Sequence[Token]) -> set[Path]:
+    """Return the files that tokens are in, and those of certificates that variables name."""
+    named = {Path(value) for name, value in variables.items() if name.endswith(("CAINFO", "CERT_FILE"))}
+    return named | {token.file for token in tokens if token.file is not None}

@@ -10,7 +10,8 @@ import enum
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -32,7 +33,11 @@ from factory.config.byte_sizes import SIZE_PATTERN, format_size, parse_size
 from factory.config.quoting import quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import ValidationInfo
+
+T = TypeVar("T")
 
 
 class Platform(enum.StrEnum):
@@ -198,6 +203,15 @@ def _git_url(url: str) -> str:
     return url
 
 
+def _no_password(url: str) -> str:
+    if re.match(r"(?:sparse\+)?https?://[^/]*@|[a-z0-9+]+://[^/]*:[^/]*@", url):
+        # The message must not repeat it.
+        _refuse(
+            "the URL holds a user name or a password; leave them out, docs/private-sources.md says where to put them"
+        )
+    return url
+
+
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REGISTRY = rf"(?:localhost|{_HOST}(?:\.{_HOST})+)(?::[0-9]{{1,5}})?|{_HOST}:[0-9]{{1,5}}"
 _REPOSITORY_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -252,6 +266,22 @@ LocalPath = Annotated[str, Matches(r"[^\x00-\x1f\x7f]+", "write a path")]
 GitUrl = Annotated[str, AfterValidator(_git_url)]
 WebAddress = Annotated[str, Matches(r"(?:https?://[^\s@]+)?", "write a URL like https://github.com/org/images")]
 Revision = Annotated[str, Matches(r"(?:[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?", "write a commit or a tag")]
+AbsolutePath = Annotated[str, Matches(r"/[^\x00-\x1f\x7f]+", "write an absolute path")]
+VariableName = Annotated[str, Matches(r"[A-Za-z_][A-Za-z0-9_]*", "write the name of a variable, not the token")]
+RegistryName = Annotated[str, Matches(r"[A-Za-z0-9_-]+", "write a name of letters, digits, _ and -")]
+IndexUrl = Annotated[
+    str,
+    AfterValidator(_no_password),
+    Matches(
+        r"sparse\+https?://\S+/|(?:https?|ssh|git|file)://\S+", "write sparse+https://…/, with the slash at its end"
+    ),
+]
+MirrorUrl = Annotated[
+    str,
+    AfterValidator(_no_password),
+    Matches(r"sparse\+https?://\S+/", "write sparse+https://…/, with the slash at its end"),
+]
+ProxyUrl = Annotated[str, AfterValidator(_no_password), Matches(r"(?:https?|socks5h?)://\S+", "write http://host:port")]
 WholeId = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Seconds = Annotated[int, Field(ge=1, le=604_800)]
 
@@ -410,6 +440,84 @@ class RepositorySource(StrictModel):
         return self
 
 
+class RegistrySettings(StrictModel):
+    """A registry beside crates.io whose crates are cooked, and where its token is, if it wants one."""
+
+    name: RegistryName = Field(description="The name that repositories use for it.")
+    index: IndexUrl = Field(description="URL of its index, as in Cargo.lock: sparse+https://…/ or that of a git index.")
+    token_env: VariableName | None = Field(None, description="Name of the variable that holds the token.")
+    token_file: AbsolutePath | None = Field(None, description="File that holds the token.")
+
+    @model_validator(mode="after")
+    def _one_safe_token(self) -> Self:
+        _one_token(self.token_env, self.token_file, self.index)
+        return self
+
+
+class GitAccessSettings(StrictModel):
+    """A git host, a folder of it or a repository whose crates are cooked, and where its token is, if it wants one."""
+
+    url: GitUrl = Field(description="What the URLs of its repositories begin with.")
+    username: Annotated[str, Matches(r"[^\s:@/]+", "write a user name without blanks")] = Field(
+        "x-access-token", description="User name that goes with the token."
+    )
+    token_env: VariableName | None = Field(None, description="Name of the variable that holds the token.")
+    token_file: AbsolutePath | None = Field(None, description="File that holds the token.")
+
+    @model_validator(mode="after")
+    def _one_safe_token(self) -> Self:
+        _one_token(self.token_env, self.token_file, self.url)
+        if (self.token_env or self.token_file) and not self.url.startswith(("https://", "http://")):
+            _refuse("a token goes with an https URL; remove it, or write the URL with https://")
+        return self
+
+
+class NetworkSettings(StrictModel):
+    """How the step that fetches reaches the outside; nothing of it stays in the images."""
+
+    mirror: MirrorUrl | None = Field(
+        None, description="Sparse index of a mirror of crates.io; null for what this machine's cargo is set to."
+    )
+    proxy: ProxyUrl | None = Field(
+        None, description="Proxy for http and https; null for the usual variables, such as https_proxy."
+    )
+    ca_bundle: AbsolutePath | None = Field(
+        None, description="File of trusted certificates; null for what SSL_CERT_FILE or CARGO_HTTP_CAINFO name."
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        None, description="How often cargo tries a download again; null for cargo's own number."
+    )
+
+
+def _one_token(variable: str | None, file: str | None, url: str) -> None:
+    if variable is not None and file is not None:
+        _refuse("has both token_env and token_file; keep one of them")
+    parts = urlsplit(url.removeprefix("sparse+"))
+    if (variable or file) and parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        _refuse("would send the token unencrypted; write the URL with https://")
+
+
+def _apart_by(values: tuple[T, ...], key: Callable[[T], str | None], what: str) -> tuple[T, ...]:
+    found = [name for name in map(key, values) if name is not None]
+    twins = sorted({name for name in found if found.count(name) > 1})
+    if twins:
+        _refuse(f"{twins[0]} has {what}; keep one")
+    return values
+
+
+def _unlike(registries: tuple[RegistrySettings, ...]) -> tuple[RegistrySettings, ...]:
+    # Cargo takes `-`, `.` and `_` in a name for the same where it looks for a variable.
+    _apart_by(registries, lambda each: re.sub(r"[-.]", "_", each.name).upper(), "two entries of one name")
+    return _apart_by(registries, lambda each: each.index, "two entries of one index")
+
+
+def _one_token_each(hosts: tuple[GitAccessSettings, ...]) -> tuple[GitAccessSettings, ...]:
+    # Git gives a credential helper no more than the host.
+    with_token = [each for each in hosts if each.token_env or each.token_file]
+    _apart_by(tuple(with_token), lambda each: urlsplit(each.url).netloc, "two tokens")
+    return _apart_by(hosts, lambda each: each.url, "two entries")
+
+
 class ToolSettings(StrictModel):
     """Tools to install into the images: an exact version, or null for none."""
 
@@ -463,6 +571,13 @@ class Settings(StrictModel):
     sources: tuple[RepositorySource, ...] = Field(
         (), description="Repositories to analyse when the command line names none."
     )
+    registries: Annotated[tuple[RegistrySettings, ...], AfterValidator(_unlike)] = Field(
+        (), description="Registries beside crates.io whose crates are cooked."
+    )
+    git: Annotated[tuple[GitAccessSettings, ...], AfterValidator(_one_token_each)] = Field(
+        (), description="Git hosts, folders or repositories whose crates are cooked."
+    )
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
     tools: ToolSettings = Field(default_factory=ToolSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 

@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.base import apt_settings
 from factory.cargo.events import BuildEvents, parse_events
+from factory.cargo.fetching import Fetching
 from factory.cargo.variants import Variant
+from factory.cook.fetch_secrets import VARIABLES, secret_ids, secret_variables
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
 from factory.cook.warm_list import warm_list
@@ -58,6 +60,7 @@ class ImageBuild:
     date: str
     base_digest: str = ""
     """Of the base image, `sha256:…`; empty where no registry knows it."""
+    fetching: Fetching = field(default_factory=Fetching)
 
     @property
     def bake_file(self) -> Path:
@@ -71,7 +74,9 @@ class ImageBuild:
         return tuple(f"{image.repository}:{tag}" for tag in tags)
 
 
-def image_build(plan: Plan, settings: Settings, folder: Path, *, base_digest: str = "") -> ImageBuild:
+def image_build(
+    plan: Plan, settings: Settings, folder: Path, *, fetching: Fetching | None = None, base_digest: str = ""
+) -> ImageBuild:
     """Return the build of a plan; SOURCE_DATE_EPOCH, where it is set, gives its day and the instant of its files.
 
     Raises `ConfigurationError` for a SOURCE_DATE_EPOCH that is none, and where the configuration has other rustflags
@@ -98,6 +103,7 @@ def image_build(plan: Plan, settings: Settings, folder: Path, *, base_digest: st
         epoch=DEFAULT_EPOCH if chosen is None else chosen,
         date=time.strftime("%Y%m%d", day),
         base_digest=base_digest,
+        fetching=fetching or Fetching(),
     )
 
 
@@ -181,10 +187,11 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
     }
     if host_network:
         target["network"] = "host"
-    secrets = _secrets(build)
+    # What this machine trusts when it downloads, from where and with what; a secret leaves no trace in the image.
+    secrets = [f"id={name},src={path}" for name, path in _secrets(build).items()]
+    secrets += [f"id={name},env={VARIABLES[name]}" for name in secret_ids(build.fetching)]
     if secrets:
-        # What this machine trusts when it downloads, and from where; a secret leaves no trace in the image.
-        target["secret"] = [f"id={name},src={path}" for name, path in secrets.items()]
+        target["secret"] = secrets
     return target
 
 
@@ -203,7 +210,7 @@ def _package_arguments(build: ImageBuild, layer: PlannedLayer) -> dict[str, str]
 
 def _secrets(build: ImageBuild) -> dict[str, Path]:
     """Return the files that the steps with a network get as secrets, by id."""
-    trusted, sources = certificates(), build.settings.base.apt_sources
+    trusted, sources = build.fetching.ca_bundle or certificates(), build.settings.base.apt_sources
     secrets = {} if trusted is None else {"ca": trusted}
     if any(_package_arguments(build, layer) for layer in build.plan.layers):
         secrets["apt"] = build.folder / "apt.conf"
@@ -306,6 +313,7 @@ def _bake(
         folders=_folders(build),
         timeout=build.settings.limits.cook_timeout,
         on_line=on_line,
+        environment=secret_variables(build.fetching),
     )
 
 

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 import tomlkit
 
 from factory.cargo.events import EVENT_ARGS, BuildEvents, parse_events
+from factory.cargo.fetching import Fetching
 from factory.cargo.home import user_cargo_home
 from factory.cargo.lock import parse_lock
+from factory.cook.isolation import without_network
+from factory.cook.local_fetch import FetchAccess, fetch_access
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
@@ -63,7 +66,13 @@ def local_plan(plan: Plan, folder: Path) -> Plan:
 
 
 def cook_locally(
-    plan: Plan, folder: Path, *, toolchain: Toolchain, output: Output, timeout: float
+    plan: Plan,
+    folder: Path,
+    *,
+    toolchain: Toolchain,
+    output: Output,
+    timeout: float,
+    fetching: Fetching | None = None,
 ) -> tuple[LayerReport, ...]:
     """Cook every layer of `plan` into `folder` and return what came out; `timeout` seconds for each layer.
 
@@ -72,7 +81,14 @@ def cook_locally(
     """
     plan = local_plan(plan, folder)
     _refuse_foreign(folder)
-    with exclusive(folder / MARKER, using=folder):
+    alone = without_network() if plan.recipes else ()
+    if plan.recipes and not alone:
+        output.warn("build scripts keep the network here: this user may not take it away with `unshare --net`")
+    home = folder / "cargo-home"
+    with (
+        exclusive(folder / MARKER, using=folder),
+        fetch_access(fetching or Fetching(), home, toolchain) as access,
+    ):
         _prepare(plan, folder)
         reports = []
         for layer in plan.layers:
@@ -85,6 +101,8 @@ def cook_locally(
                 output=output,
                 timeout=timeout,
                 deadline=time.monotonic() + timeout,
+                access=access,
+                alone=alone,
             )
             reports.append(_cook_layer(plan, cook))
         _tidy(folder)
@@ -123,6 +141,9 @@ class _Cook:
     output: Output
     timeout: float
     deadline: float
+    access: FetchAccess
+    alone: tuple[str, ...]
+    """The words before a command that take the network from it."""
 
     @property
     def home(self) -> Path:
@@ -139,12 +160,13 @@ class _Cook:
         *,
         cwd: Path,
         environment: Mapping[str, str],
+        before: tuple[str, ...] = (),
         on_stderr: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run cargo in the time that the layer has left, and return what it said, whatever its exit code."""
         try:
             return run(
-                ["cargo", *args],
+                [*before, "cargo", *args],
                 cwd=cwd,
                 env=environment,
                 timeout=self._seconds_left(),
@@ -233,8 +255,8 @@ def _cook_layer(plan: Plan, cook: _Cook) -> LayerReport:
 
 def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
     _seed(recipe, cook.home)
-    args = _fetch_args(recipe, cook.toolchain.host)
-    fetched = cook.cargo(args, cwd=work, environment=cook.environment(recipe))
+    args = (*_fetch_args(recipe, cook.toolchain.host), *cook.access.arguments)
+    fetched = cook.cargo(args, cwd=work, environment={**cook.environment(recipe), **cook.access.environment})
     if not fetched.ok:
         what = _not_fetched(recipe, cook.home, fetched.stderr)
         raise EnvironmentFaultError(
@@ -250,7 +272,9 @@ def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> BuildEvents
     crates = crates_of([recipe])
     with cook.output.progress(label, len(crates)) as advance:
         on_line = crate_counter(crates, advance)
-        answer = cook.cargo([*args, *EVENT_ARGS], cwd=work, environment=environment, on_stderr=on_line)
+        answer = cook.cargo(
+            [*args, *EVENT_ARGS], cwd=work, environment=environment, before=cook.alone, on_stderr=on_line
+        )
     events = parse_events(answer.stdout, answer.stderr)
     require_cooked(label, events, exit_code=answer.returncode, log=answer.stderr)
     # Two path packages of one name in a build directory can give a wrong binary: nothing of the recipe itself stays.

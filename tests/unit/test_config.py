@@ -612,7 +612,8 @@ def test_whatever_the_values_are_they_are_taken_or_explained(values: dict[str, A
 def test_every_scalar_and_every_list_has_a_variable_of_its_own() -> None:
     known = variables(json_schema())
     keys = [leaf.key for leaf in leaves(json_schema())]
-    assert sorted(leaf.key for leaf in known.values()) == sorted(set(keys) - {"matrix", "sources"})
+    tables = {"matrix", "sources", "registries", "git"}
+    assert sorted(leaf.key for leaf in known.values()) == sorted(set(keys) - tables)
     assert not set(known) & set(PROGRAM_VARIABLES)
     assert {"FACTORY_IMAGE_NAME", "FACTORY_BUDGET_TOTAL", "FACTORY_PLATFORMS", "FACTORY_TOOLS_CARGO_CHEF"} <= set(known)
 
@@ -830,3 +831,49 @@ def test_missing_data_is_a_broken_installation() -> None:
     with pytest.raises(FactoryError, match=r"missing from this installation") as caught:
         shipped("nothing")
     assert caught.value.exit_code == 70
+
+
+# Registries, git and network
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("registries: [{name: a, index: https://u:p@x.example/i}]", "the URL holds a user name or a password"),
+        ("registries: [{name: a, index: sparse+https://u@x.example/}]", "the URL holds a user name or a password"),
+        ("registries: [{name: a, index: sparse+https://x.example}]", "with the slash at its end"),
+        (
+            "registries: [{name: a, index: 'sparse+http://x.example/', token_env: T}]",
+            "would send the token unencrypted",
+        ),
+        (
+            "registries: [{name: a, index: 'https://x/', token_env: T, token_file: /t}]",
+            "has both token_env and token_f",
+        ),
+        (
+            "registries: [{name: a, index: 'https://x/', token_env: 'my token'}]",
+            "write the name of a variable, not the",
+        ),
+        ("registries: [{name: a, index: 'https://x/', token_file: t}]", "write an absolute path"),
+        ("registries: [{name: a-b, index: 'https://x/'}, {name: a_b, index: 'https://y/'}]", "two entries of one name"),
+        ("registries: [{name: a, index: 'https://x/'}, {name: b, index: 'https://x/'}]", "two entries of one index"),
+        ("git: [{url: 'ssh://git@x.example', token_env: T}]", "a token goes with an https URL"),
+        ("git: [{url: 'https://x/a', token_env: T}, {url: 'https://x/b', token_env: T}]", "x has two tokens"),
+        ("git: [{url: 'https://x/a'}, {url: 'https://x/a'}]", "https://x/a has two entries"),
+        ("network: {mirror: https://x.example/index}", "write sparse+https://"),
+        ("network: {proxy: 'http://me:secret@x.example:1'}", "the URL holds a user name or a password"),
+        ("network: {retries: -1}", "retries"),
+    ],
+)
+def test_access_that_would_not_work_or_not_be_safe_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (line,) = faults(tmp_path, f"{text}\n")
+    assert message in line
+    assert "secret" not in line
+    assert ":p@" not in line
+
+
+def test_tokens_go_unencrypted_to_this_machine_only(tmp_path: Path) -> None:
+    text = "registries: [{name: a, index: 'sparse+http://127.0.0.1:5/', token_env: T}]\ngit: [{url: 'https://x/'}]\n"
+    settings = load(tmp_path, text).settings
+    assert settings.registries[0].token_env == "T"  # noqa: S105 - the name of a variable
+    assert settings.git[0].username == "x-access-token"

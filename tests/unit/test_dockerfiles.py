@@ -19,7 +19,8 @@ SCRIPTS = sorted(FOLDER.glob("*.sh"))
 def test_there_is_something_to_check() -> None:
     assert {path.name for path in DOCKERFILES} == {"base.Dockerfile", "layer.Dockerfile"}
     assert {path.name for path in SCRIPTS} == {
-        *("contents.sh", "contract.sh", "cook.sh", "fetch.sh", "settle.sh", "system.sh", "targets.sh"),
+        *("contents.sh", "contract.sh", "cook.sh", "fetch.sh", "git-credential.sh", "settle.sh"),
+        *("system.sh", "targets.sh"),
         *("warm-doctor.sh", "warm-entry.sh", "warm-umask.sh"),
     }
 

@@ -83,6 +83,16 @@ def test_downloads_credentials_and_locks_are_the_users(user: Path, tmp_path: Pat
     assert (user / "config.toml").read_text() == USER_CONFIG
 
 
+@pytest.mark.usefixtures("user")
+def test_what_our_own_configuration_says_wins_table_by_table(tmp_path: Path) -> None:
+    added = {"registries": {"company": {"index": "sparse+https://ours.example.org/"}}, "net": {"retry": 1}}
+    kept = settings(prepare_resolving_home(tmp_path / "ours", added))
+    written = tomllib.loads(USER_CONFIG)
+    assert kept["registries"] == added["registries"]
+    assert kept["net"] == {"retry": 1}
+    assert kept["source"] == written["source"]
+
+
 def test_it_can_be_prepared_again(user: Path, tmp_path: Path) -> None:
     ours = prepare_resolving_home(tmp_path / "ours")
     (user / "config.toml").write_text("[net]\noffline = true\n")
