@@ -1,4 +1,4 @@
-"""A crate registry on loopback that stands in for crates.io: cargo's sparse protocol over a directory."""
+"""A crate registry on loopback, with or without a token: cargo's sparse protocol over a directory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 VERSION = "1.0.0"
@@ -43,15 +44,20 @@ class Crate:
 
 
 class CrateRegistry:
-    """Serves published crates on a free port of 127.0.0.1 until its `with` block ends."""
+    """Serves published crates on a free port of 127.0.0.1 until its `with` block ends.
 
-    def __init__(self, folder: Path) -> None:
+    With a `token`, nothing is given out without it; `asked` is every path that was asked for.
+    """
+
+    def __init__(self, folder: Path, token: str | None = None) -> None:
         self._folder = folder
-        handler = functools.partial(_QuietHandler, directory=str(folder))
+        self.asked: list[str] = []
+        handler = functools.partial(_Handler, directory=str(folder), token=token, asked=self.asked)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        (folder / "config.json").write_text(json.dumps({"dl": f"http://{self.address}/dl/{{crate}}.crate"}))
+        settings = {"dl": f"http://{self.address}/dl/{{crate}}.crate", "auth-required": token is not None}
+        (folder / "config.json").write_text(json.dumps(settings))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -63,12 +69,14 @@ class CrateRegistry:
         self._thread.join()
 
     @property
+    def index(self) -> str:
+        """The URL of the index, as in lockfiles."""
+        return f"sparse+http://{self.address}/"
+
+    @property
     def cargo_config(self) -> str:
         """What a `.cargo/config.toml` says to take crates.io's packages from here."""
-        return (
-            '[source.crates-io]\nreplace-with = "loopback"\n\n'
-            f'[source.loopback]\nregistry = "sparse+http://{self.address}/"\n'
-        )
+        return f'[source.crates-io]\nreplace-with = "loopback"\n\n[source.loopback]\nregistry = "{self.index}"\n'
 
     def publish(self, crate: Crate) -> None:
         """Add the crate's package and its line in the index."""
@@ -88,7 +96,31 @@ class CrateRegistry:
         entry.write_text(json.dumps(line) + "\n")
 
 
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(
+        self,
+        request: socket.socket,
+        client: tuple[str, int],
+        server: http.server.HTTPServer,
+        *,
+        directory: str,
+        token: str | None,
+        asked: list[str],
+    ) -> None:
+        self._token = token
+        self._asked = asked
+        super().__init__(request, client, server, directory=directory)
+
+    def do_GET(self) -> None:
+        self._asked.append(self.path)
+        if self._token is None or self.headers.get("Authorization") == self._token:
+            super().do_GET()
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Cargo")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
     def log_message(self, *_: object) -> None:
         """Say nothing: stderr belongs to the tests."""
 
