@@ -218,6 +218,7 @@ def test_only_steps_that_download_have_secrets_and_a_network() -> None:
     secrets = {name: re.findall(r"type=secret,id=([a-z-]+)", step) for name, step in steps.items()}
     assert {name: found for name, found in secrets.items() if found} == {
         "targets": ["ca"],
+        "system": ["ca", "apt", "apt-sources"],
         "fetch": ["ca", *VARIABLES],
     }
-    assert {name for name, step in steps.items() if "--network=none" not in step} == {"targets", "fetch"}
+    assert {name for name, step in steps.items() if "--network=none" not in step} == {"targets", "system", "fetch"}
