@@ -13,6 +13,7 @@ TARGET=/tmp/factory/target
 MESSAGES=/tmp/factory/messages
 LOG=/tmp/factory/log
 PIPE=/tmp/factory/pipe
+CLOCK=/tmp/factory/clock
 
 : "${LAYER:?give it as a build argument: the name of the layer}"
 REPORT=$SHARE/$LAYER/cook.jsonl
@@ -28,6 +29,7 @@ main() {
     done <"$RECIPES/recipes.list"
     find "$BUILD_DIR" -type d -name incremental -prune -exec rm -rf {} +
     rm -rf "$CARGO_HOME/registry/src" "$CARGO_HOME/.global-cache"
+    tell_sizes
     settle "$CARGO_HOME" "$BUILD_DIR" "$SHARE"
 }
 
@@ -40,8 +42,13 @@ cook() {
     printf '{"reason":"factory-recipe","name":"%s"}\n' "$1" >>"$REPORT"
     tee "$LOG" <"$PIPE" >&2 &
     exit_code=0
+    cook_log=$!
+    watch_clock &
+    watch=$!
     compile </dev/null >"$MESSAGES" 2>"$PIPE" || exit_code=$?
-    wait $!
+    kill "$watch"
+    wait "$cook_log"
+    tell_measured "$1"
     # Why something failed stands nowhere else, and the build log is gone when this step comes from a cache.
     if [ "$exit_code" -ne 0 ]; then
         printf '==== factory recipe %s\n' "$1" >>"$ERRORS"
@@ -68,6 +75,8 @@ compile() {
     test | bench) ;; # they name it --no-fail-fast, and with --no-run it means nothing
     *) set -- "$@" --keep-going ;;
     esac
+    # In the one directory of an older cargo, the timings would stay in the image.
+    [ "${LAYOUT:-build-dir}" != build-dir ] || set -- "$@" --timings
     keep_apart cargo "$@" --locked --offline --message-format=json
 }
 
@@ -77,6 +86,49 @@ keep_apart() {
     build-dir) "$@" --target-dir "$TARGET" ;;
     *) "$@" ;;
     esac
+}
+
+# Beside a cook: what processor time it has had, as on a busy machine its seconds say little.
+watch_clock() {
+    read -r _ _ _ _ _ session _ <"/proc/$$/stat"
+    : >"$CLOCK"
+    while :; do
+        read -r uptime _ </proc/uptime
+        printf '%s %s\n' "$uptime" "$(processor_ticks)" >>"$CLOCK"
+        sleep 0.5
+    done
+}
+
+# Of all processes of the session, with that of the children they waited for. A process may end while it is read.
+processor_ticks() {
+    { cat /proc/[0-9]*/stat 2>/dev/null || :; } |
+        awk -v session="$session" '{ sub(/^.*\) /, "") } $4 == session { t += $12 + $13 + $14 + $15 } END { print t + 0 }'
+}
+
+# What nobody can measure twice alike must not be in the image: it goes into the log, from where factory takes it.
+tell_measured() {
+    page=$TARGET/cargo-timings/cargo-timing.html
+    [ -e "$page" ] || return 0
+    tell "$1" clock <"$CLOCK"
+    sed -n '/^const UNIT_DATA = /,/\];$/p' "$page" | tell "$1" timings
+    sed -n -e '/^{"reason":"compiler-artifact".*"fresh":false}/p' -e '/^{"reason":"build-script-executed"/p' "$MESSAGES" |
+        tell "$1" messages
+}
+
+# The bytes of each unit's own files, by the hash in their names; a file with two names is stored once.
+tell_sizes() {
+    find "$BUILD_DIR" -type f -exec stat -c '%i %s %n' {} + |
+        awk -v root="$BUILD_DIR" 'BEGIN { hash = "-"; for (i = 0; i < 16; i++) hash = hash "[0-9a-f]"; hash = hash "[./]" }
+            !seen[$1]++ {
+                path = substr($0, length($1 " " $2 " " root) + 1)
+                if (match(path, hash)) bytes[substr(path, RSTART + 1, 16)] += $2
+            }
+            END { for (one in bytes) printf "%s %.0f\n", one, bytes[one] }' |
+        tell - sizes
+}
+
+tell() {
+    gzip -9 | base64 -w 3000 | sed "s/^/factory-measured $1 $2 /" >&2
 }
 
 # Two path packages of one name in one build directory, and cargo may run the first one's code for the second.

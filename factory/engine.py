@@ -207,6 +207,10 @@ class Container:
         return Completed(args=tuple(args), returncode=code, stdout=_text(stdout), stderr=_text(stderr))
 
 
+MEASURED = "factory-measured "
+"""How lines of a build's log begin that `factory.costs.log` reads."""
+
+
 class ContainerTimeoutError(EnvironmentFaultError):
     """A program in a container ran longer than it may."""
 
@@ -243,7 +247,9 @@ def bake(
     answer = run(command, env=variables, timeout=timeout, check=False, on_stderr=on_stderr)
     if not answer.ok:
         plain = [line for line in answer.stderr.splitlines() if not line.startswith("{")]
-        tail = "\n".join([*log[-30:], *plain[-10:]])
+        # What is for programs would hide what is for people.
+        said = [line for line in log if not line.startswith(MEASURED)]
+        tail = "\n".join([*said[-30:], *plain[-10:]])
         raise BuildFailedError(f"`{answer.command}` exited with {answer.returncode}\n{tail}".rstrip())
     return "\n".join([*log, rest])
 

@@ -30,7 +30,11 @@ from factory.consumer.check_warm import warm_from_directory, warm_from_image, wa
 from factory.consumer.init import Choices, Ci, CompilerCache, Flavour, LayerCache, ProjectFiles, Runtime, make_files
 from factory.consumer.project import layer_by_anchors, read_project
 from factory.cook import images, local
-from factory.costs.estimate import costs_of
+from factory.costs.estimate import costs_of, fit, how_sure
+from factory.costs.record import records_of
+from factory.costs.shipped import shipped_records
+from factory.costs.sources import Sources
+from factory.costs.store import open_store, store_url
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
@@ -48,7 +52,7 @@ from factory.scan.model import Scan, Skipped, SkipReason
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from factory.analysis.model import Analysis
+    from factory.analysis.model import Analysis, ToolchainFacts
     from factory.cargo.toolchain import Toolchain
     from factory.config.model import Settings
     from factory.consumer.check import Question
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
     from factory.consumer.check_warm import Warm
     from factory.consumer.project import Project
     from factory.cook.report import LayerReport
+    from factory.costs.model import UnitCost
+    from factory.model import UnitKey
     from factory.output import Output
     from factory.planning.plan import Plan
     from factory.proof.model import Proof
@@ -138,7 +144,7 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         cargo_home=settings.contract.cargo_home,
         build_dir=settings.contract.build_dir,
         rustflags=settings.contract.rustflags,
-        measured={},
+        costs=_costs(run, analysis),
         jobs=settings.worth.jobs,
         suite=settings.base.suite,
         sources=fetching(settings).cookable,
@@ -173,14 +179,18 @@ class DryRun:
 def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]:
     """Cook the plan into a directory."""
     toolchain = find_toolchain(plan.contract.toolchain.version)
-    return local.cook_locally(
+    _require_store(run)
+    reports = local.cook_locally(
         plan,
         folder,
         toolchain=toolchain,
         output=run.output,
         timeout=run.settings.limits.cook_timeout,
         fetching=fetching(run.settings, user_mirror=user_mirror()),
+        measure=run.settings.costs.record,
     )
+    _record(run, plan, reports, homes=[folder / "cargo-home"])
+    return reports
 
 
 def dry_run_locally(plan: Plan) -> DryRun:
@@ -194,7 +204,10 @@ def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
     base = run.settings.base_image
     if not has_digest(base):
         run.output.warn(f"{base} is a tag, which may stand for another image tomorrow: `factory base --pin {base}`")
-    return images.build_images(_image_build(run, plan, engine), engine=engine, output=run.output)
+    _require_store(run)
+    reports = images.build_images(_image_build(run, plan, engine), engine=engine, output=run.output)
+    _record(run, plan, reports, homes=[])
+    return reports
 
 
 def dry_run_images(run: Run, plan: Plan) -> DryRun:
@@ -292,7 +305,11 @@ def check(run: Run, repo: str, source: WarmSource, question: Question, *, offlin
     if not analysis.resolved:
         reasons = "; ".join(f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces)
         raise NothingToDoError(f"no workspace could be resolved: {reasons}", advice="Mend it, or name another folder.")
-    costs = costs_of(analysis.units, {key: unit.cost for key, unit in warm.units.items()})
+    # A consumer's machine keeps no measurements: what is warm has its costs with it.
+    sources = _sources([])
+    known = {key: unit.cost for key, unit in warm.units.items()}
+    costs = costs_of(analysis.units, known, fit(shipped_records()), sources)
+    sources.remember()
     return check_stage.check(
         found, analysis, warm, replace(question, variant=variant), costs=costs, jobs=run.settings.worth.jobs
     )
@@ -356,6 +373,58 @@ def _image_for(run: Run, project: Project, layer: str | None, profiles: Path | N
             advice="Name one with --image.",
         )
     return f"{image.repository}:{tags[0]}"
+
+
+def _costs(run: Run, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
+    """Return what every unit costs, by what was measured so far, and say how sure that is."""
+    with open_store(store_url(run.settings.costs.url)) as store:
+        records = store.records()
+    sources = _sources([])
+    rustc, platform = _compiler(analysis.toolchain)
+    measured = {r.key: r.cost for r in records if (r.rustc, r.platform) == (rustc, platform)}
+    estimator = fit([*shipped_records(), *records])
+    costs = costs_of(analysis.units, measured, estimator, sources)
+    sources.remember()
+    run.output.say(how_sure(costs, estimator))
+    return costs
+
+
+def _require_store(run: Run) -> None:
+    """Raise the store's own error before a cook that could not be recorded."""
+    if run.settings.costs.record:
+        with open_store(store_url(run.settings.costs.url)):
+            pass
+
+
+def _record(run: Run, plan: Plan, reports: Sequence[LayerReport], *, homes: Sequence[Path]) -> None:
+    """Keep what a cook measured; a store that is gone by now must not make a good build a failed one."""
+    observed = {key: seen for report in reports for key, seen in report.observed.items()}
+    if not observed:
+        return
+    url = store_url(run.settings.costs.url)
+    sources = _sources(homes)
+    rustc, platform = _compiler(plan.contract.toolchain)
+    units = {key: planned.unit for key, planned in plan.units.items()}
+    records = records_of(observed, units, rustc=rustc, platform=platform, sources=sources)
+    sources.remember()
+    try:
+        with open_store(url) as store:
+            store.add(records)
+    except EnvironmentFaultError as error:
+        run.output.warn(f"what this cook measured is lost: {error}")
+        return
+    seconds = sum(seen.seconds for seen in observed.values())
+    run.output.say(f"measured {len(observed)} units, {seconds:.0f} core seconds: kept in {url.text}")
+
+
+def _sources(homes: Sequence[Path]) -> Sources:
+    cache = cache_directory()
+    return Sources([*homes, cache / "cargo-home"], cache / "crate-sizes.json")
+
+
+def _compiler(toolchain: ToolchainFacts) -> tuple[str, str]:
+    """Return what measurements are kept by beside the key: the compiler, and where it runs."""
+    return toolchain.rustc_verbose.partition("\n")[0], toolchain.host
 
 
 def _require_manifests(found: Scan) -> None:

@@ -51,6 +51,11 @@ class ProgramFailedError(EnvironmentFaultError):
         self.completed = completed
 
 
+def nothing_beside(_session: int) -> contextlib.AbstractContextManager[None]:
+    """Do nothing while a program runs."""
+    return contextlib.nullcontext()
+
+
 def run(
     args: Sequence[str | Path],
     *,
@@ -61,10 +66,12 @@ def run(
     check: bool = True,
     on_stdout: Callable[[str], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,
+    beside: Callable[[int], contextlib.AbstractContextManager[None]] = nothing_beside,
 ) -> Completed:
     """Run a program to its end and return both streams.
 
     `env` replaces the environment (default: ours). `on_stdout` and `on_stderr` get each line while the
+    program runs; `beside` gets its process id, which is also that of its session, and is held open as long as the
     program runs. Raises `EnvironmentFaultError` when the program cannot be started or runs longer than
     `timeout` seconds, `ProgramFailedError` when `check` is set and it exits with another code than 0.
     """
@@ -78,7 +85,8 @@ def run(
         if stdin is not None:
             # In a thread, as a child that does not read would block us beyond any timeout.
             threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
-        child.wait(timeout)
+        with beside(child.pid):
+            child.wait(timeout)
     except subprocess.TimeoutExpired as error:
         _stop(child)
         message = f"`{shlex.join(words)}` did not finish within {timeout:g} s"

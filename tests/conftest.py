@@ -1,4 +1,4 @@
-"""What all rings share: their own cache."""
+"""What all rings share: their own cache and costs."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ if TYPE_CHECKING:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACTORY_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("FACTORY_COSTS_URL", f"sqlite:///{tmp_path_factory.mktemp('costs')}/costs.sqlite")
         yield

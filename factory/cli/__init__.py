@@ -7,6 +7,7 @@ from factory.cli.build import build
 from factory.cli.cache import cache_app
 from factory.cli.check import check
 from factory.cli.configuration import config_app
+from factory.cli.costs import costs_app
 from factory.cli.demo import demo
 from factory.cli.init import init
 from factory.cli.plan import plan
@@ -30,5 +31,6 @@ for command in (
 for name, group in (
     ("config", config_app),
     ("cache", cache_app),
+    ("costs", costs_app),
 ):
     app.add_typer(group, name=name)

@@ -405,6 +405,25 @@ class WorthSettings(StrictModel):
     )
 
 
+def _store_address(url: str) -> str:
+    # Not shown: it may be a password that does not fit.
+    if re.search(r"://[^/?#]*:[^/?#]*@|[?&]password=", url):
+        _refuse("holds a password; leave it out, and put it in PGPASSWORD or in ~/.pgpass")
+    if re.fullmatch(r"sqlite:///.+|postgres(?:ql)?://.+", url) is None:
+        _refuse("is no address of a store; write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+    return url
+
+
+class CostSettings(StrictModel):
+    """Measured costs of units, which plans go by."""
+
+    record: bool = Field(True, description="Measure in every cook what each unit takes and weighs, and keep it.")
+    url: Annotated[str, AfterValidator(_store_address)] | None = Field(
+        None,
+        description="Where: sqlite:///PATH, or postgresql://USER@HOST/DATABASE; null for a file of this user.",
+    )
+
+
 class CookSettings(StrictModel):
     """What is compiled."""
 
@@ -567,6 +586,7 @@ class Settings(StrictModel):
     contract: ContractSettings = Field(default_factory=ContractSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     worth: WorthSettings = Field(default_factory=WorthSettings)
+    costs: CostSettings = Field(default_factory=CostSettings)
     cook: CookSettings = Field(default_factory=CookSettings)
     sources: tuple[RepositorySource, ...] = Field(
         (), description="Repositories to analyse when the command line names none."

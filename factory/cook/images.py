@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from factory.cook.fetch_secrets import VARIABLES, secret_ids, secret_variables
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
 from factory.cook.warm_list import warm_list
+from factory.costs.log import read_log
+from factory.costs.record import observe_all
 from factory.engine import Engine, bake, bake_command, certificates
 from factory.errors import BuildFailedError, ConfigurationError
 from factory.exclusive import exclusive
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from factory.config.model import Settings
+    from factory.costs.observe import Observation
+    from factory.model import UnitKey
     from factory.output import Output
     from factory.planning.plan import Plan, PlannedLayer
+    from factory.planning.recipe import Recipe
 
 SHARE = "/usr/local/share/rust-warm-factory"
 """Where images keep what they say of themselves."""
@@ -285,9 +290,9 @@ def _cook_layer(
     recipes = build.plan.recipes_of(layer.name)
     crates = crates_of(recipes)
     with output.progress(f"{layer.name}: cooking", len(crates)) as advance:
-        _bake(build, f"{layer.name}-report", below, engine, on_line=crate_counter(crates, advance))
+        log = _bake(build, f"{layer.name}-report", below, engine, on_line=crate_counter(crates, advance))
     events = _events(build, layer.name)
-    return report_layer(
+    report = report_layer(
         build.plan,
         layer.name,
         [(recipe, events[recipe.name]) for recipe in recipes],
@@ -295,6 +300,17 @@ def _cook_layer(
         images=build.tags(layer.name),
         suite=build.settings.base.suite,
     )
+    return replace(report, observed=_observed(build, recipes, log, output)) if build.settings.costs.record else report
+
+
+def _observed(build: ImageBuild, recipes: Sequence[Recipe], log: str, output: Output) -> Mapping[UnitKey, Observation]:
+    """Return what the cook of a layer measured: nothing where its step came from the build cache."""
+    told = read_log(log)
+    if told.damaged:
+        output.warn(f"the engine clipped its log: what {', '.join(told.damaged)} took is not recorded")
+    units = {key: planned.unit for key, planned in build.plan.units.items()}
+    cooks = [(recipe.keys, told.cooks[recipe.name]) for recipe in recipes if recipe.name in told.cooks]
+    return observe_all(units, cooks, told.sizes)
 
 
 def _bake(
@@ -304,9 +320,9 @@ def _bake(
     engine: Engine,
     *,
     on_line: Callable[[str], None],
-) -> None:
+) -> str:
     write_json(build.bake_file, bake_definition(build, host_network=engine.needs_host_network, reports=reports))
-    bake(
+    return bake(
         build.bake_file,
         target,
         engine=engine,

@@ -18,24 +18,31 @@ import tomlkit
 from factory.cargo.events import EVENT_ARGS, BuildEvents, parse_events
 from factory.cargo.fetching import Fetching
 from factory.cargo.home import user_cargo_home
+from factory.cargo.layout import Layout
 from factory.cargo.lock import parse_lock
 from factory.cook.isolation import without_network
 from factory.cook.local_fetch import FetchAccess, fetch_access
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.costs.clock import Clock
+from factory.costs.observe import Cooked, Observation, files_below, sizes_by_hash
+from factory.costs.record import observe_all
+from factory.costs.timings import REPORT as TIMINGS_REPORT
+from factory.costs.timings import TIMINGS_ARG, read_timings
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
 from factory.files import write_json, write_text
 from factory.model import CRATES_IO
-from factory.process import Completed, run
+from factory.process import Completed, nothing_beside, run
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from factory.cargo.layout import Layout
     from factory.cargo.toolchain import Toolchain
+    from factory.model import UnitKey
     from factory.output import Output
     from factory.planning.plan import Plan
     from factory.planning.recipe import Recipe
@@ -73,9 +80,11 @@ def cook_locally(
     output: Output,
     timeout: float,
     fetching: Fetching | None = None,
+    measure: bool = True,
 ) -> tuple[LayerReport, ...]:
     """Cook every layer of `plan` into `folder` and return what came out; `timeout` seconds for each layer.
 
+    With `measure`, the reports say what each unit took and weighs.
     Whatever an earlier cook left is replaced. Raises `ConfigurationError` when the folder holds something else, and
     `EnvironmentFaultError` when another build uses it or a layer takes too long.
     """
@@ -103,6 +112,7 @@ def cook_locally(
                 deadline=time.monotonic() + timeout,
                 access=access,
                 alone=alone,
+                measure=measure,
             )
             reports.append(_cook_layer(plan, cook))
         _tidy(folder)
@@ -144,6 +154,7 @@ class _Cook:
     access: FetchAccess
     alone: tuple[str, ...]
     """The words before a command that take the network from it."""
+    measure: bool
 
     @property
     def home(self) -> Path:
@@ -162,6 +173,7 @@ class _Cook:
         environment: Mapping[str, str],
         before: tuple[str, ...] = (),
         on_stderr: Callable[[str], None] | None = None,
+        beside: Callable[[int], AbstractContextManager[None]] = nothing_beside,
     ) -> Completed:
         """Run cargo in the time that the layer has left, and return what it said, whatever its exit code."""
         try:
@@ -172,6 +184,7 @@ class _Cook:
                 timeout=self._seconds_left(),
                 check=False,
                 on_stderr=on_stderr,
+                beside=beside,
             )
         except EnvironmentFaultError:
             self._seconds_left()
@@ -239,18 +252,33 @@ def _tidy(folder: Path) -> None:
 def _cook_layer(plan: Plan, cook: _Cook) -> LayerReport:
     started = time.monotonic()
     events = []
+    cooked: list[tuple[tuple[UnitKey, ...], Cooked]] = []
     recipes = plan.recipes_of(cook.layer)
     for number, recipe in enumerate(recipes, start=1):
         label = f"{cook.layer}: recipe {number}/{len(recipes)}"
         with scratch("factory-cook-") as work:
             recipe.write(work, configured=cook.configured)
             _fetch(recipe, work, label, cook)
-            events.append((recipe, _compile(recipe, work, label, cook)))
-    report = report_layer(plan, cook.layer, events, seconds=time.monotonic() - started)
+            said, seen = _compile(recipe, work, label, cook)
+            events.append((recipe, said))
+            cooked += [] if seen is None else [(recipe.keys, seen)]
+    report = replace(
+        report_layer(plan, cook.layer, events, seconds=time.monotonic() - started),
+        observed=_observed(plan, cook, cooked),
+    )
     share = cook.folder / "share" / cook.layer
     write_json(share / "contents.json", contents(plan, report))
     write_json(share / "contract.json", contract(plan, cook.layer))
     return report
+
+
+def _observed(
+    plan: Plan, cook: _Cook, cooked: Sequence[tuple[tuple[UnitKey, ...], Cooked]]
+) -> dict[UnitKey, Observation]:
+    if not cooked:
+        return {}
+    units = {key: planned.unit for key, planned in plan.units.items()}
+    return observe_all(units, cooked, sizes_by_hash(files_below(cook.folder / "build")))
 
 
 def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
@@ -265,15 +293,23 @@ def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
         )
 
 
-def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> BuildEvents:
+def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> tuple[BuildEvents, Cooked | None]:
     # Build scripts and macros run from here on: they have no business with what logs in somewhere.
     environment = without_secrets(cook.environment(recipe))
-    args = [*_compile_args(recipe), *cook.layout.apart(str(work / "target"))]
+    target, clock = work / "target", Clock()
+    # In the one directory of an older cargo, the timings would stay among the units.
+    measuring = (TIMINGS_ARG,) if cook.measure and cook.layout is Layout.BUILD_DIR else ()
+    args = [*_compile_args(recipe), *measuring, *cook.layout.apart(str(target))]
     crates = crates_of([recipe])
     with cook.output.progress(label, len(crates)) as advance:
         on_line = crate_counter(crates, advance)
         answer = cook.cargo(
-            [*args, *EVENT_ARGS], cwd=work, environment=environment, before=cook.alone, on_stderr=on_line
+            [*args, *EVENT_ARGS],
+            cwd=work,
+            environment=environment,
+            before=cook.alone,
+            on_stderr=on_line,
+            beside=clock.watching,
         )
     events = parse_events(answer.stdout, answer.stderr)
     require_cooked(label, events, exit_code=answer.returncode, log=answer.stderr)
@@ -281,7 +317,15 @@ def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> BuildEvents
     cleaned = cook.cargo(recipe.clean_args, cwd=work, environment=environment)
     if not cleaned.ok:
         raise BuildFailedError(f"{label}: cannot remove the recipe's own units:\n{cleaned.stderr.strip()[-1500:]}")
-    return events
+    return events, _seen(answer, target / TIMINGS_REPORT, clock)
+
+
+def _seen(answer: Completed, timings: Path, clock: Clock) -> Cooked | None:
+    """Return what the cook tells of its units; `None` without timings."""
+    if not timings.exists():
+        return None
+    spells = read_timings(timings.read_text(encoding="utf-8"))
+    return Cooked(messages=answer.stdout, spells=spells, ticks=clock.ticks)
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

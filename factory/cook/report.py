@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, Failure, keys_done
@@ -14,6 +14,7 @@ from factory.planning.system_packages import missing_packages, read_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from factory.costs.observe import Observation
     from factory.model import UnitKey
     from factory.planning.plan import Plan
     from factory.planning.recipe import Recipe
@@ -34,7 +35,8 @@ class Dropped:
 class LayerReport:
     """One layer, cooked: the keys of its own units that are there, what was dropped, and how long it took.
 
-    `images` are the full names of its image, none for a local directory.
+    `images` are the full names of its image, none for a local directory. `observed` is what its units took and weigh,
+    where that was measured: those that were compiled in this cook.
     """
 
     layer: str
@@ -42,6 +44,7 @@ class LayerReport:
     dropped: tuple[Dropped, ...]
     seconds: float
     images: tuple[str, ...] = ()
+    observed: Mapping[UnitKey, Observation] = field(default_factory=dict)
 
 
 def require_cooked(label: str, events: BuildEvents, *, exit_code: int, log: str) -> None:
@@ -129,6 +132,10 @@ def _content(plan: Plan, key: UnitKey, cargo_profiles: tuple[str, ...]) -> Mappi
         "cargo_profiles": list(cargo_profiles),
         "why": unit.why,
         "repos": len(unit.repos),
+        # As the plan knew them: those of this cook would make every image another one.
+        "seconds": unit.cost.seconds,
+        "bytes": unit.cost.bytes,
+        "measured": unit.cost.measured,
     }
 
 
@@ -170,6 +177,11 @@ def report_to_json(reports: Iterable[LayerReport]) -> dict[str, Any]:
                 "dropped": [{"key": row.key, "unit": row.label, "reason": row.reason} for row in report.dropped],
                 "seconds": report.seconds,
                 "images": list(report.images),
+                "measured": {
+                    "units": len(report.observed),
+                    "core_seconds": round(sum(seen.seconds for seen in report.observed.values()), 1),
+                    "bytes": sum(seen.bytes for seen in report.observed.values()),
+                },
             }
             for report in reports
         ],

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from factory.cargo.layout import Layout
 from factory.cargo.sources import CookableSources
 from factory.cargo.variants import Variant
-from factory.costs.estimate import costs_of
 from factory.graph import MergedGraph
 from factory.planning.forecast import forecast
 from factory.planning.layers import place_units
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 class Policy:
     """What the plan is made for: the layers, budgets in bytes (`None`: no own one), where the images keep things.
 
-    `rustflags` are those that the images set for everybody, with which the analysis was made; `measured` are the costs
-    of units that were cooked before, the others are estimated.
+    `rustflags` are those that the images set for everybody, with which the analysis was made; `costs` are those of
+    every unit of the analysis.
     """
 
     tree: LayerTree
@@ -45,7 +44,7 @@ class Policy:
     cargo_home: str
     build_dir: str
     rustflags: tuple[str, ...]
-    measured: Mapping[UnitKey, UnitCost]
+    costs: Mapping[UnitKey, UnitCost]
     jobs: int
     """How many jobs the machines run that will build on the images."""
     suite: str = "bookworm"
@@ -75,7 +74,7 @@ def make_plan(
     graph = MergedGraph(analysis.units, replace(policy.sources, commits=_commits(analysis, users)))
     cookable = sorted(key for key in graph.cookable if users[key])
     placements = place_units(cookable, graph=graph, users=users, tree=policy.tree)
-    costs = costs_of(analysis.units, policy.measured)
+    costs = policy.costs
     demand = Demand(
         users={key: users[key] for key in cookable},
         size={key: costs[key].bytes for key in cookable},

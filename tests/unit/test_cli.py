@@ -107,6 +107,11 @@ def test_these_are_the_commands() -> None:
         "config schema",
         "cache dir",
         "cache clean",
+        "costs show",
+        "costs export",
+        "costs import",
+        "costs path",
+        "costs check",
     ]
 
 

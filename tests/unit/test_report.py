@@ -19,6 +19,7 @@ from factory.cook.report import (
     report_to_json,
     require_cooked,
 )
+from factory.costs.observe import Observation
 from factory.errors import BuildFailedError
 from factory.model import Mode, Side, Unit
 from factory.planning.recipe import Recipe
@@ -154,6 +155,9 @@ def test_the_contents_say_what_each_unit_is_and_why_it_is_there() -> None:
         "cargo_profiles": ["release"],
         "why": "its closure holds rustls, an anchor of web",
         "repos": 2,
+        "seconds": 1.5,
+        "bytes": 2_000_000,
+        "measured": False,
     }
     assert [row["key"] for row in document["units"]] == ["bb", "bc"]
     assert document["dropped"] == [{"key": "ba", "unit": "ring@1.0.0 (lib)", "reason": "no cc"}]
@@ -176,7 +180,8 @@ def test_the_contract_says_in_which_surroundings_units_stay_fresh() -> None:
 
 def test_the_report_of_a_build_as_json() -> None:
     cooked = report("web", said(RUSTLS, RUN, failures=(Failure("ring", None, "no cc"),)))
-    assert report_to_json([replace(cooked, images=("org/rust:web",))]) == {
+    seen = {key: Observation(seconds=1.26, bytes=40) for key in cooked.cooked}
+    assert report_to_json([replace(cooked, images=("org/rust:web",), observed=seen)]) == {
         "schema": 1,
         "layers": [
             {
@@ -185,6 +190,7 @@ def test_the_report_of_a_build_as_json() -> None:
                 "dropped": [{"key": "ba", "unit": "ring@1.0.0 (lib)", "reason": "no cc"}],
                 "seconds": 12.3,
                 "images": ["org/rust:web"],
+                "measured": {"units": 2, "core_seconds": 2.5, "bytes": 80},
             }
         ],
     }

@@ -1,0 +1,103 @@
+"""How large the sources of crates are: what a CARGO_HOME has downloaded is measured once and remembered."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from factory.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from factory.model import PackageId
+
+SCHEMA = 1
+
+_NATIVE = frozenset({"c", "cc", "cpp", "cxx", "s", "asm", "pl", "m", "mm"})
+"""Endings, in lower case, of what a C, C++ or assembler compiler works through."""
+
+_NO_PART = frozenset({"tests", "test", "examples", "benches", "fuzz", "docs"})
+"""Folders of a crate that its library is not made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSizes:
+    """Bytes of a crate's sources: Rust without the build script, the build script, and native code."""
+
+    rust: int
+    script: int
+    native: int
+
+
+class Sources:
+    """The sizes of crates that lie, as `.crate` files, in the downloads of some CARGO_HOMEs."""
+
+    def __init__(self, homes: Sequence[Path], memory: Path) -> None:
+        """Look in `homes`; keep what was found in the file `memory`, which may be missing or damaged."""
+        self._homes = tuple(homes)
+        self._memory = memory
+        self._known = _remembered(memory)
+        self._added = False
+
+    def __call__(self, package: PackageId) -> SourceSizes | None:
+        """Return the sizes of a package's sources; `None` where it was not downloaded."""
+        name = f"{package.name}-{package.version}"
+        if name not in self._known:
+            found = next(self._downloads(name), None)
+            sizes = None if found is None else _sizes(found)
+            if sizes is None:
+                return None
+            self._known[name] = sizes
+            self._added = True
+        return self._known[name]
+
+    def remember(self) -> None:
+        """Write down what was found, for the next time."""
+        if self._added:
+            crates = {name: asdict(sizes) for name, sizes in self._known.items()}
+            write_json(self._memory, {"schema": SCHEMA, "crates": crates})
+
+    def _downloads(self, name: str) -> Iterator[Path]:
+        for home in self._homes:
+            yield from home.glob(f"registry/cache/*/{name}.crate")
+
+
+def _remembered(memory: Path) -> dict[str, SourceSizes]:
+    try:
+        document = json.loads(memory.read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
+            return {}
+        return {name: SourceSizes(**raw) for name, raw in document["crates"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A cache: what is lost is measured again.
+        return {}
+
+
+def _sizes(crate: Path) -> SourceSizes | None:
+    try:
+        with tarfile.open(crate, "r:gz") as archive:
+            return sizes_of((member.name.partition("/")[2], member.size) for member in archive if member.isfile())
+    except (OSError, EOFError, tarfile.TarError):
+        # A download that was interrupted: cargo fetches it again, and then it is measured.
+        return None
+
+
+def sizes_of(files: Iterable[tuple[str, int]]) -> SourceSizes:
+    """Add up files of a crate, given as path below its root and bytes."""
+    rust = script = native = 0
+    for path, size in files:
+        folder, _, rest = path.partition("/")
+        ending = path.rpartition(".")[2].lower()
+        if path == "build.rs" or (folder == "build" and ending == "rs"):
+            script += size
+        elif rest and folder in _NO_PART:
+            continue
+        elif ending == "rs":
+            rust += size
+        elif ending in _NATIVE:
+            native += size
+    return SourceSizes(rust=rust, script=script, native=native)
