@@ -842,7 +842,7 @@ END {
             broken(name, "crates come from " to ", which is no mirror of the registry", "remove this table, or use a registry mirror")
         else if (!cooked_from(kind[to, "registry"]))
             broken(name, "crates come from the mirror " kind[to, "registry"] ", and the units were cooked from " hosts, \
-                "remove this table, or have the images cooked through the same mirror")
+                "leave this table out of builds on the image, which has the downloads of what is warm; the path of a mirror is part of every unit")
     }
 }
 function cooked_from(url,    host, number, names, count) {
@@ -898,7 +898,7 @@ END {
     print hits + 0, drifted + 0, cold + 0, git + 0 >counts
     print "note\t" lock "\t" hits + 0 " of " total + 0 " locked registry packages are warm at their version, " \
         drifted + 0 " at another one, " cold + 0 " not at all\t" \
-        (cold ? "nothing for those that other platforms need; factory check names the rest, factory align helps" \
+        (cold ? "those for tests and other platforms cost nothing but the network: cargo asks the index for each; factory check names the rest" \
               : "features are compared by a build: cargo build --release --message-format=json | warm-doctor --after-build -")
     if (git) print "note\t" lock "\t" git " packages come from git: never warm, nor what stands on them\tpublish them, or live with it"
 }
