@@ -65,7 +65,8 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
         toolchain = _toolchain(container, recorded_rustc(contract, where=path))
         layout = recorded_layout(contract, where=path)
     with engine.layers_of(image) as archive:
-        growth = growth_check(copies(archive, SHARE, cache=cache_directory() / "layers"))
+        warm = (labels["cargo-home"], labels["build-dir"], SHARE)
+        growth = growth_check(copies(archive, SHARE, within=warm, cache=cache_directory() / "layers"))
     checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth)
     units = _Units(build_dir=labels["build-dir"], layout=layout)
     build = partial(_build, image=image, request=request, engine=engine, units=units)

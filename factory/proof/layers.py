@@ -18,7 +18,7 @@ from factory.files import read_json, write_json
 from factory.proof.model import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA = 1
@@ -39,16 +39,19 @@ class Copy:
     layer: int
 
 
-def copies(archive: Path, share: str, *, cache: Path) -> tuple[Copy, ...]:
+def copies(archive: Path, share: str, *, within: Sequence[str], cache: Path) -> tuple[Copy, ...]:
     """Return the copies in an archive of `docker save`, from the first layer with the directory `share` upwards.
 
-    What lies below that layer is the base image's own affair. Empty files and hard links take no room and are not
-    copies. What a layer holds is kept in the folder `cache`: to read a base image takes a while, and many images have
-    the same. Raises `EnvironmentFaultError` for an archive that cannot be read.
+    What lies below that layer is the base image's own affair, and so is what lies outside of the directories `within`:
+    programs such as useradd and apt-get write files anew that stay as they were. Empty files and hard links take no
+    room and are not copies. What a layer holds is kept in the folder `cache`: to read a base image takes a while, and
+    many images have the same. Raises `EnvironmentFaultError` for an archive that cannot be read.
     """
     try:
         with tarfile.open(archive) as image:
-            return tuple(_copies(image, share.strip("/"), cache))
+            roots = tuple(f"{folder}/" for folder in within)
+            found = _copies(image, share.strip("/"), cache)
+            return tuple(copy for copy in found if copy.path.startswith(roots))
     except (tarfile.TarError, OSError, KeyError, ValueError, EOFError) as error:
         raise EnvironmentFaultError(
             f"the layers of the image cannot be read: {error}",
@@ -66,7 +69,7 @@ def growth_check(found: tuple[Copy, ...]) -> Check:
         detail=(
             f"{len(found)} files are in two layers with the same bytes: {total / _MEGABYTE:.1f} MB for nothing"
             if found
-            else "owners and modes cost 0 bytes: no layer repeats a file of a lower one"
+            else "owners and modes cost 0 bytes: no layer repeats a warm file of a lower one"
         ),
         findings=tuple(f"{copy.path}: {copy.bytes} bytes again in layer {copy.layer}" for copy in heaviest),
     )

@@ -291,7 +291,7 @@ def test_owners_and_modes_cost_nothing(images: Images) -> None:
         proof = verify_image(f"{NAME}:{layer}", NO_REPOS, REQUEST, engine=Engine(), output=Output(verbosity=-1))
         assert {check.name: check.findings for check in proof.checks if not check.ok} == {}
         details = {check.name: check.detail for check in proof.checks}
-        assert details["no copies"] == "owners and modes cost 0 bytes: no layer repeats a file of a lower one"
+        assert details["no copies"] == "owners and modes cost 0 bytes: no layer repeats a warm file of a lower one"
     assert images.plain
 
 
