@@ -25,10 +25,13 @@ from factory.config.access import fetching
 from factory.config.layers import load_layer_profiles
 from factory.config.model import has_digest
 from factory.consumer import check as check_stage
-from factory.consumer.check import default_variant
+from factory.consumer import recommend as recommend_stage
+from factory.consumer.check import Question, default_variant
+from factory.consumer.check_model import Amount
 from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
 from factory.consumer.init import Choices, Ci, CompilerCache, Flavour, LayerCache, ProjectFiles, Runtime, make_files
 from factory.consumer.project import layer_by_anchors, read_project
+from factory.consumer.recommend import Recommendation
 from factory.cook import images, local
 from factory.costs.estimate import costs_of, fit, how_sure
 from factory.costs.record import records_of
@@ -55,7 +58,6 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis, ToolchainFacts
     from factory.cargo.toolchain import Toolchain
     from factory.config.model import Settings
-    from factory.consumer.check import Question
     from factory.consumer.check_model import CheckReport
     from factory.consumer.check_warm import Warm
     from factory.consumer.project import Project
@@ -292,7 +294,32 @@ class WarmSource:
 
 def check(run: Run, repo: str, source: WarmSource, question: Question, *, offline: bool) -> CheckReport:
     """Forecast what a repository will find warm; raise `NothingToDoError` where none of it can be resolved."""
+    return _check(run, repo, source, source.read(), question, offline=offline)
+
+
+def recommend(
+    run: Run, repos: Sequence[str], plan: Path, *, bandwidth: int, offline: bool
+) -> tuple[Recommendation, ...]:
+    """Weigh the plan's images for every repository; one that cannot be forecast is a row that says why."""
+    if not repos:
+        raise ConfigurationError(
+            "no repositories named", advice="Name PATHs, or list `sources` in registry-config.yaml."
+        )
+    source = WarmSource(plan=plan)
     warm = source.read()
+    rows: list[Recommendation] = []
+    for repo in repos:
+        try:
+            report = _check(run, repo, source, warm, Question(), offline=offline)
+        except NothingToDoError as error:
+            row = Recommendation(repo=without_secret(repo), variant="", total=Amount(), offers=(), problem=error.what)
+            rows.append(row)
+        else:
+            rows += recommend_stage.recommend(report, warm, bandwidth=bandwidth)
+    return tuple(rows)
+
+
+def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Question, *, offline: bool) -> CheckReport:
     if question.image is not None:
         warm.require_layer(question.image)
     variant = question.variant or default_variant(warm)

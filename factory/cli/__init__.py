@@ -12,6 +12,7 @@ from factory.cli.demo import demo
 from factory.cli.init import init
 from factory.cli.plan import plan
 from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
+from factory.cli.recommend import recommend
 from factory.cli.verify import verify
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_OUR_BUG", "app", "main"]
@@ -22,6 +23,7 @@ for command in (
     build,
     verify,
     check,
+    recommend,
     init,
     base,
     demo,

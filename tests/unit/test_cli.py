@@ -100,6 +100,7 @@ def test_these_are_the_commands() -> None:
         "build",
         "verify",
         "check",
+        "recommend",
         "init",
         "base",
         "demo",

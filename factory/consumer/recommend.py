@@ -1,0 +1,116 @@
+"""Which image a repository should build on: by the seconds that it saves against what has to be pulled for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.consumer.check_model import Amount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check_warm import Warm
+
+SCHEMA = 1
+
+COMPRESSED = 0.3
+"""What is left of cooked units in a compressed layer: 144 to 238 MB of 485 to 763 (docs/measurements.md)."""
+
+UNPACKED_PER_SECOND = 250_000_000
+"""Bytes that an engine unpacks in a second: 485 to 763 MB took one to five."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One image for one repository: what is warm, the wall seconds saved, and what its units weigh.
+
+    `pulled` are compressed bytes, of the cooked units alone: the toolchain under them is pulled with every image.
+    """
+
+    image: str
+    hit: Amount
+    saved: float
+    pulled: int
+    pull_seconds: float
+
+    @property
+    def gain(self) -> float:
+        """Seconds that a build on a machine without the image is faster by; negative where pulling takes longer."""
+        return self.saved - self.pull_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The offers for one repository and variant, parents before children; `best` is `None` where none gains."""
+
+    repo: str
+    variant: str
+    total: Amount
+    offers: tuple[Offer, ...]
+    problem: str = ""
+
+    @property
+    def best(self) -> Offer | None:
+        """The offer that gains most; of equal ones, the one that is pulled faster."""
+        gaining = [offer for offer in self.offers if offer.gain > 0]
+        return max(gaining, key=lambda offer: (offer.gain, -offer.pulled), default=None)
+
+
+def recommend(report: CheckReport, warm: Warm, *, bandwidth: int) -> tuple[Recommendation, ...]:
+    """Return a recommendation for every variant of a repository; `bandwidth` is in bytes a second."""
+    repo = report.workspaces[0].repo if report.workspaces else ""
+    return tuple(_recommend(report, warm, variant, repo, bandwidth) for variant in sorted(warm.variants))
+
+
+def recommendations_to_json(found: Iterable[Recommendation]) -> dict[str, Any]:
+    """Return recommendations as JSON values."""
+    return {"schema": SCHEMA, "repos": [_to_json(recommendation) for recommendation in found]}
+
+
+def _recommend(report: CheckReport, warm: Warm, variant: str, repo: str, bandwidth: int) -> Recommendation:
+    forecasts = [w.variants[variant] for w in report.workspaces if variant in w.variants]
+    weights = _weights(warm)
+    offers = []
+    for image in report.images:
+        unpacked = sum(weights.get(layer, 0) for layer in warm.held_by(image))
+        pulled = round(unpacked * COMPRESSED)
+        offers.append(
+            Offer(
+                image=image,
+                hit=sum((forecast.images[image] for forecast in forecasts), Amount()),
+                saved=sum(forecast.wall_cold - forecast.wall_warm[image] for forecast in forecasts),
+                pulled=pulled,
+                pull_seconds=pulled / bandwidth + unpacked / UNPACKED_PER_SECOND,
+            )
+        )
+    total = sum((forecast.total for forecast in forecasts), Amount())
+    return Recommendation(repo=repo, variant=variant, total=total, offers=tuple(offers))
+
+
+def _weights(warm: Warm) -> Mapping[str, int]:
+    weights: dict[str, int] = {}
+    for unit in warm.units.values():
+        weights[unit.layer] = weights.get(unit.layer, 0) + unit.cost.bytes
+    return weights
+
+
+def _to_json(found: Recommendation) -> dict[str, Any]:
+    return {
+        "repo": found.repo,
+        "variant": found.variant,
+        "problem": found.problem,
+        "best": None if found.best is None else found.best.image,
+        "units": {"total": found.total.units},
+        "seconds": {"total": found.total.seconds},
+        "offers": [
+            {
+                "image": offer.image,
+                "units": {"hit": offer.hit.units},
+                "seconds": {"hit": offer.hit.seconds, "saved": offer.saved, "pull": offer.pull_seconds},
+                "pulled_bytes": offer.pulled,
+            }
+            for offer in found.offers
+        ],
+    }
