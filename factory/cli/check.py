@@ -81,7 +81,7 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Forecast what a repository will find warm, and why not all of it.
+    """Forecast what a repository will find warm, and what not.
 
     Nothing is built, and nothing of the repository is executed. Every miss is traced to its root cause, with the line
     to look at and what to do. Exit 1 when less than --min-hit is warm.
