@@ -60,7 +60,7 @@ def parse_unit_graph(
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentFaultError(
             f"cargo's unit graph is not in the known format: {error!r}",
-            advice="This version of factory knows the format of cargo 1.91 to 1.97: use such a toolchain.",
+            advice="This version of factory knows the format of cargo 1.85 to 1.97: use such a toolchain.",
         ) from error
 
 
