@@ -64,7 +64,7 @@ def _common(
     ] = None,
     cell: Annotated[
         str | None,
-        typer.Option("--cell", envvar="FACTORY_CELL", help="One row of the `matrix`, as RUST-SUITE."),
+        typer.Option("--cell", envvar="FACTORY_CELL", help="One row of the `matrix`, as RUST-SUITE[-LABEL]."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the answer only.")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show commands (-v).")] = 0,

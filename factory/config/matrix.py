@@ -1,4 +1,4 @@
-"""The matrix of toolchains and suites: one cell for each row, with the settings that hold for it alone."""
+"""The matrix of toolchains, suites and variants: one cell for each row, with the settings that hold for it alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What is analysed, planned and built as one; `name` is RUST-SUITE, and empty where there is no matrix."""
+    """What is analysed, planned and built as one; `name` is RUST-SUITE[-LABEL], and empty where there is no matrix."""
 
     name: str
     settings: Settings
@@ -22,11 +22,11 @@ class Cell:
 def cells_of(settings: Settings) -> tuple[Cell, ...]:
     """Return a cell for each row of the matrix, in the order of the file; one without a name where there is none.
 
-    The settings of a cell have its toolchain, suite, base image and tags in the places of the common ones. A tag that
-    would be that of an earlier row, such as `{layer}`, is left to that row.
+    The settings of a cell have its toolchain, suite, base image, variants and tags in the places of the common ones.
+    A tag that would be that of an earlier row, such as `{layer}`, is left to that row.
     """
     if not settings.matrix:
-        return (Cell(name="", settings=_with_tags(settings, settings.image.tags)),)
+        return (Cell(name="", settings=_with_tags(settings, settings.common_tags)),)
     return tuple(
         Cell(name=row.name, settings=_with_tags(settings.of_row(row), tags))
         for row, tags in zip(settings.rows, settings.own_tags, strict=True)
@@ -47,5 +47,4 @@ def chosen_cells(settings: Settings, name: str | None) -> tuple[Cell, ...]:
 
 
 def _with_tags(settings: Settings, tags: tuple[str, ...]) -> Settings:
-    filled = tuple(dict.fromkeys(tag.replace("{suite}", settings.base.suite) for tag in tags))
-    return settings.model_copy(update={"image": settings.image.model_copy(update={"tags": filled})})
+    return settings.model_copy(update={"image": settings.image.model_copy(update={"tags": tags})})

@@ -66,7 +66,7 @@ OFFICIAL_DIGESTS = {
 }
 
 TAG_PLACEHOLDERS = ("layer", "rust", "date", "plan")
-SUITE_PLACEHOLDER = "suite"
+CELL_PLACEHOLDERS = ("suite", "label")
 """Filled in first, in the settings of a cell: see `factory.config.matrix`."""
 
 
@@ -129,7 +129,7 @@ def _in_order(platforms: tuple[Platform, ...]) -> tuple[Platform, ...]:
 
 
 def _tag(template: str) -> str:
-    placeholders = (*TAG_PLACEHOLDERS, SUITE_PLACEHOLDER)
+    placeholders = (*TAG_PLACEHOLDERS, *CELL_PLACEHOLDERS)
     unknown = sorted(set(re.findall(r"\{([^{}]*)\}", template)) - set(placeholders))
     known = ", ".join(f"{{{name}}}" for name in placeholders)
     if unknown:
@@ -138,7 +138,8 @@ def _tag(template: str) -> str:
         _refuse(f"{quoted(template)} would be the same tag for every layer; put {{layer}} into it")
     if (
         re.fullmatch(
-            r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", _filled(_with_suite(template, "sid"), "x", "1.95.0", "20260101", "0")
+            r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}",
+            _filled(_of_cell(template, "sid", "dev"), "x", "1.95.0", "20260101", "0"),
         )
         is None
     ):
@@ -146,8 +147,10 @@ def _tag(template: str) -> str:
     return template
 
 
-def _with_suite(template: str, suite: str) -> str:
-    return template.replace(f"{{{SUITE_PLACEHOLDER}}}", suite)
+def _of_cell(template: str, *values: str) -> str:
+    for name, value in zip(CELL_PLACEHOLDERS, values, strict=True):
+        template = template.replace(f"{{{name}}}", value)
+    return template
 
 
 def _filled(template: str, *values: str) -> str:
@@ -241,6 +244,7 @@ ToolchainVersion = Annotated[
     Matches(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}", 'write all three numbers of a release, like "1.95.0"'),
     AfterValidator(_toolchain),
 ]
+Label = Annotated[str, Matches(r"(?:[a-z0-9][a-z0-9-]{0,31})?", "write lower-case letters, digits and -, like dev")]
 UserName = Annotated[
     str,
     Matches(r"[a-z_][a-z0-9_-]{0,31}", "write a user name of lower-case letters, digits, _ and -"),
@@ -302,7 +306,7 @@ class ImageSettings(StrictModel):
     name: Repository = Field("org/rust-builder", description="Repository of the images; the layers differ by tag.")
     tags: Annotated[tuple[TagTemplate, ...], _NAMES, AfterValidator(_some_names)] = Field(
         ("{layer}", "{layer}-{rust}"),
-        description="Tags of an image; {layer}, {rust}, {suite}, {date} (YYYYMMDD) and {plan} (digest) are filled in.",
+        description="Tags of an image, with {layer}, {rust}, {suite}, {label}, {date} (YYYYMMDD), {plan} (digest).",
     )
 
     source: WebAddress = Field("", description="URL of the repository with this file, for the label of that name.")
@@ -342,11 +346,15 @@ class BaseSettings(StrictModel):
 
 
 class MatrixRow(StrictModel):
-    """One toolchain on one suite; what a row does not say is said by `toolchain` and `base.suite`."""
+    """One toolchain on one suite; what a row does not say is said by `toolchain`, `base.suite`, `cook.variants`."""
 
     toolchain: ToolchainVersion | None = Field(None, description="Rust release of the row; quote it.")
     suite: Suite | None = Field(None, description="Debian suite of the row.")
     image: Reference | None = Field(None, description="Base image of the row; null for the official one.")
+    variants: Annotated[tuple[VariantText, ...], _NAMES, AfterValidator(_some_variants)] | None = Field(
+        None, description="Builds to compile for in the row's images; null for those of cook.variants."
+    )
+    label: Label = Field("", description="What {label} in a tag stands for; only rows with one have such tags.")
 
 
 class UserSettings(StrictModel):
@@ -562,11 +570,13 @@ class WholeRow:
     toolchain: str
     suite: str
     image: str | None
+    variants: tuple[str, ...]
+    label: str
 
     @property
     def name(self) -> str:
         """The name of the row, of which its files have theirs."""
-        return f"{self.toolchain}-{self.suite}"
+        return "-".join(filter(None, (self.toolchain, self.suite, self.label)))
 
 
 class Settings(StrictModel):
@@ -605,17 +615,28 @@ class Settings(StrictModel):
     def rows(self) -> tuple[WholeRow, ...]:
         """The rows of the matrix, whole."""
         return tuple(
-            WholeRow(toolchain=row.toolchain or self.toolchain, suite=row.suite or self.base.suite, image=row.image)
+            WholeRow(
+                toolchain=row.toolchain or self.toolchain,
+                suite=row.suite or self.base.suite,
+                image=row.image,
+                variants=row.variants or self.cook.variants,
+                label=row.label,
+            )
             for row in self.matrix
         )
 
     @property
     def own_tags(self) -> tuple[tuple[str, ...], ...]:
-        """For each row of the matrix the templates whose tags no earlier row has."""
+        """For each row of the matrix its tags that no earlier row has, with {suite} and {label} filled in.
+
+        Tags with a {label} are those of the rows that have one.
+        """
         taken: set[str] = set()
         found = []
         for row in self.rows:
-            tags = {tag: _with_suite(tag, row.suite).replace("{rust}", row.toolchain) for tag in self.image.tags}
+            mine = (tag for tag in self.image.tags if ("{label}" in tag) == bool(row.label))
+            named = dict.fromkeys(_of_cell(tag, row.suite, row.label) for tag in mine)
+            tags = {tag: tag.replace("{rust}", row.toolchain) for tag in named}
             # Rows never have a plan in common, and so no tag with its digest.
             found.append(tuple(tag for tag, filled in tags.items() if filled not in taken or "{plan}" in tag))
             taken.update(tags.values())
@@ -624,19 +645,27 @@ class Settings(StrictModel):
     def of_row(self, row: WholeRow) -> Settings:
         """Return the settings with what a row of the matrix says in the places of the common values."""
         base = self.base.model_copy(update={"suite": row.suite, "image": row.image})
-        return self.model_copy(update={"toolchain": row.toolchain, "base": base})
+        cook = self.cook.model_copy(update={"variants": row.variants})
+        return self.model_copy(update={"toolchain": row.toolchain, "base": base, "cook": cook})
+
+    @property
+    def common_tags(self) -> tuple[str, ...]:
+        """The tags where there is no matrix, with {suite} filled in."""
+        tags = (tag for tag in self.image.tags if "{label}" not in tag)
+        return tuple(dict.fromkeys(_of_cell(tag, self.base.suite, "") for tag in tags))
 
     @model_validator(mode="after")
     def _distinct_rows(self) -> Self:
+        if not self.matrix and not self.common_tags:
+            _refuse("image.tags: {label} is for the rows of a matrix; write a tag without it")
         names = [row.name for row in self.rows]
         twins = sorted({name for name in names if names.count(name) > 1})
         if twins:
-            _refuse(f"matrix: {', '.join(twins)} is there twice; name each toolchain and suite once")
+            _refuse(f"matrix: {', '.join(twins)} is there twice; name each once, or give them a label")
         tagless = [name for name, tags in zip(names, self.own_tags, strict=True) if not tags]
         if tagless:
-            _refuse(
-                f"matrix: {', '.join(tagless)} has no tag of its own; put {{rust}} or {{suite}} into one of image.tags"
-            )
+            wanted = "{rust}, {suite} or {label}"
+            _refuse(f"matrix: {', '.join(tagless)} has no tag of its own; put {wanted} into one of image.tags")
         if names and self.base.image is not None:
             _refuse("matrix: base.image is one image, and every row has its own; set the `image` of the rows instead")
         return self

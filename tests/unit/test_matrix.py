@@ -53,11 +53,20 @@ def test_no_two_rows_have_a_tag_in_common_but_for_the_plan_and_the_first_has_all
 
 
 def test_without_a_matrix_there_is_one_cell_without_a_name_whose_tags_know_the_suite() -> None:
-    (cell,) = cells_of(settings(image={"tags": TAGS}, base={"suite": "sid", "image": "base:1"}))
+    (cell,) = cells_of(settings(image={"tags": [*TAGS, "{layer}-{label}"]}, base={"suite": "sid", "image": "base:1"}))
     assert cell.name == ""
     assert cell.settings.base.image == "base:1"
     assert cell.settings.image.tags == ("{layer}", "{layer}-{rust}", "{layer}-{rust}-sid", "{layer}-sid-{plan}")
     assert Run(settings=cell.settings, output=Output()).file(Path("out/plan.json")) == Path("out/plan.json")
+
+
+def test_a_row_with_a_label_has_its_own_variants_and_the_tags_with_a_label() -> None:
+    rows = [{}, {"label": "dev", "variants": ["dev", "build:dist"]}, {"label": "front"}]
+    cells = cells_of(settings(matrix=rows, image={"tags": ["{layer}", "{layer}-{rust}", "{layer}-{label}"]}))
+    assert [cell.name for cell in cells] == ["1.95.0-bookworm", "1.95.0-bookworm-dev", "1.95.0-bookworm-front"]
+    assert [cell.settings.cook.variants for cell in cells] == [("release",), ("dev", "dist"), ("release",)]
+    tags = [cell.settings.image.tags for cell in cells]
+    assert tags == [("{layer}", "{layer}-{rust}"), ("{layer}-dev",), ("{layer}-front",)]
 
 
 def test_a_row_has_files_of_its_own() -> None:
@@ -81,8 +90,9 @@ def test_one_row_can_be_chosen_and_an_unknown_one_is_refused() -> None:
         ({"matrix": [{}, {"suite": "bookworm"}]}, r"matrix: 1\.95\.0-bookworm is there twice"),
         (
             {"matrix": [{}, {"suite": "trixie"}], "image": {"tags": ["{layer}-{rust}"]}},
-            r"matrix: 1\.95\.0-trixie has no tag of its own; put {rust} or {suite} into one of image\.tags",
+            r"matrix: 1\.95\.0-trixie has no tag of its own; put {rust}, {suite} or {label} into one of image\.tags",
         ),
+        ({"image": {"tags": ["{layer}-{label}"]}}, r"image\.tags: {label} is for the rows of a matrix"),
         ({"matrix": [{}], "base": {"image": "base:1"}}, r"matrix: base\.image is one image"),
     ],
 )
