@@ -4,7 +4,8 @@
 #   parent    the base image for the root layer, else the image of the layer below
 #   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args
 #   contents  the files that the target `layer` adds: contract.json, contents.json
-# Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image.
+#   tools     for the target `equipped` alone: the tools, as they will lie in the image
+# Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image, `equipped` the image with tools in it.
 # Only the steps that download (crates, standard libraries, Debian packages) use the network of the build, and get
 # secrets; all others have neither.
 
@@ -122,3 +123,8 @@ RUN --network=none \
     --mount=type=bind,from=contents,target=/run/factory/contents \
     --mount=type=tmpfs,target=/tmp \
     sh /run/factory/contents.sh
+
+# On top, and linked: with another version of a tool all layers below, and those of the children, stay as they are.
+FROM layer AS equipped
+# hadolint ignore=DL3022,DL3067
+COPY --link --from=tools / /

@@ -524,12 +524,6 @@ def _engine(run: Run) -> Engine:
             f"this engine builds for {engine.platform}, and `platforms` lists {', '.join(others)}",
             advice="A platform's units are resolved and cooked on a machine of that platform: build them there.",
         )
-    wanted = run.settings.tools.model_dump(by_alias=True, exclude_none=True)
-    if wanted:
-        raise ConfigurationError(
-            f"tools: {', '.join(wanted)}: installing tools into the images is not supported yet",
-            advice="Set them to null, and install them in an image of your own that stands FROM these.",
-        )
     return engine
 
 

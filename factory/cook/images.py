@@ -17,6 +17,7 @@ from factory.cargo.variants import Variant
 from factory.cook.fetch_secrets import VARIABLES, secret_ids, secret_variables
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.cook.tools import tool_targets, wanted_tools
 from factory.cook.warm_list import warm_list
 from factory.costs.log import read_log
 from factory.costs.record import observe_all
@@ -130,6 +131,7 @@ def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[
     """
     with exclusive(build.folder.with_name(f"{build.folder.name}.lock"), using=build.folder):
         _write_inputs(build)
+        _build_tools(build, engine, output)
         reports: list[LayerReport] = []
         for layer in build.plan.layers:
             reports.append(_build_layer(build, layer, tuple(reports), engine, output))
@@ -139,37 +141,43 @@ def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[
 
 def build_commands(build: ImageBuild, engine: Engine) -> tuple[tuple[str, ...], ...]:
     """Return the commands that `build_images` runs, in order."""
+    tools = [f"tool-{tool}" for tool in wanted_tools(build.settings.tools)]
+    layers = [target for layer in build.plan.layers for target in (f"{layer.name}-report", layer.name)]
     return tuple(
-        bake_command(build.bake_file, target, engine=engine, folders=_folders(build))
-        for layer in build.plan.layers
-        for target in (f"{layer.name}-report", layer.name)
+        bake_command(build.bake_file, target, engine=engine, folders=_folders(build)) for target in (*tools, *layers)
     )
 
 
 def bake_definition(build: ImageBuild, *, host_network: bool, reports: Sequence[LayerReport] = ()) -> dict[str, Any]:
     """Return the bake file: for each layer one target that exports cargo's report, and one that is the image.
 
+    With tools, each has a target too, and a layer one more: the image without them, which its children stand on.
     `reports` are those of the layers that have been cooked: they say how many units an image holds.
     """
-    targets: dict[str, Any] = {}
+    tools = wanted_tools(build.settings.tools)
+    targets = _tool_targets(build, tools, host_network=host_network)
     for layer in build.plan.layers:
         common = _common_target(build, layer, host_network=host_network)
         report = f"type=local,dest={build.folder / 'reports' / layer.name}"
         targets[f"{layer.name}-report"] = common | {"target": "report", "output": [report]}
         contexts = common["contexts"] | {"contents": str(build.folder / "contents" / layer.name)}
-        targets[layer.name] = common | {
-            "target": "layer",
-            "contexts": contexts,
-            "tags": list(build.tags(layer.name)),
-            "labels": _labels(build, layer, reports),
-            "output": ["type=docker"],
-        }
+        bare = common | {"target": "layer", "contexts": contexts, "labels": _labels(build, layer, reports)}
+        image = {"tags": list(build.tags(layer.name)), "output": ["type=docker"]}
+        targets[layer.name] = bare | image
+        if tools:
+            targets[f"{layer.name}-bare"] = bare
+            targets[layer.name] |= {
+                "target": "equipped",
+                "contexts": contexts | {"tools": f"target:tool-{list(tools)[-1]}"},
+            }
     return {"group": {"default": {"targets": [layer.name for layer in build.plan.layers]}}, "target": targets}
 
 
 def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool) -> dict[str, Any]:
     settings = build.settings
-    parent = f"docker-image://{settings.base_image}" if layer.parent is None else f"target:{layer.parent}"
+    parent = f"docker-image://{settings.base_image}"
+    if layer.parent is not None:
+        parent = f"target:{layer.parent}{'-bare' if wanted_tools(settings.tools) else ''}"
     target: dict[str, Any] = {
         "context": str(_dockerfiles()),
         "dockerfile": "layer.Dockerfile",
@@ -190,14 +198,21 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
             "SOURCE_DATE_EPOCH": str(build.epoch),
         },
     }
-    if host_network:
-        target["network"] = "host"
+    return target | _network(build, host_network=host_network)
+
+
+def _network(build: ImageBuild, *, host_network: bool) -> dict[str, Any]:
+    """Return what a target's steps with a network need: which network, and secrets."""
+    network: dict[str, Any] = {"network": "host"} if host_network else {}
     # What this machine trusts when it downloads, from where and with what; a secret leaves no trace in the image.
     secrets = [f"id={name},src={path}" for name, path in _secrets(build).items()]
     secrets += [f"id={name},env={VARIABLES[name]}" for name in secret_ids(build.fetching)]
-    if secrets:
-        target["secret"] = secrets
-    return target
+    return network | ({"secret": secrets} if secrets else {})
+
+
+def _tool_targets(build: ImageBuild, tools: Mapping[str, str], *, host_network: bool) -> dict[str, Any]:
+    common = {"context": str(_dockerfiles()), **_network(build, host_network=host_network)}
+    return tool_targets(tools, common, base=build.settings.base_image, epoch=build.epoch)
 
 
 def _targets(plan: Plan) -> dict[str, str]:
@@ -228,8 +243,10 @@ def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerRepor
     planned = plan.keys_with_parents(layer.name)
     cooked = planned & {key for report in reports for key in report.cooked}
     known = any(report.layer == layer.name for report in reports)
+    tools = ", ".join(f"{name} {version}" for name, version in wanted_tools(build.settings.tools).items())
     return {
         **_origin(build),
+        **({"io.rust-warm-factory.tools": tools} if tools else {}),
         "org.opencontainers.image.title": f"Rust builder, layer {layer.name}",
         "org.opencontainers.image.description": (
             f"{len(cooked)} units compiled ahead" if known else f"up to {len(planned)} units compiled ahead"
@@ -269,6 +286,14 @@ def _write_inputs(build: ImageBuild) -> None:
         write_text(folder / "recipes.list", "".join(f"{recipe.name}\n" for recipe in recipes))
     if "apt" in _secrets(build):
         write_text(build.folder / "apt.conf", apt_settings())
+
+
+def _build_tools(build: ImageBuild, engine: Engine, output: Output) -> None:
+    tools = wanted_tools(build.settings.tools)
+    with output.progress("tools", len(tools)) as advance:
+        for tool, version in tools.items():
+            _bake(build, f"tool-{tool}", (), engine, on_line=output.detail)
+            advance(f"{tool} {version}")
 
 
 def _build_layer(

@@ -23,10 +23,12 @@ PACKED_AT = 1_750_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crate:
-    """A crate to publish, in its only version."""
+    """A crate to publish: a library, or with `program` one."""
 
     name: str
-    source: str
+    source: str = ""
+    version: str = VERSION
+    program: str | None = None
     build_script: str | None = None
     dependencies: tuple[str, ...] = ()
 
@@ -34,10 +36,11 @@ class Crate:
         """Return the package's files by their path."""
         dependencies = "".join(f'{name} = "{VERSION}"\n' for name in self.dependencies)
         manifest = (
-            f'[package]\nname = "{self.name}"\nversion = "{VERSION}"\nedition = "2021"\n\n'
+            f'[package]\nname = "{self.name}"\nversion = "{self.version}"\nedition = "2021"\n\n'
             f"[dependencies]\n{dependencies}"
         )
-        files = {"Cargo.toml": manifest, "src/lib.rs": self.source}
+        root = {"src/lib.rs": self.source} if self.program is None else {"src/main.rs": self.program}
+        files = {"Cargo.toml": manifest, **root}
         if self.build_script is not None:
             files["build.rs"] = f"fn main() {{ {self.build_script} }}\n"
         return files
@@ -56,7 +59,7 @@ class CrateRegistry:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        settings = {"dl": f"http://{self.address}/dl/{{crate}}.crate", "auth-required": token is not None}
+        settings = {"dl": f"http://{self.address}/dl/{{crate}}-{{version}}.crate", "auth-required": token is not None}
         (folder / "config.json").write_text(json.dumps(settings))
 
     def __enter__(self) -> Self:
@@ -82,10 +85,10 @@ class CrateRegistry:
         """Add the crate's package and its line in the index."""
         package = _packed(crate)
         (self._folder / "dl").mkdir(exist_ok=True)
-        (self._folder / "dl" / f"{crate.name}.crate").write_bytes(package)
+        (self._folder / "dl" / f"{crate.name}-{crate.version}.crate").write_bytes(package)
         line = {
             "name": crate.name,
-            "vers": VERSION,
+            "vers": crate.version,
             "deps": [_index_dependency(name) for name in crate.dependencies],
             "cksum": hashlib.sha256(package).hexdigest(),
             "features": {},
@@ -93,7 +96,8 @@ class CrateRegistry:
         }
         entry = self._folder / crate.name[:2] / crate.name[2:4] / crate.name
         entry.parent.mkdir(parents=True, exist_ok=True)
-        entry.write_text(json.dumps(line) + "\n")
+        with entry.open("a", encoding="utf-8") as versions:
+            versions.write(json.dumps(line) + "\n")
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -129,7 +133,7 @@ def _packed(crate: Crate) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as package:
         for path, text in crate.files().items():
-            member = tarfile.TarInfo(f"{crate.name}-{VERSION}/{path}")
+            member = tarfile.TarInfo(f"{crate.name}-{crate.version}/{path}")
             member.size = len(text.encode())
             member.mtime = PACKED_AT
             package.addfile(member, io.BytesIO(text.encode()))

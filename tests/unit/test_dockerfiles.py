@@ -17,10 +17,10 @@ SCRIPTS = sorted(FOLDER.glob("*.sh"))
 
 
 def test_there_is_something_to_check() -> None:
-    assert {path.name for path in DOCKERFILES} == {"base.Dockerfile", "layer.Dockerfile"}
+    assert {path.name for path in DOCKERFILES} == {"base.Dockerfile", "layer.Dockerfile", "tool.Dockerfile"}
     assert {path.name for path in SCRIPTS} == {
         *("contents.sh", "contract.sh", "cook.sh", "fetch.sh", "git-credential.sh", "settle.sh"),
-        *("system.sh", "targets.sh"),
+        *("system.sh", "targets.sh", "tool.sh"),
         *("warm-doctor.sh", "warm-entry.sh", "warm-umask.sh"),
     }
 
@@ -50,7 +50,16 @@ def test_no_frontend_and_no_image_is_pulled(path: Path) -> None:
     assert "syntax=" not in text
     sources = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
-    assert set(sources) - stages <= {"scratch", "parent", "${START}", "${PREPARED}", "${COOK_ON}", "${TOOLCHAIN}"}
+    assert set(sources) - stages <= {
+        "scratch",
+        "base",
+        "${BELOW}",
+        "parent",
+        "${START}",
+        "${PREPARED}",
+        "${COOK_ON}",
+        "${TOOLCHAIN}",
+    }
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
@@ -58,4 +67,4 @@ def test_only_the_steps_that_download_have_a_network(path: Path) -> None:
     steps = re.findall(r"^RUN (?:.*\\\n)*.*", path.read_text(encoding="utf-8"), re.MULTILINE)
     networked = [step for step in steps if not step.startswith("RUN --network=none ")]
     assert steps
-    assert all(re.search(r"/(fetch|system|targets)\.sh", step) for step in networked)
+    assert all(re.search(r"/((fetch|system|targets)\.sh|tool\.sh fetch)", step) for step in networked)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from factory.config.model import ContractSettings, ImageSettings, LimitSettings, Settings
-from factory.cook.images import DEFAULT_EPOCH, ImageBuild, bake_definition, build_images, image_build
+from factory.config.model import BaseSettings, ContractSettings, ImageSettings, LimitSettings, Settings, ToolSettings
+from factory.cook.images import DEFAULT_EPOCH, ImageBuild, bake_definition, build_commands, build_images, image_build
 from factory.cook.report import LayerReport
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
@@ -116,6 +116,54 @@ def test_the_description_counts_what_was_cooked_in_the_chain(build: ImageBuild) 
         *["up to 3 units compiled ahead"] * 2,
         "2 units compiled ahead",
     ]
+
+
+# Tools
+
+
+def test_tools_are_compiled_apart_and_children_stand_on_images_without_them(tmp_path: Path) -> None:
+    tools = ToolSettings.model_validate({"sccache": "0.19.0", "cargo-chef": "0.1.77"})
+    build = image_build(PLAN, SETTINGS.model_copy(update={"tools": tools}), tmp_path)
+    targets = bake_definition(build, host_network=True)["target"]
+    chef, sccache = targets["tool-cargo-chef"], targets["tool-sccache"]
+    assert (chef["args"]["VERSION"], chef["args"]["FEATURES"]) == ("0.1.77", "default")
+    assert (sccache["args"]["VERSION"], sccache["args"]["FEATURES"]) == ("0.19.0", "gha redis s3")
+    assert chef["contexts"] == {"base": f"docker-image://{SETTINGS.base_image}"}
+    assert sccache["contexts"] == {**chef["contexts"], "below": "target:tool-cargo-chef"}
+    assert targets["core"]["contexts"]["tools"] == "target:tool-sccache"
+    assert chef["network"] == "host"
+    assert targets["web"]["contexts"]["parent"] == targets["web-bare"]["contexts"]["parent"] == "target:core-bare"
+    assert [targets[name]["target"] for name in ("core", "core-bare")] == ["equipped", "layer"]
+    assert "tags" not in targets["core-bare"]
+    assert targets["core"]["labels"]["io.rust-warm-factory.tools"] == "cargo-chef 0.1.77, sccache 0.19.0"
+    commands = [command[-1] for command in build_commands(build, ENGINE)]
+    assert commands[:3] == ["tool-cargo-chef", "tool-sccache", "core-report"]
+
+
+def test_without_tools_there_is_no_target_for_them(build: ImageBuild) -> None:
+    targets = bake_definition(build, host_network=False)["target"]
+    assert set(targets) == {"core", "core-report", "web", "web-report"}
+    assert targets["core"]["target"] == "layer"
+    assert "io.rust-warm-factory.tools" not in targets["core"]["labels"]
+
+
+def test_packages_are_installed_where_the_plan_has_them_and_only_if_they_may(tmp_path: Path) -> None:
+    core, web = PLAN.layers
+    plan = replace(PLAN, layers=(core, replace(web, packages=("libpq-dev", "pkg-config"))))
+
+    def arguments(**base: object) -> tuple[dict[str, str], dict[str, str], list[str]]:
+        settings = SETTINGS.model_copy(update={"base": BaseSettings.model_validate(base)})
+        targets = bake_definition(image_build(plan, settings, tmp_path), host_network=False)["target"]
+        return targets["core"]["args"], targets["web"]["args"], targets["web"].get("secret", [])
+
+    below, above, secrets = arguments(suite="trixie", apt_sources="/etc/company.sources")
+    assert "COOK_ON" not in below
+    assert (above["COOK_ON"], above["PACKAGES"], above["SUITE"]) == ("installed", "libpq-dev pkg-config", "trixie")
+    assert f"id=apt,src={tmp_path / 'apt.conf'}" in secrets
+    assert "id=apt-sources,src=/etc/company.sources" in secrets
+    _, above, secrets = arguments(install_packages=False)
+    assert "COOK_ON" not in above
+    assert [secret for secret in secrets if "apt" in secret] == []
 
 
 # How reports are judged: `docker` delivers those that a test has prepared
