@@ -79,7 +79,7 @@ class PackageId:
     @classmethod
     def parse(cls, text: str) -> PackageId:
         """Parse cargo's package id specification; raise `ValueError` when it is none."""
-        match = _PACKAGE_ID.fullmatch(text) or _OLD_PACKAGE_ID.fullmatch(text)
+        match = _OLD_PACKAGE_ID.fullmatch(text) or _PACKAGE_ID.fullmatch(text)
         if match is None:
             message = f"not a package id: {text!r}"
             raise ValueError(message)

@@ -49,6 +49,28 @@ def test_closures_that_agree_share_a_recipe() -> None:
     assert {entry.package.name for entry in recipe.packages} == {"a", "b", "syn", "derive"}
 
 
+def test_what_the_check_of_a_proc_macro_reads_is_in_a_member_that_is_one(tmp_path: Path) -> None:
+    checked = unit("quote", sides=HOST, mode=Mode.CHECK)
+    compiled = unit("quote", sides=HOST)
+    (recipe,) = group((checked, compiled, unit("itoa", mode=Mode.CHECK)))
+
+    recipe.write(tmp_path)
+
+    root = tomllib.loads((tmp_path / "Cargo.toml").read_text(encoding="utf-8"))
+    member = tomllib.loads((tmp_path / "macros" / "Cargo.toml").read_text(encoding="utf-8"))
+    assert root["workspace"]["members"] == ["macros"]
+    assert [table["package"] for table in root["dependencies"].values()] == ["itoa"]
+    assert [table["package"] for table in root["build-dependencies"].values()] == ["quote"]
+    assert member["lib"]["proc-macro"]
+    assert [table["package"] for table in member["dependencies"].values()] == ["quote"]
+    assert recipe.own_packages == (recipe.name, member["package"]["name"])
+
+
+def test_checked_or_compiled_the_host_side_has_one_set_of_features_of_a_package() -> None:
+    checked = unit("quote", sides=HOST, mode=Mode.CHECK, features=("proc-macro",))
+    assert len(group((checked,), (unit("quote", sides=HOST),))) == 2
+
+
 def test_conflicting_features_keep_closures_apart() -> None:
     assert len(group((unit("log"),), (unit("log", features=("std",)),))) == 2
 
