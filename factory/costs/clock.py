@@ -49,8 +49,7 @@ class Clock:
     def _watch(self, session: int, started: float) -> None:
         while not self._ended.wait(PERIOD_SECONDS):
             seen = processor_seconds(session)
-            # What a process had that nobody waited for is gone with it: time never runs back.
-            if seen is not None and (not self._ticks or seen >= self._ticks[-1].processor_seconds):
+            if seen is not None:
                 self._ticks.append(Tick(time.monotonic() - started, seen))
 
 

@@ -34,6 +34,9 @@ _FOLDS = 10
 _FEWEST = 8
 """Measured units that a line needs; with fewer their median has to do."""
 
+_MOST_SCALING = 1.5
+"""A few very dear units may raise the estimates of all others of their kind by this factor at most."""
+
 _LEAST_SECONDS = 0.01
 _LEAST_BYTES = 100
 """Nothing measured is taken to be less, so that it has a logarithm."""
@@ -207,8 +210,10 @@ def _line(points: Sequence[tuple[Traits, float]]) -> _Line:
     x_mean, y_mean = fmean(x for x, _ in usable), fmean(y for _, y in usable)
     spread = sum((x - x_mean) ** 2 for x, _ in usable)
     slope = sum((x - x_mean) * (y - y_mean) for x, y in usable) / spread if spread > 0 else 0.0
-    # The median, as a few crates are dearer by far than their source would have it.
-    return _Line(median(y - slope * x for x, y in usable), slope, middle)
+    # The median, as a few crates are dearer by far than their source would have it; raised so that sums come out right.
+    a = median(y - slope * x for x, y in usable)
+    ratio = sum(math.exp(y) for _, y in usable) / sum(math.exp(a + slope * x) for x, _ in usable)
+    return _Line(a + math.log(min(max(ratio, 1 / _MOST_SCALING), _MOST_SCALING)), slope, middle)
 
 
 def _most_alike(traits: Traits, candidates: Sequence[_Known]) -> Sequence[_Known]:

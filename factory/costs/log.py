@@ -67,10 +67,4 @@ def read_log(log: str) -> Told:
 def _ticks(lines: Iterable[str]) -> tuple[Tick, ...]:
     """Read lines of `UPTIME TICKS`; the first is from before cargo began."""
     looks = [(float(uptime), int(ticks) / _TICKS_A_SECOND) for uptime, ticks in (line.split() for line in lines)]
-    found: list[Tick] = []
-    for uptime, processor in looks[1:]:
-        tick = Tick(uptime - looks[0][0], processor - looks[0][1])
-        # A process that ends between being counted and being waited for is seen twice: time never runs back.
-        if tick.processor_seconds >= (found[-1].processor_seconds if found else 0.0):
-            found.append(tick)
-    return tuple(found)
+    return tuple(Tick(uptime - looks[0][0], processor - looks[0][1]) for uptime, processor in looks[1:])

@@ -94,7 +94,7 @@ def core_seconds(spells: Sequence[Spell], ticks: Iterable[Tick]) -> tuple[float,
     Where nothing could be looked at (no ticks) these are the wall seconds.
     """
     seconds = [0.0] * len(spells)
-    clock = [Tick(0.0, 0.0), *ticks]
+    clock = _forward(ticks)
     if len(clock) == 1:
         return tuple(spell.end - spell.start for spell in spells)
     ends = [tick.seconds for tick in clock]
@@ -116,6 +116,18 @@ def core_seconds(spells: Sequence[Spell], ticks: Iterable[Tick]) -> tuple[float,
         second + rate * max(0.0, spell.end - max(spell.start, ends[-1]))
         for second, spell in zip(seconds, spells, strict=True)
     )
+
+
+def _forward(ticks: Iterable[Tick]) -> list[Tick]:
+    """Return the ticks after a first one at zero, without those that run back.
+
+    A process that ends between being counted and being waited for is seen twice for a moment.
+    """
+    clock = [Tick(0.0, 0.0)]
+    for tick in ticks:
+        if tick.seconds > clock[-1].seconds and tick.processor_seconds >= clock[-1].processor_seconds:
+            clock.append(tick)
+    return clock
 
 
 def _work(mode: str, target: str) -> Work:

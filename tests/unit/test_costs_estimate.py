@@ -84,7 +84,8 @@ def test_more_source_takes_longer() -> None:
 def test_a_dear_crate_stays_dear_in_the_next_version() -> None:
     records = [record(f"c{n}", 1.0, 1000) for n in range(10)]
     records += [record("dear", 30.0, 1000, features=("full",)), record("dear", 10.0, 1000)]
-    assert seconds_of(records, "other") == pytest.approx(1.0)
+    # Others are raised a little, as the next unknown one may be as dear.
+    assert 1.0 < seconds_of(records, "other") <= 1.5
     assert seconds_of(records, "dear", version="1.0.1", features=("full",)) == pytest.approx(30.0)
     assert seconds_of(records, "dear", version="1.0.1") == pytest.approx(10.0)
     # The same version with features that nobody has measured: what lies between.
@@ -136,7 +137,7 @@ def test_what_is_shipped_can_be_read_and_says_how_good_it_is() -> None:
     records = shipped_records()
     found = check(fit(records))
     assert found is not None
-    assert found[0].units > 200
-    # Claims of docs/costs.md, with some room.
+    assert found[0].units > 400
+    # Claims of docs/measurements.md, with some room.
     assert found[0].median < 2.0
     assert found[0].nine_in_ten < 6.0

@@ -117,6 +117,12 @@ def test_what_comes_after_the_last_look_counts_like_what_came_before() -> None:
     assert core_seconds([spell(0, 3)], [Tick(2.0, 1.0)]) == pytest.approx((1.0 + 1.0 / 3,))
 
 
+def test_a_process_that_is_seen_twice_for_a_moment_is_counted_once() -> None:
+    ticks = [Tick(1, 1.0), Tick(2, 3.0), Tick(3, 2.5), Tick(4, 3.5)]
+    assert core_seconds([spell(0, 4)], ticks) == pytest.approx((3.5,))
+    assert min(core_seconds([spell(0, 1), spell(1, 2), spell(2, 3), spell(3, 4)], ticks)) >= 0
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 50), st.floats(0, 20)), min_size=1, max_size=8),
     st.lists(st.tuples(st.floats(0.1, 5), st.floats(0, 10)), min_size=1, max_size=30),
@@ -213,9 +219,7 @@ def test_the_clock_sees_the_work_of_a_program_and_its_children() -> None:
     clock = Clock()
     busy = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done"
     process.run(["sh", "-c", f"({busy}); ({busy}) & wait; sleep 0.6"], timeout=120, beside=clock.watching)
-    seen = [tick.processor_seconds for tick in clock.ticks]
-    assert seen == sorted(seen)
-    assert seen[-1] > 0.1
+    assert clock.ticks[-1].processor_seconds > 0.1
     assert clock.ticks[-1].seconds >= 0.6
     assert processor_seconds(2**30) == 0
 
@@ -252,8 +256,7 @@ def test_the_log_of_a_build_is_read() -> None:
     assert told.damaged == ()
     assert told.sizes == {f"{1:016x}": 10}
     cooked = told.cooks["r1"]
-    # A look that would run back is none.
-    assert cooked.ticks == (Tick(1.0, 1.0), Tick(2.0, 1.1))
+    assert cooked.ticks == (Tick(1.0, 1.0), Tick(1.5, pytest.approx(0.9)), Tick(2.0, pytest.approx(1.1)))
     one = unit("a")
     assert observe({one.key: one}, cooked, told.sizes)[one.key].seconds == pytest.approx(1.1)
 
