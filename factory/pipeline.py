@@ -320,8 +320,9 @@ def recommend(
 
 
 def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Question, *, offline: bool) -> CheckReport:
-    if question.image is not None:
-        warm.require_layer(question.image)
+    image = question.image or (warm.topmost if source.image is not None else None)
+    if image is not None:
+        warm.require_layer(image)
     variant = question.variant or default_variant(warm)
     warm.require_variant(variant)
     found = scan(run, [repo])
@@ -338,7 +339,12 @@ def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Questi
     costs = costs_of(analysis.units, known, fit(shipped_records()), sources)
     sources.remember()
     return check_stage.check(
-        found, analysis, warm, replace(question, variant=variant), costs=costs, jobs=run.settings.worth.jobs
+        found,
+        analysis,
+        warm,
+        replace(question, variant=variant, image=image),
+        costs=costs,
+        jobs=run.settings.worth.jobs,
     )
 
 

@@ -109,7 +109,7 @@ class Situation:
     warm: Mapping[UnitKey, WarmUnit]
     elsewhere: Mapping[UnitKey, str]
     dropped: Mapping[UnitKey, str]
-    excluded: Sequence[Exclusion]
+    excluded: Sequence[Exclusion] | None
     profile: str
     overrides: frozenset[str]
 
@@ -151,7 +151,7 @@ class _Explainer:
                 self._kin.setdefault(kin, {}).setdefault(planned.unit.package.version, []).append(planned)
             for side in planned.unit.sides:
                 self._users[planned.unit.package, side] += planned.repos
-        for row in self.situation.excluded:
+        for row in self.situation.excluded or ():
             self._reasons[row.package].append(row)
 
     def explain(self, key: UnitKey) -> None:
@@ -343,7 +343,11 @@ class _Explainer:
             return "only other versions are warm"
         if any(kin in self._kin for kin in _kin_of(replace(unit, sides=frozenset(Side)))):
             return _ONLY_ON_SIDE[Side.HOST if Side.TARGET in unit.sides else Side.TARGET]
-        return "no repository of the plan has this crate"
+        return (
+            "not among the warm crates"
+            if self.situation.excluded is None
+            else "no repository of the plan has this crate"
+        )
 
 
 _CHOICES = frozenset(map(str, LeftOut)) - {str(LeftOut.NOT_COOKABLE)}

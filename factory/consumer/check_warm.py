@@ -28,8 +28,8 @@ _END = "--- end of file"
 class Warm:
     """Warm units by key; `parents` has every layer with the one that it stands on, parents before children.
 
-    `excluded` are the plan's reasons for what is not there (an image does not know them), `dropped` the units that
-    were planned and could not be cooked, each with the reason.
+    `excluded` are the plan's reasons for what is not there (`None`: an image does not know them), `dropped` the units
+    that were planned and could not be cooked, each with the reason.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Warm:
     rustflags: tuple[str, ...]
     parents: Mapping[str, str | None]
     units: Mapping[UnitKey, WarmUnit]
-    excluded: tuple[Exclusion, ...] = ()
+    excluded: tuple[Exclusion, ...] | None = None
     dropped: Mapping[UnitKey, str]
 
     def held_by(self, layer: str) -> frozenset[str]:
@@ -50,6 +50,11 @@ class Warm:
             found.append(current)
             current = self.parents[current]
         return frozenset(found)
+
+    @property
+    def topmost(self) -> str:
+        """The layer that all others lie under: an image's own."""
+        return list(self.parents)[-1]
 
     def require_layer(self, layer: str) -> None:
         """Raise `ConfigurationError` where there is no layer of that name."""

@@ -111,6 +111,21 @@ def test_verify_finds_exactly_what_the_plan_foretold(line: Line, layer: str) -> 
     assert answer.returncode == 0, answer.stderr
 
 
+def test_check_reads_from_the_image_what_the_plan_foretold(line: Line) -> None:
+    answer = line.factory("check", str(SAMPLES), "--image", f"{NAME}:web", "--json")
+    assert answer.returncode == 0, answer.stderr
+    check = json.loads(answer.stdout)
+    assert check["image"] == "web"
+    foretold = {row["path"]: row["units"] for row in line.plan["forecast"]}
+    found = {row["path"]: row["variants"]["release"]["units"] for row in check["workspaces"]}
+    assert found == {path: {"total": units["total"], "hit": units["hit"]["web"]} for path, units in foretold.items()}
+    assert 0 < check["units"]["hit"] < check["units"]["total"]
+    assert all(miss["cause"] and miss["remedy"] for miss in check["misses"])
+    other = line.factory("check", str(SAMPLES), "--image", line.environment["FACTORY_BASE_IMAGE"])
+    assert other.returncode == 2
+    assert "does not say what is warm in it" in other.stderr
+
+
 def test_everything_is_fresh_on_the_topmost_image_and_the_gate_holds(line: Line) -> None:
     passed = line.factory("verify", f"{NAME}:db", "--repo", str(SAMPLES / "ledger-db"), "--min-hit", "1", "--skeleton")
     refused = line.factory(

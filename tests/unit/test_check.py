@@ -238,7 +238,8 @@ def test_a_cooked_directory_knows_what_its_plan_knew(tmp_path: Path) -> None:
         write_json(tmp_path / "share" / layer.name / "contract.json", contract(plan, layer.name))
     warm = warm_from_directory(tmp_path)
     expected = warm_from_plan(plan, name=str(tmp_path))
-    assert warm == replace(expected, excluded=())
+    assert warm == replace(expected, excluded=None)
+    assert warm.topmost == "web"
     assert warm.toolchain == WHOLE_FACTS
 
 

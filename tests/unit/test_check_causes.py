@@ -238,6 +238,8 @@ def test_the_plans_reason_is_the_cause() -> None:
     explained = explain([big, new], [], excluded=rows)
     assert causes(explained, big) == {(Cause.NOT_PLANNED, "over the budget")}
     assert causes(explained, new) == {(Cause.NOT_PLANNED, "no repository of the plan has this crate")}
+    unknown = explain([big], [], excluded=None)
+    assert causes(unknown, big) == {(Cause.NOT_PLANNED, "not among the warm crates")}
 
 
 def test_units_of_another_image_and_those_that_failed_to_cook_say_so() -> None:
