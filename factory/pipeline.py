@@ -25,11 +25,13 @@ from factory.config.access import fetching
 from factory.config.layers import load_layer_profiles
 from factory.config.model import has_digest
 from factory.consumer import check as check_stage
+from factory.consumer import misses as miss_reports
 from factory.consumer import recommend as recommend_stage
 from factory.consumer.check import Question, default_variant
 from factory.consumer.check_model import Amount
 from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
 from factory.consumer.init import Choices, Ci, CompilerCache, Flavour, LayerCache, ProjectFiles, Runtime, make_files
+from factory.consumer.misses import read_misses
 from factory.consumer.project import layer_by_anchors, read_project
 from factory.consumer.recommend import Recommendation
 from factory.cook import images, local
@@ -129,6 +131,20 @@ def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
         analysis = analysis_stage.analyze(found, resolver, advance=advance)
     version = analysis.toolchain.version
     return replace(analysis, workspaces=tuple(_tell_pin(workspace, version) for workspace in analysis.workspaces))
+
+
+def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:
+    """Return an analysis that counts those who reported misses as users too; say what cannot be helped by a plan."""
+    if not misses:
+        return analysis
+    reports = read_misses(misses)
+    weighed = miss_reports.weigh_in(reports, analysis)
+    run.output.say(f"weighing in {len(reports)} miss reports")
+    for row in weighed.unknown:
+        run.output.say(
+            f"{row.crate}@{row.version}: missed by {', '.join(row.repos)}, and no analysed repository has it"
+        )
+    return weighed.analysis
 
 
 def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:

@@ -18,6 +18,10 @@ def plan(
     analysis: Annotated[Path, typer.Option("--analysis", help="The analysis to read.")] = Path("analysis.json"),
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the plan.")] = Path("plan.json"),
     profiles: ProfilesOption = None,
+    misses: Annotated[
+        list[Path] | None,
+        typer.Option("--misses", help="Miss reports of consumers to weigh in: files, or folders of them."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Choose what to cook, and forecast the hits.
@@ -27,7 +31,9 @@ def plan(
     Example: factory plan --analysis analysis.json --profiles ./profiles
     """
     for run in runs_of(context, single="--json" if json else ""):
-        made = pipeline.plan(run, pipeline.read_analysis(run.file(analysis)), profiles)
+        made = pipeline.plan(
+            run, pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ()), profiles
+        )
         document = plan_to_json(made)
         write_json(run.file(out), document)
         run.output.say(f"wrote {run.file(out)}")

@@ -9,16 +9,19 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import requests
 from pydantic import Field, ValidationError
 
+from factory.analysis.model import Status, VariantUse, Workspace
+from factory.cargo.lock import Lock
 from factory.config.model import StrictModel
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import canonical_json, digest, write_json
+from factory.graph import MergedGraph
 from factory.model import CRATES_IO, Mode, UnitKey
 
 if TYPE_CHECKING:
@@ -87,10 +90,10 @@ class UnknownMiss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportedUses:
-    """What reports add to an analysis: repositories that use its units, and what it does not know."""
+class Weighed:
+    """An analysis with a workspace more for each reporting repository, and what was missed that it does not know."""
 
-    users: Mapping[UnitKey, frozenset[str]]
+    analysis: Analysis
     unknown: tuple[UnknownMiss, ...]
 
 
@@ -176,35 +179,59 @@ def read_misses(paths: Sequence[Path]) -> tuple[MissReport, ...]:
     return tuple(newest[place] for place in sorted(newest))
 
 
-def reported_uses(reports: Iterable[MissReport], analysis: Analysis) -> ReportedUses:
-    """Return what reports say of the units of an analysis.
+def weigh_in(reports: Iterable[MissReport], analysis: Analysis) -> Weighed:
+    """Add what reports say to an analysis, so that a plan of it counts the reporters as users.
 
-    Every unit that a repository missed counts as used by one repository more. So does, for a repository that the
-    analysis does not have, every unit that it found warm: counting misses alone would throw out what works.
+    Every unit that a repository missed, with all that it stands on, counts as used by one repository more. So does,
+    for a repository that the analysis does not have, every unit that it found warm: counting misses alone would throw
+    out what works.
     """
+    graph = MergedGraph(analysis.units)
     analysed = {_last_part(workspace.repo) for workspace in analysis.workspaces}
     by_crate: dict[tuple[str, str], list[Unit]] = defaultdict(list)
     for unit in analysis.units.values():
         if unit.is_registry:
             by_crate[unit.package.name, unit.package.version].append(unit)
-    users: dict[UnitKey, set[str]] = defaultdict(set)
+    used: dict[str, dict[str, set[UnitKey]]] = defaultdict(lambda: defaultdict(set))
     unknown: dict[tuple[str, str], set[str]] = defaultdict(set)
     for report in reports:
-        name = f"reported:{report.repo}"
-        used = {UnitKey(key) for key in report.hits} if _last_part(report.repo) not in analysed else set[UnitKey]()
+        keys = {UnitKey(key) for key in report.hits} if _last_part(report.repo) not in analysed else set[UnitKey]()
         for missed in report.misses:
-            keys = _keys_of(missed, by_crate[missed.crate, missed.version])
-            if not keys:
+            meant = _keys_of(missed, by_crate[missed.crate, missed.version])
+            if not meant:
                 unknown[missed.crate, missed.version].add(report.repo)
-            used |= keys
-        for key in used & analysis.units.keys():
-            users[key].add(name)
-    return ReportedUses(
-        users={key: frozenset(users[key]) for key in sorted(users)},
+            keys |= meant
+        if report.variant in analysis.variants:
+            used[report.repo][report.variant] |= _registry_closures(keys, graph)
+    rows = tuple(_reported_workspace(repo, used[repo]) for repo in sorted(used))
+    return Weighed(
+        analysis=replace(analysis, workspaces=(*analysis.workspaces, *rows)),
         unknown=tuple(
             UnknownMiss(crate=crate, version=version, repos=tuple(sorted(repos)))
             for (crate, version), repos in sorted(unknown.items())
         ),
+    )
+
+
+def _registry_closures(keys: Iterable[UnitKey], graph: MergedGraph) -> frozenset[UnitKey]:
+    known = graph.dependencies_first(key for key in keys if key in graph.units)
+    return frozenset(key for key in known if graph.units[key].is_registry)
+
+
+def _reported_workspace(repo: str, used: Mapping[str, set[UnitKey]]) -> Workspace:
+    """Without a cargo profile: recipes are made from workspaces that are here with their locks."""
+    name = f"reported:{repo}"
+    return Workspace(
+        path=name,
+        repo=name,
+        status=Status.RESOLVED,
+        reason="known from a miss report, and only as far as others have its units",
+        variants={
+            variant: VariantUse(keys=tuple(sorted(keys)), profile=None, rustflags=())
+            for variant, keys in sorted(used.items())
+            if keys
+        },
+        lock=Lock(()),
     )
 
 

@@ -264,3 +264,25 @@ def test_nothing_is_written_into_the_repository(program: Program, kitchen: Kitch
     (annotation,) = (text for text in done.stderr.splitlines() if text.startswith("::warning "))
     assert annotation.startswith(f"::warning file={place['artifactLocation']['uri']},line={line},title=")
     assert "version: unicode-ident (warm: 1.0.22, locked: 1.0.24)" in done.stdout
+
+
+def test_reported_misses_bring_units_into_the_plan(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
+    """What one repository alone has is too rare here, until another one reports that it misses it."""
+    write_files(tmp_path / "profiles", {"all.toml": 'description = "all"\nanchors = []\nmin_repos = 2\n'})
+    words = ("plan", "--analysis", kitchen.folder / "analysis.json", "--profiles", tmp_path / "profiles")
+    assert "no unit can be planned" in program(*words, "--out", tmp_path / "plan.json", code=3).stderr
+    # A plan without serde, of which a consumer like `BASE` reports what it lacks.
+    write(tmp_path / "small", replace(BASE, name="small", dependencies=BASE.dependencies[1:]))
+    program("analyze", tmp_path / "small", "--out", tmp_path / "small.json")
+    program("plan", "--analysis", tmp_path / "small.json", "--out", tmp_path / "small-plan.json")
+    reporter = ("check", kitchen.folder / "consumers/same", "--plan", tmp_path / "small-plan.json")
+    answer = program.json(*reporter, "--report-to", tmp_path / "misses", "--report-as", "org/shop")
+    (file,) = (tmp_path / "misses").iterdir()
+    report = json.loads(file.read_text("utf-8"))
+    assert {missed["crate"] for missed in report["misses"]} == {"serde", "serde_core"}
+    assert len(report["hits"]) == answer["units"]["hit"] > 0
+    assert str(tmp_path) not in file.read_text("utf-8")
+    program(*words, "--misses", tmp_path / "misses", "--out", tmp_path / "plan.json")
+    plan = json.loads((tmp_path / "plan.json").read_text("utf-8"))
+    assert set(plan["units"]) == set(report["hits"]) | {missed["key"] for missed in report["misses"]}
+    assert all("reported:org/shop" in unit["repos"] for unit in plan["units"].values())

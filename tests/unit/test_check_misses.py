@@ -15,11 +15,12 @@ from factory.consumer.misses import (
     TOKEN_VARIABLE,
     MissReport,
     UnknownMiss,
+    Weighed,
     deliver,
     json_schema,
     read_misses,
     report_to_json,
-    reported_uses,
+    weigh_in,
 )
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import canonical_json
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+LOW = unit("low")
 A, B, SCRIPT = (
-    unit("a", features=("x",)),
+    unit("a", LOW, features=("x",)),
     unit("b"),
     unit("a", features=("x",), target_kind="custom-build", mode=Mode.RUN_CUSTOM_BUILD),
 )
@@ -58,7 +60,7 @@ def report(**changes: Any) -> MissReport:  # noqa: ANN401 - any field
 
 
 def analysis() -> Analysis:
-    return replace(organisation(), units={one.key: one for one in (A, B, SCRIPT)})
+    return replace(organisation(), units={one.key: one for one in (LOW, A, B, SCRIPT)})
 
 
 def write(folder: Path, name: str, **changes: Any) -> None:  # noqa: ANN401 - any field
@@ -190,36 +192,45 @@ def test_every_file_that_is_no_report_is_named(tmp_path: Path) -> None:
 # Weighing
 
 
-def test_misses_and_hits_of_an_unknown_repository_are_uses() -> None:
-    uses = reported_uses([report(), report(repo="org/other", hits=[])], analysis())
-    assert uses.users == {
-        A.key: {"reported:org/shop", "reported:org/other"},
-        B.key: {"reported:org/shop"},
-    }
-    assert uses.unknown == ()
+def users(weighed: Weighed) -> dict[str, set[str]]:
+    """The repositories that were added, with the units that they use."""
+    added = [workspace for workspace in weighed.analysis.workspaces if workspace.repo.startswith("reported:")]
+    return {row.repo: {key for use in row.variants.values() for key in use.keys} for row in added}
+
+
+def test_misses_and_hits_of_an_unknown_repository_are_uses_with_all_below() -> None:
+    weighed = weigh_in([report(), report(repo="org/other", hits=[])], analysis())
+    assert users(weighed) == {"reported:org/shop": {A.key, B.key, LOW.key}, "reported:org/other": {A.key, LOW.key}}
+    assert weighed.unknown == ()
+    assert weighed.analysis.workspaces[:-2] == analysis().workspaces
 
 
 def test_hits_of_an_analysed_repository_count_once() -> None:
     known = organisation().workspaces[0].repo
-    assert reported_uses([report(repo=f"org/{known}")], analysis()).users == {A.key: {f"reported:org/{known}"}}
+    assert users(weigh_in([report(repo=f"org/{known}")], analysis())) == {f"reported:org/{known}": {A.key, LOW.key}}
+
+
+def test_another_variant_than_the_analysed_ones_adds_nothing() -> None:
+    assert users(weigh_in([report(variant="dev")], analysis())) == {}
 
 
 def test_a_record_without_a_key_stands_for_the_units_that_fit() -> None:
-    def users(**record: Any) -> set[str]:  # noqa: ANN401 - any field
+    def meant(**record: Any) -> set[str]:  # noqa: ANN401 - any field
         missed = {"crate": "a", "version": "1.0.0"} | record
-        return set(reported_uses([report(hits=[], misses=[missed])], analysis()).users)
+        (found,) = users(weigh_in([report(hits=[], misses=[missed])], analysis())).values()
+        return found
 
-    assert users() == users(features=["x"]) == {A.key}
-    assert users(features=["y"]) == set()
-    assert users(kind="run-custom-build") == {SCRIPT.key}
-    assert users(version="1.0.1") == set()
+    assert meant() == meant(features=["x"]) == {A.key, LOW.key}
+    assert meant(features=["y"]) == set()
+    assert meant(kind="run-custom-build") == {SCRIPT.key}
+    assert meant(version="1.0.1") == set()
 
 
 def test_what_the_analysis_does_not_know_is_listed() -> None:
     missed = [{"key": "f" * 32, "crate": "a", "version": "1.0.0"}, {"crate": "z", "version": "9.0.0"}]
-    uses = reported_uses([report(hits=[], misses=missed), report(repo="b", hits=[], misses=missed[1:])], analysis())
-    assert uses.users == {}
-    assert uses.unknown == (
+    weighed = weigh_in([report(hits=[], misses=missed), report(repo="b", hits=[], misses=missed[1:])], analysis())
+    assert set().union(*users(weighed).values()) == set()
+    assert weighed.unknown == (
         UnknownMiss(crate="a", version="1.0.0", repos=("org/shop",)),
         UnknownMiss(crate="z", version="9.0.0", repos=("b", "org/shop")),
     )
