@@ -27,8 +27,7 @@ main() {
     while IFS= read -r recipe || [ -n "$recipe" ]; do
         cook "$recipe"
     done <"$RECIPES/recipes.list"
-    find "$BUILD_DIR" -type d -name incremental -prune -exec rm -rf {} +
-    rm -rf "$CARGO_HOME/registry/src" "$CARGO_HOME/.global-cache"
+    sh /run/factory/prune.sh "$stamp" "$RECIPES/locked.list" "$CARGO_HOME" "$BUILD_DIR"
     tell_sizes
     settle "$CARGO_HOME" "$BUILD_DIR" "$SHARE"
 }
@@ -60,10 +59,12 @@ cook() {
     forget_recipe </dev/null
 }
 
-# A panic names its thread by a number, which is another one each time; and what other jobs do meanwhile is chance.
+# A panic names its thread by a number, which is another one each time; and what other jobs do meanwhile is chance. So
+# is which of two crates fails first: what is said of each is sorted as one line.
 what_failed() {
     sed -n -e "s/^\( *thread '.*'\) ([0-9]*) panicked/\1 panicked/" -e '/^ *Compiling /d' -e '/^ *Checking /d' \
-        -e '/^warning: build failed/d' -e '/^error/,$p' "$LOG"
+        -e '/^warning: build failed/d' -e '/^error/,$p' "$LOG" |
+        tr '\n' '\001' | sed -e 's/\x01$//' -e 's/\x01\(error[:[]\|warning:\)/\n\1/g' | LC_ALL=C sort | tr '\001' '\n'
 }
 
 compile() {

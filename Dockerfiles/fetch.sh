@@ -30,7 +30,7 @@ main() {
         find "$CARGO_HOME/git/checkouts" -path '*/.git/index' -delete
     fi
     # The next step unpacks the sources again: in the image they would be dead weight.
-    rm -rf "$CARGO_HOME/registry/src" "$CARGO_HOME/.global-cache"
+    sh /run/factory/prune.sh "$stamp" "$RECIPES/locked.list" "$CARGO_HOME" "$BUILD_DIR"
     settle "$CARGO_HOME"
 }
 

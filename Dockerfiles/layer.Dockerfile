@@ -2,10 +2,12 @@
 #
 # Build context: the directory of this file (its scripts are mounted, and stay out of the image). Named contexts:
 #   parent    the base image for the root layer, else the image of the layer below
-#   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args
+#   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args;
+#             locked.list, lines `name version` of the packages whose entries in the registry's index stay
 #   contents  the files that the target `layer` adds: contract.json, contents.json
 #   tools     for the target `equipped` alone: the tools, as they will lie in the image
-# Targets: `report` holds what cargo said (cook.jsonl), `layer` is the image, `equipped` the image with tools in it.
+# Targets: `report` holds what cargo said (cook.jsonl) and what lies where (files.list), `layer` is the image,
+# `equipped` the image with tools in it.
 # Only the steps that download (crates, standard libraries, Debian packages) use the network of the build, and get
 # secrets; all others have neither.
 
@@ -92,6 +94,7 @@ ARG LAYOUT=build-dir
 ARG LAYER
 ARG SOURCE_DATE_EPOCH
 RUN --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=prune.sh,target=/run/factory/prune.sh \
     --mount=type=bind,source=fetch.sh,target=/run/factory/fetch.sh \
     --mount=type=bind,from=recipes,target=/run/factory/recipes \
     --mount=type=bind,source=git-credential.sh,target=/run/factory/git-credential.sh \
@@ -104,13 +107,22 @@ RUN --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
     sh /run/factory/fetch.sh
 RUN --network=none \
     --mount=type=bind,source=settle.sh,target=/run/factory/settle.sh \
+    --mount=type=bind,source=prune.sh,target=/run/factory/prune.sh \
     --mount=type=bind,source=cook.sh,target=/run/factory/cook.sh \
     --mount=type=bind,from=recipes,target=/run/factory/recipes \
     --mount=type=tmpfs,target=/tmp \
     sh /run/factory/cook.sh
 
+# What lies there now, this layer's and those below: lines `BYTES INODE PATH`.
+FROM cook AS listing
+ARG CARGO_HOME=/usr/local/cargo
+ARG BUILD_DIR=/usr/local/cargo-build
+RUN --network=none \
+    find "$CARGO_HOME" "$BUILD_DIR" -path "$CARGO_HOME/bin" -prune -o -type f -printf '%s %i %p\n' >/tmp/files.list
+
 FROM scratch AS report
 COPY --from=cook /usr/local/share/rust-warm-factory/ /
+COPY --from=listing /tmp/files.list /
 
 FROM cook AS layer
 ARG CARGO_HOME=/usr/local/cargo

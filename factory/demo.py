@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from factory import pipeline
+from factory.cook.budgets import require_within_budgets
 from factory.cook.images import image_build
 from factory.engine import Engine
 from factory.errors import FactoryError
@@ -35,9 +36,9 @@ def demo(run: Run, *, use_docker: bool | None) -> Proof:
     made = pipeline.plan(run, pipeline.analyze(run, pipeline.scan(run, [samples]), offline=False), None)
     if not use_docker:
         folder = cache_directory() / "demo"
-        pipeline.build_locally(run, made, folder)
+        require_within_budgets(pipeline.build_locally(run, made, folder))
         return _verify(run, str(folder), samples)
-    pipeline.build_images(run, made)
+    require_within_budgets(pipeline.build_images(run, made))
     build = image_build(made, run.settings, cache_directory())
     repos = sorted({row.repo for row in made.forecast})
     proofs = [

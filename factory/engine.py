@@ -116,6 +116,26 @@ class Engine:
                 f"{reference}: no such image in this engine", advice="Build or pull it first."
             ) from error
 
+    def compressed_bytes(self, reference: str) -> int | None:
+        """Return what a pull of a local image transfers: its manifest, its configuration and its compressed layers.
+
+        `None` where the engine does not keep compressed layers (any but the containerd image store) or is too old to
+        say (before 28). Raises `ConfigurationError` when there is no image of that name.
+        """
+        identity = self.image(reference).id
+        with _answering(f"the engine does not say how large {reference} is"):
+            url = f"{self._client.api.base_url}/v{self._version['ApiVersion']}/images/json"
+            answer = self._client.api.get(url, params={"manifests": "1"})
+            answer.raise_for_status()
+        sizes = [
+            int(manifest["Size"]["Content"])
+            for image in answer.json()
+            if image["Id"] == identity
+            for manifest in image.get("Manifests") or ()
+            if manifest.get("Kind") == "image" and manifest.get("Available")
+        ]
+        return sizes[0] if sizes else None
+
     @contextlib.contextmanager
     def layers_of(self, reference: str) -> Iterator[Path]:
         """Yield an archive of an image as `docker save` writes it; it is removed afterwards."""
@@ -125,6 +145,11 @@ class Engine:
                 for chunk in self._client.images.get(reference).save():
                     file.write(chunk)
             yield archive
+
+    def remove_image(self, reference: str) -> None:
+        """Remove a name of an image, and the image with its last name; one that is not there is no trouble."""
+        with _answering(f"{reference} cannot be removed"), contextlib.suppress(docker.errors.ImageNotFound):
+            self._client.images.remove(reference, force=True)
 
     def require_image(self, reference: str) -> None:
         """Make sure that an image is here or can be pulled; raise `EnvironmentFaultError` otherwise."""

@@ -49,6 +49,7 @@ from factory.process import ProgramFailedError
 from factory.proof.image import verify_image
 from factory.proof.local import verify_directory
 from factory.proof.model import ProofRequest
+from factory.proof.reproducible import verify_reproducible
 from factory.proof.target import cooked_directory
 from factory.scan.discover import find_workspaces
 from factory.scan.git_source import fetch, is_git_url, without_secret
@@ -206,6 +207,7 @@ def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]
         timeout=run.settings.limits.cook_timeout,
         fetching=fetching(run.settings, user_mirror=user_mirror()),
         measure=run.settings.costs.record,
+        budget=run.settings.budget,
     )
     _record(run, plan, reports, homes=[folder / "cargo-home"])
     return reports
@@ -397,6 +399,23 @@ def _toolchain_of(run: Run, warm: Warm, source: WarmSource) -> Toolchain:
             advice=f"Run `rustup toolchain install {version}` on a machine of that platform.",
         )
     return toolchain
+
+
+def reproduce(run: Run, proof: Proof, plan: Plan) -> Proof:
+    """Add to the proof of an image whether building its plan again, without a cache, gives the same digest."""
+    if cooked_directory(proof.target) is not None:
+        raise ConfigurationError(
+            f"{proof.target}: a directory has no digest to compare", advice="Leave out --reproducible."
+        )
+    check = verify_reproducible(
+        proof.target,
+        plan,
+        run.settings,
+        folder=cache_directory() / "bake" / f"{plan.digest[:12]}-again",
+        engine=_engine(run),
+        output=run.output,
+    )
+    return replace(proof, checks=(*proof.checks, check))
 
 
 def read_analysis(path: Path) -> Analysis:

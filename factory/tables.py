@@ -119,14 +119,15 @@ def _print_forecast(plan: Plan, output: Output) -> None:
 
 
 def print_reports(reports: Sequence[LayerReport], output: Output) -> None:
-    """Print what was cooked by layer, and what could not be, with the reason."""
+    """Print what was cooked by layer, what it weighs and saves, and what could not be cooked, with the reason."""
     if not reports:
         return
+    figures = ("units", "dropped", "cooked in s", "unpacked MB", "budget MB", "pulled MB", "saves s", "saves s/MB")
     output.answer_table(
         "Cooked",
-        ("layer", "units", "dropped", "seconds"),
-        [(report.layer, len(report.cooked), len(report.dropped), report.seconds) for report in reports],
-        right=("units", "dropped", "seconds"),
+        ("layer", *figures),
+        [*(_cooked_row(report) for report in reports), *([_cooked_total(reports)] if len(reports) > 1 else [])],
+        right=figures,
     )
     dropped = {
         (report.layer, row.label.partition(" ")[0], _brief(row.reason)): None
@@ -144,6 +145,38 @@ def print_reports(reports: Sequence[LayerReport], output: Output) -> None:
 def _few(names: Sequence[str]) -> str:
     more = len(names) - _MOST_CRATES
     return ", ".join(names[:_MOST_CRATES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _cooked_row(report: LayerReport) -> tuple[object, ...]:
+    return (
+        report.layer,
+        len(report.cooked),
+        len(report.dropped),
+        report.seconds,
+        f"{report.weight.bytes / 1e6:.1f}",
+        "-" if report.budget_bytes is None else _megabytes(report.budget_bytes),
+        "-" if report.pulled_bytes is None else f"{report.pulled_bytes / 1e6:.1f}",
+        report.saved_seconds,
+        "-" if report.saved_per_megabyte is None else f"{report.saved_per_megabyte:.1f}",
+    )
+
+
+def _cooked_total(reports: Sequence[LayerReport]) -> tuple[object, ...]:
+    pulled = [report.pulled_bytes for report in reports if report.pulled_bytes is not None]
+    transferred = sum(pulled) / 1e6
+    saved = sum(report.saved_seconds for report in reports)
+    known = len(pulled) == len(reports)
+    return (
+        "all",
+        sum(len(report.cooked) for report in reports),
+        sum(len(report.dropped) for report in reports),
+        round(sum(report.seconds for report in reports), 1),
+        f"{sum(report.weight.bytes for report in reports) / 1e6:.1f}",
+        "-",
+        f"{transferred:.1f}" if known else "-",
+        round(saved, 1),
+        f"{saved / transferred:.1f}" if known and transferred else "-",
+    )
 
 
 def print_dry_run(dry: DryRun, output: Output, *, as_json: bool) -> None:

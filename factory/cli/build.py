@@ -9,6 +9,7 @@ import typer
 
 from factory import pipeline, tables
 from factory.cli.app import Backend, DryRunOption, JsonOption, PlanOption, runs_of
+from factory.cook.budgets import require_within_budgets
 from factory.cook.report import report_to_json
 from factory.errors import ConfigurationError
 
@@ -26,6 +27,7 @@ def build(
     """Cook the plan, into images or a directory.
 
     The images are a chain by default: core, web, db, each FROM the one before. The local backend needs only cargo.
+    Exit 1 when a layer weighs more than its budget; the images that were there before keep their tags then.
 
     Example: factory build --backend local --output ./warm
     """
@@ -52,3 +54,4 @@ def _build(run: pipeline.Run, plan: Path, folder: Path | None, *, dry_run: bool,
         run.output.answer_json(report_to_json(reports))
     else:
         tables.print_reports(reports, run.output)
+    require_within_budgets(reports)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from factory import pipeline, tables
-from factory.cli.app import JsonOption, run_of
+from factory.cli.app import JsonOption, PlanOption, run_of
 from factory.errors import BadAnswerError
 from factory.proof.model import proof_to_json
 
@@ -30,6 +31,10 @@ def verify(
     variant: Annotated[
         str, typer.Option("--variant", help="What to build: [check: or test:]PROFILE[@TRIPLE], as in `cook.variants`.")
     ] = "release",
+    reproducible: Annotated[
+        bool, typer.Option("--reproducible", help="Build the image's plan again without a cache, and compare.")
+    ] = False,
+    plan: PlanOption = Path("plan.json"),
     json: JsonOption = False,
 ) -> None:
     """Prove it: build repositories on the result.
@@ -38,10 +43,15 @@ def verify(
     sources are built as they are: their build scripts run. Exit 1 when a check fails, a build fails, or a repository
     has fewer fresh units than --min-hit.
 
+    With --reproducible the plan that the image was made from (--plan) is built once more, which takes as long as the
+    first time; what differs is named by crate and file.
+
     Example: factory verify org/rust-builder:web --repo ./repos/app
     """
     run = run_of(context)
     proof = pipeline.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
+    if reproducible:
+        proof = pipeline.reproduce(run, proof, pipeline.read_plan(plan))
     if json:
         run.output.answer_json(proof_to_json(proof, min_hit=min_hit))
     else:

@@ -52,6 +52,8 @@ class Platform(enum.StrEnum):
         return RUST_TARGETS[self]
 
 
+HIGHEST_GZIP_LEVEL = 9
+
 RUST_TARGETS = {
     Platform.LINUX_AMD64: "x86_64-unknown-linux-gnu",
     Platform.LINUX_ARM64: "aarch64-unknown-linux-gnu",
@@ -308,6 +310,21 @@ class ImageSettings(StrictModel):
         ("{layer}", "{layer}-{rust}"),
         description="Tags of an image, with {layer}, {rust}, {suite}, {label}, {date} (YYYYMMDD), {plan} (digest).",
     )
+    compression: Literal["gzip", "zstd"] = Field(
+        "gzip", description="How new layers are compressed: gzip, which everything reads, or zstd."
+    )
+    compression_level: Annotated[int, Field(ge=0, le=22)] | None = Field(
+        None,
+        validate_default=True,
+        description="Level of the compression: 0 to 9 for gzip, 0 to 22 for zstd; null for the builder's own.",
+    )
+
+    @field_validator("compression_level")
+    @classmethod
+    def _level_of_gzip(cls, level: int | None, info: ValidationInfo) -> int | None:
+        if level is not None and level > HIGHEST_GZIP_LEVEL and info.data.get("compression") == "gzip":
+            _refuse(f"gzip has no level {level}; choose 0 to {HIGHEST_GZIP_LEVEL}, or zstd")
+        return level
 
     source: WebAddress = Field("", description="URL of the repository with this file, for the label of that name.")
     revision: Revision = Field(
@@ -403,6 +420,10 @@ class BudgetSettings(StrictModel):
     def plannable(self, size: int) -> int:
         """Return how many of `size` bytes a plan that goes by estimates may fill."""
         return size * (100 - self.safety_percent) // 100
+
+    def whole(self, plannable: int) -> int:
+        """Return the budget of which a plan may fill `plannable` bytes: what the cooked layer may weigh."""
+        return -(-plannable * 100 // (100 - self.safety_percent))
 
 
 class WorthSettings(StrictModel):

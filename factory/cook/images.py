@@ -14,15 +14,17 @@ from factory.base import apt_settings
 from factory.cargo.events import BuildEvents, parse_events
 from factory.cargo.fetching import Fetching
 from factory.cargo.variants import Variant
+from factory.cook.budgets import over_budget
 from factory.cook.fetch_secrets import VARIABLES, secret_ids, secret_variables
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.cook.sizes import read_listing, weight
 from factory.cook.tools import tool_targets, wanted_tools
 from factory.cook.warm_list import warm_list
 from factory.costs.log import read_log
 from factory.costs.record import observe_all
 from factory.engine import Engine, bake, bake_command, certificates
-from factory.errors import BuildFailedError, ConfigurationError
+from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
 from factory.files import write_json, write_text
 from factory.resources import shipped
@@ -30,7 +32,7 @@ from factory.resources import shipped
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from factory.config.model import Settings
+    from factory.config.model import ImageSettings, Settings
     from factory.costs.observe import Observation
     from factory.model import UnitKey
     from factory.output import Output
@@ -125,24 +127,70 @@ def _chosen_epoch() -> int | None:
 
 
 def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[LayerReport, ...]:
-    """Cook every layer and load its image into the engine; return what came out.
+    """Cook every layer, then load the images into the engine; return what came out.
 
-    Raises `EnvironmentFaultError` when another build of the same plan is under way.
+    No tag moves before all layers are cooked and within their budgets: of a layer that is over budget the report says
+    so, and it is the last one. Raises `EnvironmentFaultError` when another build of the same plan is under way.
     """
     with exclusive(build.folder.with_name(f"{build.folder.name}.lock"), using=build.folder):
         _write_inputs(build)
         _build_tools(build, engine, output)
-        reports: list[LayerReport] = []
+        reports = _cook_layers(build, engine, output)
+        if reports and reports[-1].over_budget:
+            return reports
         for layer in build.plan.layers:
-            reports.append(_build_layer(build, layer, tuple(reports), engine, output))
+            _bake(build, layer.name, reports, engine, on_line=output.detail)
             output.say(f"loaded {', '.join(build.tags(layer.name))}")
-    return tuple(reports)
+        return tuple(
+            replace(report, images=build.tags(layer.name), pulled_bytes=_pulled(build, layer, engine, output))
+            for layer, report in zip(build.plan.layers, reports, strict=True)
+        )
+
+
+def rebuild(
+    build: ImageBuild,
+    layers: Sequence[str],
+    files: Mapping[str, Mapping[str, str]],
+    *,
+    tag: str,
+    labels: Mapping[str, str],
+    engine: Engine,
+    output: Output,
+) -> None:
+    """Build the last of `layers`, each FROM the one before, under one tag, without using or leaving anything cached.
+
+    `files` are those that each layer brings, by layer and name, and `labels` those of the image: both say what was
+    cooked, which is not known beforehand when everything happens in one go.
+    """
+    with exclusive(build.folder.with_name(f"{build.folder.name}.lock"), using=build.folder):
+        _write_inputs(build)
+        for layer, brought in files.items():
+            for name, text in brought.items():
+                write_text(build.folder / "contents" / layer / name, text)
+        targets = bake_definition(build, host_network=engine.needs_host_network)["target"]
+        reports = {f"{layer.name}-report" for layer in build.plan.layers}
+        chosen = {name: target | {"no-cache": True} for name, target in targets.items() if name not in reports}
+        chosen[layers[-1]] |= {"tags": [tag], "labels": dict(labels)}
+        write_json(build.bake_file, {"target": chosen})
+        timeout = build.settings.limits.cook_timeout * len(layers)
+        crates = crates_of(recipe for layer in layers for recipe in build.plan.recipes_of(layer))
+        with output.progress("cooking again", len(crates)) as advance:
+            bake(
+                build.bake_file,
+                layers[-1],
+                engine=engine,
+                folders=_folders(build),
+                timeout=timeout,
+                on_line=crate_counter(crates, advance),
+            )
+        shutil.rmtree(build.folder)
 
 
 def build_commands(build: ImageBuild, engine: Engine) -> tuple[tuple[str, ...], ...]:
     """Return the commands that `build_images` runs, in order."""
     tools = [f"tool-{tool}" for tool in wanted_tools(build.settings.tools)]
-    layers = [target for layer in build.plan.layers for target in (f"{layer.name}-report", layer.name)]
+    names = [layer.name for layer in build.plan.layers]
+    layers = [*(f"{name}-report" for name in names), *names]
     return tuple(
         bake_command(build.bake_file, target, engine=engine, folders=_folders(build)) for target in (*tools, *layers)
     )
@@ -159,10 +207,11 @@ def bake_definition(build: ImageBuild, *, host_network: bool, reports: Sequence[
     for layer in build.plan.layers:
         common = _common_target(build, layer, host_network=host_network)
         report = f"type=local,dest={build.folder / 'reports' / layer.name}"
+        output = ",".join(("type=docker", *compression(build.settings.image)))
         targets[f"{layer.name}-report"] = common | {"target": "report", "output": [report]}
         contexts = common["contexts"] | {"contents": str(build.folder / "contents" / layer.name)}
         bare = common | {"target": "layer", "contexts": contexts, "labels": _labels(build, layer, reports)}
-        image = {"tags": list(build.tags(layer.name)), "output": ["type=docker"]}
+        image = {"tags": list(build.tags(layer.name)), "output": [output]}
         targets[layer.name] = bare | image
         if tools:
             targets[f"{layer.name}-bare"] = bare
@@ -171,6 +220,18 @@ def bake_definition(build: ImageBuild, *, host_network: bool, reports: Sequence[
                 "contexts": contexts | {"tools": f"target:tool-{list(tools)[-1]}"},
             }
     return {"group": {"default": {"targets": [layer.name for layer in build.plan.layers]}}, "target": targets}
+
+
+def compression(image: ImageSettings) -> tuple[str, ...]:
+    """Return what an output of BuildKit is told, so that new layers are compressed as the settings say.
+
+    Nothing for gzip at its own level, which is BuildKit's default. Layers that are there already stay as they are:
+    those of the base image would no longer be the ones that everybody has.
+    """
+    if image.compression == "gzip" and image.compression_level is None:
+        return ()
+    level = () if image.compression_level is None else (f"compression-level={image.compression_level}",)
+    return (f"compression={image.compression}", *level, "oci-mediatypes=true")
 
 
 def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool) -> dict[str, Any]:
@@ -284,6 +345,7 @@ def _write_inputs(build: ImageBuild) -> None:
         for recipe in recipes:
             recipe.write(folder / recipe.name, configured=build.plan.contract.rustflags)
         write_text(folder / "recipes.list", "".join(f"{recipe.name}\n" for recipe in recipes))
+        write_text(folder / "locked.list", build.plan.locked_list(layer.name))
     if "apt" in _secrets(build):
         write_text(build.folder / "apt.conf", apt_settings())
 
@@ -296,16 +358,30 @@ def _build_tools(build: ImageBuild, engine: Engine, output: Output) -> None:
             advance(f"{tool} {version}")
 
 
-def _build_layer(
-    build: ImageBuild, layer: PlannedLayer, below: tuple[LayerReport, ...], engine: Engine, output: Output
-) -> LayerReport:
-    report = _cook_layer(build, layer, below, engine, output)
-    share = build.folder / "contents" / layer.name
+def _cook_layers(build: ImageBuild, engine: Engine, output: Output) -> tuple[LayerReport, ...]:
+    """Cook the layers one after the other, until one breaks a budget."""
+    reports: list[LayerReport] = []
+    total = build.settings.budget.total
+    below: Mapping[str, Mapping[str, int]] = {}
+    for layer in build.plan.layers:
+        report = _cook_layer(build, layer, tuple(reports), engine, output)
+        files = _files(build, layer.name)
+        own = weight(files, below.get(layer.parent or "", {}), build.plan.crates)
+        below = {**below, layer.name: files}
+        budget = None if layer.budget_bytes is None else build.settings.budget.whole(layer.budget_bytes)
+        reports.append(replace(report, weight=own, budget_bytes=budget))
+        reports[-1] = replace(reports[-1], over_budget=over_budget(reports, total=total))
+        if reports[-1].over_budget:
+            break
+        _write_contents(build, reports[-1])
+    return tuple(reports)
+
+
+def _write_contents(build: ImageBuild, report: LayerReport) -> None:
+    share = build.folder / "contents" / report.layer
     write_json(share / "contents.json", contents(build.plan, report))
-    write_json(share / "contract.json", contract(build.plan, layer.name))
-    write_text(share / "warm.list", warm_list(build.plan, layer.name, report.cooked))
-    _bake(build, layer.name, (*below, report), engine, on_line=output.detail)
-    return report
+    write_json(share / "contract.json", contract(build.plan, report.layer))
+    write_text(share / "warm.list", warm_list(build.plan, report.layer, report.cooked))
 
 
 def _cook_layer(
@@ -322,7 +398,6 @@ def _cook_layer(
         layer.name,
         [(recipe, events[recipe.name]) for recipe in recipes],
         seconds=time.monotonic() - started,
-        images=build.tags(layer.name),
         suite=build.settings.base.suite,
     )
     return replace(report, observed=_observed(build, recipes, log, output)) if build.settings.costs.record else report
@@ -356,6 +431,28 @@ def _bake(
         on_line=on_line,
         environment=secret_variables(build.fetching),
     )
+
+
+def _files(build: ImageBuild, layer: str) -> Mapping[str, int]:
+    path = build.folder / "reports" / layer / "files.list"
+    try:
+        return read_listing(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BuildFailedError(f"layer {layer}: the report lacks a list of its files: {error}") from error
+
+
+def _pulled(build: ImageBuild, layer: PlannedLayer, engine: Engine, output: Output) -> int | None:
+    """Return what a pull of a layer transfers beyond that of the image below; `None` where the engine does not say."""
+    below = build.settings.base_image if layer.parent is None else build.tags(layer.parent)[0]
+    try:
+        if layer.parent is None:
+            # A build takes a base from its registry without making it an image of the engine.
+            engine.require_image(below)
+        sizes = [engine.compressed_bytes(name) for name in (build.tags(layer.name)[0], below)]
+    except EnvironmentFaultError as error:
+        output.warn(f"layer {layer.name}: what a pull transfers is not known: {error.what}")
+        return None
+    return None if sizes[0] is None or sizes[1] is None else sizes[0] - sizes[1]
 
 
 def _events(build: ImageBuild, layer: str) -> Mapping[str, BuildEvents]:

@@ -20,10 +20,12 @@ from factory.cargo.fetching import Fetching
 from factory.cargo.home import user_cargo_home
 from factory.cargo.layout import Layout
 from factory.cargo.lock import parse_lock
+from factory.cook.budgets import over_budget
 from factory.cook.isolation import without_network
 from factory.cook.local_fetch import FetchAccess, fetch_access
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.cook.sizes import list_sizes, weight
 from factory.costs.clock import Clock
 from factory.costs.observe import Cooked, Observation, files_below, sizes_by_hash
 from factory.costs.record import observe_all
@@ -34,6 +36,7 @@ from factory.exclusive import exclusive
 from factory.files import write_json, write_text
 from factory.model import CRATES_IO
 from factory.process import Completed, nothing_beside, run
+from factory.resources import shipped
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from factory.cargo.toolchain import Toolchain
+    from factory.config.model import BudgetSettings
     from factory.model import UnitKey
     from factory.output import Output
     from factory.planning.plan import Plan
@@ -79,14 +83,17 @@ def cook_locally(
     toolchain: Toolchain,
     output: Output,
     timeout: float,
+    budget: BudgetSettings,
     fetching: Fetching | None = None,
     measure: bool = True,
 ) -> tuple[LayerReport, ...]:
     """Cook every layer of `plan` into `folder` and return what came out; `timeout` seconds for each layer.
 
-    With `measure`, the reports say what each unit took and weighs.
-    Whatever an earlier cook left is replaced. Raises `ConfigurationError` when the folder holds something else, and
-    `EnvironmentFaultError` when another build uses it or a layer takes too long.
+    With `measure`, the reports say what each unit took and weighs. A layer that is over budget says so and is the
+    last one; the folder stays incomplete then. Whatever an earlier cook left is replaced.
+
+    Raises `ConfigurationError` when the folder holds something else, and `EnvironmentFaultError` when another build
+    uses it or a layer takes too long.
     """
     plan = local_plan(plan, folder)
     _refuse_foreign(folder)
@@ -99,10 +106,12 @@ def cook_locally(
         fetch_access(fetching or Fetching(), home, toolchain) as access,
     ):
         _prepare(plan, folder)
-        reports = []
+        reports: list[LayerReport] = []
         for layer in plan.layers:
             cook = _Cook(
                 layer=layer.name,
+                budget=budget,
+                budget_bytes=None if layer.budget_bytes is None else budget.whole(layer.budget_bytes),
                 folder=folder,
                 configured=plan.contract.rustflags,
                 layout=plan.contract.layout,
@@ -114,14 +123,15 @@ def cook_locally(
                 alone=alone,
                 measure=measure,
             )
-            reports.append(_cook_layer(plan, cook))
-        _tidy(folder)
+            reports.append(_cook_layer(plan, cook, reports))
+            if reports[-1].over_budget:
+                return tuple(reports)
         (folder / INCOMPLETE).unlink()
     return tuple(reports)
 
 
 def build_commands(plan: Plan) -> tuple[tuple[str, ...], ...]:
-    """Return the commands that `cook_locally` runs, in order, each in the folder of its recipe."""
+    """Return the commands of cargo that `cook_locally` runs, in order, each in the folder of its recipe."""
     host = plan.contract.toolchain.host
     return tuple(
         ("cargo", *args)
@@ -144,6 +154,9 @@ class _Cook:
     """The cook of one layer: where, with which flags of the CARGO_HOME, and until when by the monotonic clock."""
 
     layer: str
+    budget: BudgetSettings
+    budget_bytes: int | None
+    """What the layer may weigh."""
     folder: Path
     configured: tuple[str, ...]
     layout: Layout
@@ -161,6 +174,15 @@ class _Cook:
         """The CARGO_HOME."""
         return self.folder / "cargo-home"
 
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """The CARGO_HOME and the build directory."""
+        return self.home, self.folder / "build"
+
+    def files(self) -> Mapping[str, int]:
+        """Return the sizes of all cooked files by path; unpacked sources do not stay."""
+        return list_sizes(self.folders, without=[self.home / "registry" / "src"])
+
     def environment(self, recipe: Recipe) -> dict[str, str]:
         """Return the variables for cargo."""
         return self.toolchain.environment(self.home, recipe.cook_environment(self.configured))
@@ -176,9 +198,22 @@ class _Cook:
         beside: Callable[[int], AbstractContextManager[None]] = nothing_beside,
     ) -> Completed:
         """Run cargo in the time that the layer has left, and return what it said, whatever its exit code."""
+        words = [*before, "cargo", *args]
+        return self.run(words, cwd=cwd, environment=environment, on_stderr=on_stderr, beside=beside)
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+        beside: Callable[[int], AbstractContextManager[None]] = nothing_beside,
+    ) -> Completed:
+        """Run a program in the time that the layer has left, and return what it said, whatever its exit code."""
         try:
             return run(
-                [*before, "cargo", *args],
+                args,
                 cwd=cwd,
                 env=environment,
                 timeout=self._seconds_left(),
@@ -237,20 +272,33 @@ def _prepare(plan: Plan, folder: Path) -> None:
     write_text(folder / "cargo-home" / "config.toml", tomlkit.dumps(settings))
 
 
-def _tidy(folder: Path) -> None:
-    home = folder / "cargo-home"
-    if (home / "registry" / "src").exists():
-        # Cargo unpacks the sources again from the downloads beside them.
-        shutil.rmtree(home / "registry" / "src")
-    # Of the recipes' own crates, which cargo compiles incrementally in dev profiles, and leaves when it cleans.
-    for leftover in sorted((folder / "build").rglob("incremental")):
-        shutil.rmtree(leftover)
-    # When cargo last used what: for cleaning up, which is off here, and never the same twice.
-    (home / ".global-cache").unlink(missing_ok=True)
-
-
-def _cook_layer(plan: Plan, cook: _Cook) -> LayerReport:
+def _cook_layer(plan: Plan, cook: _Cook, below: Sequence[LayerReport]) -> LayerReport:
     started = time.monotonic()
+    before = cook.files()
+    with scratch("factory-layer-") as notes:
+        # Older than whatever this layer writes.
+        write_text(notes / "stamp", "")
+        write_text(notes / "locked.list", "".join(plan.locked_list(layer.name) for layer in plan.layers))
+        events, cooked = _cook_recipes(plan, cook)
+        if events:
+            _prune(notes, cook)
+    report = replace(
+        report_layer(plan, cook.layer, events, seconds=time.monotonic() - started),
+        observed=_observed(plan, cook, cooked),
+        weight=weight(cook.files(), before, plan.crates),
+        budget_bytes=cook.budget_bytes,
+    )
+    report = replace(report, over_budget=over_budget((*below, report), total=cook.budget.total))
+    share = cook.folder / "share" / cook.layer
+    write_json(share / "contents.json", contents(plan, report))
+    write_json(share / "contract.json", contract(plan, cook.layer))
+    return report
+
+
+def _cook_recipes(
+    plan: Plan, cook: _Cook
+) -> tuple[list[tuple[Recipe, BuildEvents]], list[tuple[tuple[UnitKey, ...], Cooked]]]:
+    """Cook the recipes of a layer; return what cargo said of each, and what was measured where it was."""
     events = []
     cooked: list[tuple[tuple[UnitKey, ...], Cooked]] = []
     recipes = plan.recipes_of(cook.layer)
@@ -262,14 +310,17 @@ def _cook_layer(plan: Plan, cook: _Cook) -> LayerReport:
             said, seen = _compile(recipe, work, label, cook)
             events.append((recipe, said))
             cooked += [] if seen is None else [(recipe.keys, seen)]
-    report = replace(
-        report_layer(plan, cook.layer, events, seconds=time.monotonic() - started),
-        observed=_observed(plan, cook, cooked),
-    )
-    share = cook.folder / "share" / cook.layer
-    write_json(share / "contents.json", contents(plan, report))
-    write_json(share / "contract.json", contract(plan, cook.layer))
-    return report
+    return events, cooked
+
+
+def _prune(notes: Path, cook: _Cook) -> None:
+    """Remove what no consumer needs, by the same rules as in an image."""
+    script = shipped("Dockerfiles") / "prune.sh"
+    said = cook.run(["sh", str(script), str(notes / "stamp"), str(notes / "locked.list"), *map(str, cook.folders)])
+    for line in said.stderr.splitlines():
+        cook.output.detail(f"{cook.layer}: {line}")
+    if not said.ok:
+        raise BuildFailedError(f"layer {cook.layer}: `{said.command}` failed:\n{said.stderr.strip()[-1500:]}")
 
 
 def _observed(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.cargo.events import BuildEvents, Failure, keys_done
 from factory.cook.facts import facts_to_json
+from factory.cook.sizes import Weight
 from factory.cook.warm_list import cargo_profiles
 from factory.errors import BuildFailedError
 from factory.planning.system_packages import missing_packages, read_table
@@ -35,8 +36,8 @@ class Dropped:
 class LayerReport:
     """One layer, cooked: the keys of its own units that are there, what was dropped, and how long it took.
 
-    `images` are the full names of its image, none for a local directory. `observed` is what its units took and weigh,
-    where that was measured: those that were compiled in this cook.
+    `images` are the full names of its image, none for a local directory and for a layer that is over budget.
+    `observed` is what its units took and weigh, where that was measured: those that were compiled in this cook.
     """
 
     layer: str
@@ -45,6 +46,21 @@ class LayerReport:
     seconds: float
     images: tuple[str, ...] = ()
     observed: Mapping[UnitKey, Observation] = field(default_factory=dict)
+    saved_seconds: float = 0.0
+    """What the cooked units cost whoever compiles them, in core seconds by the plan."""
+    weight: Weight = field(default_factory=lambda: Weight(bytes=0, crates=()))
+    """What the cook added, unpacked."""
+    budget_bytes: int | None = None
+    """What the layer may weigh; `None` where only the budget of all layers counts."""
+    over_budget: str = ""
+    """What is wrong where a budget is broken: such a layer is the last one, and nothing was tagged."""
+    pulled_bytes: int | None = None
+    """What a pull of the layer transfers; `None` where the engine does not keep compressed layers, and locally."""
+
+    @property
+    def saved_per_megabyte(self) -> float | None:
+        """Seconds saved per MB (10^6 bytes) pulled; `None` where it is not known what a pull transfers."""
+        return self.saved_seconds / (self.pulled_bytes / 1e6) if self.pulled_bytes else None
 
 
 def require_cooked(label: str, events: BuildEvents, *, exit_code: int, log: str) -> None:
@@ -83,6 +99,7 @@ def report_layer(
     return LayerReport(
         layer=layer,
         cooked=tuple(sorted(wanted & done)),
+        saved_seconds=round(sum(plan.units[key].cost.seconds for key in sorted(wanted & done)), 1),
         dropped=tuple(sorted(_dropped(plan, layer, key, failures, suite) for key in wanted - done)),
         seconds=round(seconds, 1),
         images=images,
@@ -95,6 +112,8 @@ def contents(plan: Plan, report: LayerReport) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "layer": report.layer,
+        "bytes": report.weight.bytes,
+        "budget_bytes": report.budget_bytes,
         "units": [_content(plan, key, variants.get(key, ())) for key in report.cooked],
         "dropped": [{"key": row.key, "unit": row.label, "reason": row.reason} for row in report.dropped],
         "parent": next(planned.parent for planned in plan.layers if planned.name == report.layer),
@@ -182,6 +201,14 @@ def report_to_json(reports: Iterable[LayerReport]) -> dict[str, Any]:
                     "core_seconds": round(sum(seen.seconds for seen in report.observed.values()), 1),
                     "bytes": sum(seen.bytes for seen in report.observed.values()),
                 },
+                "saved_seconds": report.saved_seconds,
+                "bytes": {
+                    "unpacked": report.weight.bytes,
+                    "pulled": report.pulled_bytes,
+                    "budget": report.budget_bytes,
+                    "heaviest": [{"crate": share.crate, "bytes": share.bytes} for share in report.weight.crates],
+                },
+                "over_budget": report.over_budget,
             }
             for report in reports
         ],

@@ -20,6 +20,7 @@ from factory.analysis.model import (
 )
 from factory.cargo.events import Identity, identity
 from factory.cargo.layout import Layout
+from factory.cargo.lock import parse_lock
 from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import digest
@@ -148,6 +149,28 @@ class Plan:
             keys.update(by_name[current].keys)
             current = by_name[current].parent
         return frozenset(keys)
+
+    def chain(self, layer: str) -> tuple[str, ...]:
+        """Return the layers that the image of `layer` holds, lowest first."""
+        parents = {planned.name: planned.parent for planned in self.layers}
+        names = [layer]
+        while (below := parents[names[-1]]) is not None:
+            names.append(below)
+        return tuple(reversed(names))
+
+    def locked_list(self, layer: str) -> str:
+        """Return a line `name version` for each package that the locks of a layer, and of those under it, name.
+
+        These are what a consumer's lock may ask of the registry's index without a network.
+        """
+        recipes = [recipe for name in self.chain(layer) for recipe in self.recipes_of(name)]
+        locked = {entry.package for recipe in recipes for entry in parse_lock(recipe.lock).packages}
+        return "".join(f"{name} {version}\n" for name, version in sorted({(p.name, p.version) for p in locked}))
+
+    @property
+    def crates(self) -> frozenset[str]:
+        """The names of all crates that have a unit in the plan."""
+        return frozenset(unit.identity.package.name for unit in self.units.values())
 
     @property
     def digest(self) -> str:

@@ -17,6 +17,7 @@ from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, re
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.layers import copies, growth_check
 from factory.proof.model import Proof, RepoProof
+from factory.proof.size import PRUNE, rules, size_of_image
 from factory.proof.target import verified_image
 from factory.proof.tree import Entry, Listing, Ownership, judge
 from factory.scan.model import UnscannableError
@@ -67,7 +68,9 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
     with engine.layers_of(image) as archive:
         warm = (labels["cargo-home"], labels["build-dir"], SHARE)
         growth = growth_check(copies(archive, SHARE, within=warm, cache=cache_directory() / "layers"))
-    checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth)
+    with engine.container(image, mounts={rules(): PRUNE}) as container:
+        size = size_of_image(container, labels["cargo-home"], labels["build-dir"], timeout=request.timeout)
+    checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth, *size)
     units = _Units(build_dir=labels["build-dir"], layout=layout)
     build = partial(_build, image=image, request=request, engine=engine, units=units)
     repos = prove_repos(scan, request, build, target=image, output=output)

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
+import zstandard
+
 from factory.errors import EnvironmentFaultError
 from factory.files import read_json, write_json
+from factory.image_archive import unpacked
 from factory.proof.model import Check
 
 if TYPE_CHECKING:
@@ -52,10 +55,10 @@ def copies(archive: Path, share: str, *, within: Sequence[str], cache: Path) -> 
             roots = tuple(f"{folder}/" for folder in within)
             found = _copies(image, share.strip("/"), cache)
             return tuple(copy for copy in found if copy.path.startswith(roots))
-    except (tarfile.TarError, OSError, KeyError, ValueError, EOFError) as error:
+    except (tarfile.TarError, zstandard.ZstdError, OSError, KeyError, ValueError, EOFError) as error:
         raise EnvironmentFaultError(
             f"the layers of the image cannot be read: {error}",
-            advice="`docker save` has to be able to write the image to TMPDIR, with layers that are plain or gzip.",
+            advice="`docker save` has to be able to write the image to TMPDIR, its layers plain, gzip or zstd.",
         ) from error
 
 
@@ -134,7 +137,7 @@ def _read_layer(image: tarfile.TarFile, name: str) -> _Layer:
     files: dict[str, tuple[int, str]] = {}
     removed: set[str] = set()
     directories: set[str] = set()
-    with tarfile.open(fileobj=_member(image, name), mode="r|*") as layer:
+    with unpacked(image, name) as stream, tarfile.open(fileobj=stream, mode="r|") as layer:
         for entry in layer:
             path = entry.name.removeprefix("./").strip("/")
             last = PurePosixPath(path).name

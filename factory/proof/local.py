@@ -15,6 +15,7 @@ from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, release, toolchain_check
 from factory.proof.model import Proof, RepoProof
+from factory.proof.size import size_of_directory
 from factory.proof.tree import Ownership, judge, list_directories
 from factory.scan.model import UnscannableError
 
@@ -43,6 +44,7 @@ def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, output:
     owner = folder.stat()
     ownership = Ownership(uid=owner.st_uid, gid=owner.st_gid, shared=False)
     checks = judge(list_directories(home, build_dir), ownership)
+    checks = (*checks, *size_of_directory(folder, timeout=request.timeout))
     before = _times(home)
     try:
         build = partial(_build, folder=folder, request=request, toolchain=toolchain, layout=layout)

@@ -10,6 +10,7 @@ import pytest
 from factory.cargo.events import EVENT_ARGS, parse_events
 from factory.cargo.profile_table import derive_profile_table
 from factory.cargo.toolchain import find_toolchain
+from factory.config.model import BudgetSettings
 from factory.cook.local import cook_locally, is_warm_directory
 from factory.errors import BuildFailedError
 from factory.graph import MergedGraph
@@ -73,7 +74,9 @@ def test_everything_is_fresh_for_a_consumer_with_the_same_flags(tmp_path: Path, 
     resolved = kitchen.resolve(Build(workspace=workspace, args=case.args, rustflags=case.flags))
     plan = planned(kitchen, resolved, case.contract)
 
-    (report,) = cook_locally(plan, tmp_path / "warm", toolchain=toolchain, output=Output(), timeout=SECONDS)
+    (report,) = cook_locally(
+        plan, tmp_path / "warm", toolchain=toolchain, output=Output(), timeout=SECONDS, budget=BudgetSettings()
+    )
 
     assert report.dropped == ()
     words = ["build", "--release", "--locked", "--offline", *EVENT_ARGS, "--target-dir", str(tmp_path / "target")]
@@ -94,7 +97,12 @@ def test_a_recipe_that_cargo_refuses_is_a_failed_build(tmp_path: Path) -> None:
     refused = replace(recipe, context=replace(recipe.context, command="bild"))
     with pytest.raises(BuildFailedError, match="core: recipe 1/1: cargo exited with 101") as caught:
         cook_locally(
-            replace(plan, recipes=(refused,)), tmp_path / "warm", toolchain=toolchain, output=Output(), timeout=SECONDS
+            replace(plan, recipes=(refused,)),
+            tmp_path / "warm",
+            toolchain=toolchain,
+            output=Output(),
+            timeout=SECONDS,
+            budget=BudgetSettings(),
         )
     assert "no such command: `bild`" in caught.value.what
     assert not is_warm_directory(tmp_path / "warm")

@@ -9,6 +9,7 @@ import pytest
 
 from factory.cargo.events import EVENT_ARGS, parse_events
 from factory.cargo.toolchain import find_toolchain
+from factory.config.model import BudgetSettings
 from factory.cook.local import cook_locally
 from factory.costs.traits import Kind, kind_of
 from factory.output import Output
@@ -39,11 +40,15 @@ def test_measuring_tells_of_every_unit_and_changes_none(tmp_path: Path) -> None:
     plan = planned(kitchen, resolved, ())
     warm = tmp_path / "warm"
 
-    (measured,) = cook_locally(plan, warm, toolchain=toolchain, output=Output(), timeout=SECONDS)
+    (measured,) = cook_locally(
+        plan, warm, toolchain=toolchain, output=Output(), timeout=SECONDS, budget=BudgetSettings()
+    )
     with_measuring = digests(warm / "build")
     words = ["build", "--release", "--locked", "--offline", *EVENT_ARGS, "--target-dir", str(tmp_path / "target")]
     done = toolchain.cargo(words, cwd=resolved.folder, cargo_home=warm / "cargo-home", timeout=SECONDS)
-    (plain,) = cook_locally(plan, warm, toolchain=toolchain, output=Output(), timeout=SECONDS, measure=False)
+    (plain,) = cook_locally(
+        plan, warm, toolchain=toolchain, output=Output(), timeout=SECONDS, budget=BudgetSettings(), measure=False
+    )
 
     # Every file of every unit is the same, to the names with cargo's hashes and the fingerprints in them.
     assert digests(warm / "build") == with_measuring

@@ -11,6 +11,7 @@ import pytest
 
 from factory import process
 from factory.base import build_base, pin_base
+from factory.cargo.lock import parse_lock
 from factory.errors import BuildFailedError, ConfigurationError, RegistryFaultError
 from factory.output import Output
 
@@ -313,6 +314,9 @@ def write_recipe(
     (recipes / name / "clean.args").write_text("\n".join(["clean", "--package", name, *profile_and_target]))
     with (recipes / "recipes.list").open("a") as names:
         names.write(f"{name}\n")
+    locked = [entry.package for entry in parse_lock((recipes / name / "Cargo.lock").read_text()).packages]
+    with (recipes / "locked.list").open("a") as lines:
+        lines.writelines(f"{package.name} {package.version}\n" for package in locked)
 
 
 def write_package(folder: Path, name: str, dependencies: Sequence[str], crates: CrateRegistry) -> None:

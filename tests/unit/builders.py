@@ -300,7 +300,7 @@ def recipe(layer: str, units: Sequence[Unit], *, rustflags: tuple[str, ...] = ()
         layer=layer,
         context=RecipeContext(command="build", profile=table, platform=None, rustflags=rustflags),
         packages=tuple(RecipePackage(package=one.package, side=Side.TARGET, features=one.features) for one in units),
-        lock="# a lock\nversion = 4\n\n[[package]]\n",
+        lock="# a lock\nversion = 4\n",
         keys=tuple(sorted(one.key for one in units)),
     )
 

@@ -19,7 +19,7 @@ SCRIPTS = sorted(FOLDER.glob("*.sh"))
 def test_there_is_something_to_check() -> None:
     assert {path.name for path in DOCKERFILES} == {"base.Dockerfile", "layer.Dockerfile", "tool.Dockerfile"}
     assert {path.name for path in SCRIPTS} == {
-        *("contents.sh", "contract.sh", "cook.sh", "fetch.sh", "git-credential.sh", "settle.sh"),
+        *("contents.sh", "contract.sh", "cook.sh", "fetch.sh", "git-credential.sh", "prune.sh", "settle.sh"),
         *("system.sh", "targets.sh", "tool.sh"),
         *("warm-doctor.sh", "warm-entry.sh", "warm-umask.sh"),
     }

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from factory.config.model import BaseSettings, ContractSettings, ImageSettings, LimitSettings, Settings, ToolSettings
+from factory.config.model import (
+    BaseSettings,
+    BudgetSettings,
+    ContractSettings,
+    ImageSettings,
+    LimitSettings,
+    Settings,
+    ToolSettings,
+)
+from factory.cook.budgets import require_within_budgets
 from factory.cook.images import DEFAULT_EPOCH, ImageBuild, bake_definition, build_commands, build_images, image_build
 from factory.cook.report import LayerReport
-from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
+from factory.errors import BadAnswerError, BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
 from factory.output import Output
 from tests.hostile import write_files
@@ -28,7 +37,16 @@ if TYPE_CHECKING:
 
 PLAN = plan_for({"core": [unit("aa", name="serde")], "web": [unit("bb", "aa", name="axum"), unit("cc", name="ring")]})
 SETTINGS = Settings(image=ImageSettings(name="org/rust", tags=("{layer}", "{layer}-{date}")))
-ENGINE = cast("Engine", SimpleNamespace(buildx_version=(0, 17), needs_host_network=False))
+COMPRESSED = {SETTINGS.base_image: 100, "org/rust:core": 400, "org/rust:web": 900}
+ENGINE = cast(
+    "Engine",
+    SimpleNamespace(
+        buildx_version=(0, 17),
+        needs_host_network=False,
+        require_image=lambda _: None,
+        compressed_bytes=COMPRESSED.get,
+    ),
+)
 """What the backend asks of an engine before the command `docker`."""
 
 
@@ -166,6 +184,20 @@ def test_packages_are_installed_where_the_plan_has_them_and_only_if_they_may(tmp
     assert [secret for secret in secrets if "apt" in secret] == []
 
 
+@pytest.mark.parametrize(
+    ("image", "output"),
+    [
+        ({}, "type=docker"),
+        ({"compression_level": 9}, "type=docker,compression=gzip,compression-level=9,oci-mediatypes=true"),
+        ({"compression": "zstd"}, "type=docker,compression=zstd,oci-mediatypes=true"),
+    ],
+)
+def test_layers_are_compressed_as_configured(tmp_path: Path, image: dict[str, Any], output: str) -> None:
+    settings = SETTINGS.model_copy(update={"image": SETTINGS.image.model_copy(update=image)})
+    definition = bake_definition(image_build(PLAN, settings, tmp_path), host_network=False)
+    assert definition["target"]["web"]["output"] == [output]
+
+
 # How reports are judged: `docker` delivers those that a test has prepared
 
 
@@ -175,7 +207,7 @@ class Docker:
 
     folder: Path
 
-    def reports(self, layer: str, *recipes: Mapping[str, Any], log: str = "") -> None:
+    def reports(self, layer: str, *recipes: Mapping[str, Any], log: str = "", size: int = 1000) -> None:
         lines = []
         for recipe in recipes:
             lines.append({"reason": "factory-recipe", "name": recipe["name"]})
@@ -183,6 +215,9 @@ class Docker:
             lines.append({"reason": "factory-recipe-finished", "name": recipe["name"], "exit": recipe["exit"]})
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
         write_files(self.folder / f"{layer}-report" / layer, {"cook.jsonl": text, "errors.log": log})
+        paths = (f"/build/deps/lib{layer}-0123456789abcdef.rlib", f"/build/deps/lib{layer}-0123456789abcdef.rmeta")
+        files = "".join(f"{size} {number} {path}\n" for number, path in enumerate(paths))
+        write_files(self.folder / f"{layer}-report", {"files.list": files})
 
     @property
     def calls(self) -> list[str]:
@@ -236,8 +271,10 @@ def test_a_crate_that_fails_is_dropped_and_the_image_says_so(build: ImageBuild, 
     log = f"==== factory recipe {WEB}\nerror: could not compile `ring` (lib)\nno cc\n"
     docker.reports("web", {"name": WEB, "exit": 101, "made": ["axum"]}, log=log)
     core, web = cook(build)
-    assert docker.calls == ["core-report", "core", "web-report", "web"]
+    assert docker.calls == ["core-report", "web-report", "core", "web"]
+    assert [each.weight.bytes for each in (core, web)] == [2000, 2000]
     assert (core.images, web.images) == (build.tags("core"), build.tags("web"))
+    assert (core.pulled_bytes, web.pulled_bytes) == (300, 500)
     assert [(row.label, row.reason) for row in web.dropped] == [
         ("ring@1.0.0 (lib)", "error: could not compile `ring` (lib)\nno cc")
     ]
@@ -261,6 +298,29 @@ def test_a_recipe_that_cargo_refuses_is_a_failed_build(build: ImageBuild, docker
         cook(build)
     assert caught.value.what.endswith("error: the lock file needs to be updated")
     assert docker.calls == ["core-report"]
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize(
+    ("budgets", "words"),
+    [
+        ({"web": 1600}, "layer web weighs 0.0 MB, 0.0 MB over the 2 kB of its budget"),
+        ({"core": 1600}, ""),
+        ({"total": 4999}, "the layers core, web weigh 0.0 MB together, 0.0 MB over the 4.999 kB of `budget.total`"),
+    ],
+)
+def test_over_budget_nothing_is_tagged(build: ImageBuild, docker: Docker, budgets: dict[str, int], words: str) -> None:
+    docker.reports("core", {"name": CORE, "exit": 0, "made": ["serde"]})
+    docker.reports("web", {"name": WEB, "exit": 0, "made": ["axum", "ring"]}, size=1500)
+    layers = tuple(replace(layer, budget_bytes=budgets.get(layer.name)) for layer in PLAN.layers)
+    settings = SETTINGS.model_copy(update={"budget": BudgetSettings(total=budgets.get("total", 10_000))})
+    reports = cook(replace(build, plan=replace(PLAN, layers=layers), settings=settings))
+    assert reports[-1].over_budget == words
+    assert docker.calls == ["core-report", "web-report", *([] if words else ["core", "web"])]
+    if words:
+        assert [report.images for report in reports] == [(), ()]
+        with pytest.raises(BadAnswerError, match="the heaviest crates of web"):
+            require_within_budgets(reports)
 
 
 @pytest.mark.runs_programs

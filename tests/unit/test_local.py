@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory.cargo.toolchain import Toolchain
+from factory.config.model import BudgetSettings
 from factory.cook.local import INCOMPLETE, MARKER, MARKER_TEXT, cook_locally, is_warm_directory, without_secrets
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
@@ -32,7 +33,7 @@ NOTHING = plan_for({"core": []})
 
 
 def cook(folder: Path, plan: Plan = NOTHING, *, timeout: float = 60) -> tuple[LayerReport, ...]:
-    return cook_locally(plan, folder, toolchain=TOOLCHAIN, output=Output(), timeout=timeout)
+    return cook_locally(plan, folder, toolchain=TOOLCHAIN, output=Output(), timeout=timeout, budget=BudgetSettings())
 
 
 def one_recipe(*crates: str) -> Plan:

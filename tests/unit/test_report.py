@@ -19,6 +19,7 @@ from factory.cook.report import (
     report_to_json,
     require_cooked,
 )
+from factory.cook.sizes import CrateBytes, Weight
 from factory.costs.observe import Observation
 from factory.errors import BuildFailedError
 from factory.model import Mode, Side, Unit
@@ -53,12 +54,16 @@ def report(layer: str, *events: BuildEvents, plan: Plan = PLAN) -> LayerReport:
     return report_layer(plan, layer, [(recipes[0], each) for each in events], seconds=12.345)
 
 
+def saved(plan: Plan, layer: str) -> float:
+    return sum(each.cost.seconds for each in plan.units.values() if each.layer == layer)
+
+
 # Cooked and dropped
 
 
 def test_what_cargo_made_is_there() -> None:
     assert report("web", said(RUSTLS, RING, fresh=(RUN,))) == LayerReport(
-        layer="web", cooked=(RING.key, RUN.key, RUSTLS.key), dropped=(), seconds=12.3
+        layer="web", cooked=(RING.key, RUN.key, RUSTLS.key), dropped=(), seconds=12.3, saved_seconds=saved(PLAN, "web")
     )
 
 
@@ -181,7 +186,16 @@ def test_the_contract_says_in_which_surroundings_units_stay_fresh() -> None:
 def test_the_report_of_a_build_as_json() -> None:
     cooked = report("web", said(RUSTLS, RUN, failures=(Failure("ring", None, "no cc"),)))
     seen = {key: Observation(seconds=1.26, bytes=40) for key in cooked.cooked}
-    assert report_to_json([replace(cooked, images=("org/rust:web",), observed=seen)]) == {
+    own = Weight(bytes=3_000_000, crates=(CrateBytes("ring", 2_000_000),))
+    whole = replace(
+        cooked,
+        images=("org/rust:web",),
+        observed=seen,
+        weight=own,
+        budget_bytes=4_000_000,
+        pulled_bytes=1_000_000,
+    )
+    assert report_to_json([whole]) == {
         "schema": 1,
         "layers": [
             {
@@ -191,6 +205,14 @@ def test_the_report_of_a_build_as_json() -> None:
                 "seconds": 12.3,
                 "images": ["org/rust:web"],
                 "measured": {"units": 2, "core_seconds": 2.5, "bytes": 80},
+                "saved_seconds": sum(PLAN.units[key].cost.seconds for key in cooked.cooked),
+                "bytes": {
+                    "unpacked": 3_000_000,
+                    "pulled": 1_000_000,
+                    "budget": 4_000_000,
+                    "heaviest": [{"crate": "ring", "bytes": 2_000_000}],
+                },
+                "over_budget": "",
             }
         ],
     }

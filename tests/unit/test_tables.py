@@ -12,6 +12,7 @@ from factory.analysis.model import VariantUse
 from factory.analysis.uses import CrateUse, crate_uses, pin_conflict, pin_uses, profile_uses
 from factory.cargo.profile_table import ProfileTable
 from factory.cook.report import Dropped, LayerReport
+from factory.cook.sizes import Weight
 from factory.model import CRATES_IO, PackageId, UnitKey
 from factory.output import Output
 from factory.planning.plan import Exclusion
@@ -204,12 +205,23 @@ def test_reports_are_printed_with_what_could_not_be_cooked(capsys: pytest.Captur
         reason="error: failed to run `x`\n  --- stderr\n  no cc",
     )
     reports = [
-        LayerReport(layer="core", cooked=(UnitKey("b"), UnitKey("c")), dropped=(), seconds=61.5),
-        LayerReport(layer="web", cooked=(), dropped=(dropped,), seconds=3.0),
+        LayerReport(
+            layer="core",
+            cooked=(UnitKey("b"), UnitKey("c")),
+            dropped=(),
+            seconds=61.5,
+            saved_seconds=50.0,
+            weight=Weight(bytes=20_000_000, crates=()),
+            budget_bytes=30_000_000,
+            pulled_bytes=8_000_000,
+        ),
+        LayerReport(layer="web", cooked=(), dropped=(dropped,), seconds=3.0, pulled_bytes=2_000_000),
     ]
     tables.print_reports(reports, Output())
     lines = printed(capsys)
-    assert ["core", "2", "0", "61.5"] in lines
+    assert ["core", "2", "0", "61.5", "20.0", "30", "8.0", "50.0", "6.2"] in lines
+    assert ["web", "0", "1", "3.0", "0.0", "-", "2.0", "0.0", "0.0"] in lines
+    assert ["all", "2", "1", "64.5", "20.0", "-", "10.0", "50.0", "5.0"] in lines
     assert ["web", "ring@0.17.0", "failed", "to", "run", "`x`;", "no", "cc"] in lines
     tables.print_reports([], Output())
     assert printed(capsys) == []
