@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ from factory.costs.store import open_store, store_url
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
-from factory.planning.make_plan import Policy, RecipeCheck, make_plan
+from factory.planning.choose import Policy, choose
+from factory.planning.explain import explain_crate
+from factory.planning.make_plan import RecipeCheck, make_plan
 from factory.planning.plan import plan_from_json
 from factory.process import ProgramFailedError
 from factory.proof.image import verify_image
@@ -68,6 +71,8 @@ if TYPE_CHECKING:
     from factory.costs.model import UnitCost
     from factory.model import UnitKey
     from factory.output import Output
+    from factory.planning.choose import Choice
+    from factory.planning.explain import Explanation
     from factory.planning.plan import Plan
     from factory.proof.model import Proof
 
@@ -80,6 +85,8 @@ class Run:
     output: Output
     sources: tuple[str, ...] = ()
     """Paths and git URLs to analyse where the command line names none."""
+    builds: Mapping[str, float] = field(default_factory=dict)
+    """How often what is in a source is built, by the text that names the source; 1 for the others."""
     platforms: tuple[str, ...] = ()
     """The platforms that the user asks for; none for the engine's own, whatever it is."""
     cell: str = ""
@@ -107,6 +114,14 @@ def scan(run: Run, paths: Sequence[str]) -> Scan:
     with ThreadPoolExecutor(run.jobs) as pool:
         folders = list(pool.map(lambda text: _folder(run, text), paths))
     found = find_workspaces([folder for folder in folders if isinstance(folder, Path)])
+    builds = {
+        folder.resolve(): run.builds.get(text, 1.0)
+        for folder, text in zip(folders, paths, strict=True)
+        if isinstance(folder, Path)
+    }
+    found = replace(
+        found, workspaces=tuple(replace(row, builds=builds[row.scan_root.resolve()]) for row in found.workspaces)
+    )
     unreachable = tuple(row for row in folders if isinstance(row, Skipped))
     return replace(found, skipped=tuple(sorted((*found.skipped, *unreachable))))
 
@@ -131,7 +146,9 @@ def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
     with run.output.progress("resolving", len(found.workspaces)) as advance:
         analysis = analysis_stage.analyze(found, resolver, advance=advance)
     version = analysis.toolchain.version
-    return replace(analysis, workspaces=tuple(_tell_pin(workspace, version) for workspace in analysis.workspaces))
+    builds = {workspace.path: workspace.builds for workspace in found.workspaces}
+    workspaces = (replace(row, builds=builds.get(row.path, 1.0)) for row in analysis.workspaces)
+    return replace(analysis, workspaces=tuple(_tell_pin(workspace, version) for workspace in workspaces))
 
 
 def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:
@@ -150,6 +167,32 @@ def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:
 
 def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
     """Choose what to cook; raise `NothingToDoError` where no registry unit is left to choose."""
+    choice = _choose(run, analysis, profiles)
+    cargo_home, toolchain = _resolving(run, analysis.toolchain.version)
+    if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
+        raise EnvironmentFaultError(
+            "the analysis was made with another build of rustc than the one found now",
+            advice="Run `factory analyze` again.",
+        )
+    check = RecipeCheck(toolchain=toolchain, cargo_home=cargo_home, jobs=run.jobs)
+    with run.output.counter("confirming recipes") as progress:
+        made = make_plan(choice, check, progress=progress)
+    if not made.units:
+        reasons = "; ".join(sorted({row.reason for row in made.excluded})[:5])
+        raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
+    return made
+
+
+def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, made: Plan | None) -> Explanation:
+    """Explain every unit of a crate (`NAME` or `NAME@VERSION`): what is planned, and what kept the rest out.
+
+    `made` is the plan of this analysis, where there is one: it knows what cargo did not confirm. Raises
+    `NothingToDoError` where no repository uses the crate.
+    """
+    return explain_crate(_choose(run, analysis, profiles), crate, made)
+
+
+def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:
     if not analysis.units:
         raise NothingToDoError("the analysis holds no registry unit", advice="See what `factory analyze` skipped.")
     settings = run.settings
@@ -168,23 +211,10 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
         suite=settings.base.suite,
         sources=fetching(settings).cookable,
     )
-    cargo_home, toolchain = _resolving(run, analysis.toolchain.version)
-    if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
-        raise EnvironmentFaultError(
-            "the analysis was made with another build of rustc than the one found now",
-            advice="Run `factory analyze` again.",
-        )
-    check = RecipeCheck(
-        toolchain=toolchain,
-        cargo_home=cargo_home,
-        jobs=run.jobs,
-    )
-    with run.output.counter("confirming recipes") as progress:
-        made = make_plan(analysis, policy, check, progress=progress)
-    if not made.units:
-        reasons = "; ".join(sorted({row.reason for row in made.excluded})[:5])
-        raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
-    return made
+    choice = choose(analysis, policy)
+    if find_spec("scipy") is None:
+        run.output.say("selection: greedy, as scipy is not installed: pip install 'rust-warm-factory[exact]'")
+    return choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import Status
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from factory.cook.report import LayerReport
     from factory.output import Output
     from factory.pipeline import DryRun
+    from factory.planning.explain import Explanation, UnitExplanation
     from factory.planning.plan import Plan
     from factory.planning.system_packages import PackageUse
     from factory.proof.model import Proof
@@ -82,6 +84,11 @@ def print_plan(plan: Plan, output: Output) -> None:
         ],
         right=("units", "recipes", "estimated MB", "budget MB"),
     )
+    quality = plan.quality
+    output.answer(
+        f"Saves {quality.saved:.0f} s of builds ({quality.method}); no selection within these budgets saves more than "
+        f"{quality.bound:.0f} s, {_percent(quality.gap)} above"
+    )
     installed = [(layer.name, ", ".join(layer.packages)) for layer in plan.layers if layer.packages]
     if installed:
         output.answer_table("Debian packages that the images install", ("layer", "packages"), installed)
@@ -116,6 +123,46 @@ def _print_forecast(plan: Plan, output: Output) -> None:
     remarks = list(dict.fromkeys((row.path, row.remark) for row in plan.forecast if row.remark))
     if remarks:
         output.answer_table("The forecast does not hold for", ("workspace", "unless"), remarks)
+
+
+def print_explanation(explanation: Explanation, output: Output) -> None:
+    """Print each library of a crate with its verdict, then what the planned ones save whom; --json has all units."""
+    shown = [row for row in explanation.units if row.is_library] or list(explanation.units)
+    for row in shown:
+        output.answer(f"{row.unit}  [{', '.join(row.features)}]  {row.side}, {row.key[:8]}")
+        output.answer(
+            f"  {_guess(f'{row.seconds:.1f} s', row)} to compile, {_guess(f'{row.bytes / 1e6:.1f} MB', row)}; "
+            f"saves {sum(row.saves.values()):.1f} s of builds in {len(row.repos)} of the repositories"
+        )
+        output.answer(f"  {_verdict(row)}")
+    saved: Counter[str] = Counter()
+    for row in explanation.units:
+        if row.planned:
+            saved.update(row.saves)
+    if saved:
+        ordered = sorted(saved.items(), key=lambda pair: (-pair[1], pair[0]))
+        output.answer_table(
+            f"What the planned ones save ({min(_MOST_ROWS, len(ordered))} of {len(ordered)} repositories)",
+            ("repository", "s"),
+            [(repo, f"{seconds:.1f}") for repo, seconds in ordered[:_MOST_ROWS]],
+            right=("s",),
+        )
+    if any(not row.measured for row in explanation.units):
+        output.say("? is estimated: not cooked and measured yet")
+    if not explanation.confirmed:
+        output.say("cargo has not confirmed what is planned: `factory plan` does")
+
+
+def _guess(text: str, row: UnitExplanation) -> str:
+    return text if row.measured else f"{text}?"
+
+
+def _verdict(row: UnitExplanation) -> str:
+    if row.planned:
+        return f"in {row.layer}: {row.why}"
+    if row.density is None or row.cut is None:
+        return f"left out: {row.why}"
+    return f"left out of {row.layer}: {row.why}, {row.density:.2f} s a MB; the cut lies at {row.cut:.2f}"
 
 
 def print_reports(reports: Sequence[LayerReport], output: Output) -> None:
@@ -254,3 +301,7 @@ def _share(part: int, whole: int) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2g} %"

@@ -15,7 +15,7 @@ from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Status(enum.StrEnum):
@@ -52,6 +52,8 @@ class Workspace:
     toolchain_pin: str | None = None
     rust_version: str | None = None
     ignored: tuple[str, ...] = ()
+    builds: float = 1.0
+    """How often it is built, compared with others: what it saves counts as often."""
     variants: Mapping[str, VariantUse]
     lock: Lock
 
@@ -158,6 +160,7 @@ def _workspace_to_json(workspace: Workspace) -> dict[str, Any]:
         "toolchain_pin": workspace.toolchain_pin,
         "rust_version": workspace.rust_version,
         "ignored": list(workspace.ignored),
+        "builds": workspace.builds,
         "variants": {name: _use_to_json(use) for name, use in workspace.variants.items()},
         "lock": _lock_to_json(workspace.lock),
     }
@@ -172,6 +175,7 @@ def _workspace(raw: Mapping[str, Any], packages: dict[tuple[str, str, str], Pack
         toolchain_pin=raw["toolchain_pin"],
         rust_version=raw["rust_version"],
         ignored=tuple(raw["ignored"]),
+        builds=raw["builds"],
         variants={name: _use(use) for name, use in raw["variants"].items()},
         lock=_lock(raw["lock"], packages),
     )

@@ -89,6 +89,7 @@ def runs_of(context: typer.Context, *, single: str = "") -> tuple[pipeline.Run, 
             cell=cell.name,
             output=common.output,
             sources=_sources(configuration),
+            builds=_builds(configuration),
             platforms=_platforms(configuration),
         )
         for cell in cells
@@ -99,6 +100,11 @@ def _platforms(configuration: Configuration) -> tuple[str, ...]:
     """Return the platforms that somebody chose: the default is a name for an example, not a demand."""
     chosen = configuration.sources["platforms"].kind is not SourceKind.DEFAULT
     return tuple(str(platform) for platform in configuration.settings.platforms) if chosen else ()
+
+
+def _builds(configuration: Configuration) -> dict[str, float]:
+    """Return how often each configured source is built."""
+    return dict(zip(_sources(configuration), (row.builds for row in configuration.settings.sources), strict=True))
 
 
 def _sources(configuration: Configuration) -> tuple[str, ...]:

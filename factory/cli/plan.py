@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from factory import pipeline, tables
 from factory.cli.app import JsonOption, ProfilesOption, runs_of
 from factory.files import write_json
+from factory.planning.explain import explanation_to_json
 from factory.planning.plan import plan_to_json
+
+if TYPE_CHECKING:
+    from factory.output import Output
+    from factory.planning.explain import Explanation
 
 
 def plan(
@@ -22,14 +27,25 @@ def plan(
         list[Path] | None,
         typer.Option("--misses", help="Miss reports of consumers to weigh in: files, or folders of them."),
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="CRATE[@VERSION]", help="Explain one crate instead; writes no plan."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Choose what to cook, and forecast the hits.
 
-    Says for every crate in which layer it is or why it is left out, and for every repository what it will find fresh.
+    Chooses what saves most build seconds within the budgets. Says for every crate in which layer it is or why it is
+    left out, and for every repository what it will find fresh and the seconds that its dependencies will take.
 
-    Example: factory plan --analysis analysis.json --profiles ./profiles
+    Example: factory plan --analysis analysis.json --explain syn@2.0.87
     """
+    if explain is not None:
+        (run,) = runs_of(context, single="--explain")
+        known = pipeline.read_plan(run.file(out)) if run.file(out).exists() else None
+        weighed = pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ())
+        _answer(pipeline.explain(run, weighed, profiles, explain, known), run.output, as_json=json)
+        return
     for run in runs_of(context, single="--json" if json else ""):
         made = pipeline.plan(
             run, pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ()), profiles
@@ -41,3 +57,10 @@ def plan(
             run.output.answer_json(document)
         else:
             tables.print_plan(made, run.output)
+
+
+def _answer(explanation: Explanation, output: Output, *, as_json: bool) -> None:
+    if as_json:
+        output.answer_json(explanation_to_json(explanation))
+    else:
+        tables.print_explanation(explanation, output)

@@ -32,7 +32,8 @@ class LayerProfile:
     """The policy of one layer.
 
     `anchors` are the crates whose users belong here. `budget_bytes` is `None` where only the total counts. A unit
-    needs `min_repos` repositories that use it, unless its crate is in `always`; crates in `never` are not cooked.
+    needs `min_repos` repositories that use it, unless its crate is in `always`: those are in, whatever they save.
+    Crates in `never` are not cooked.
     `packages` are Debian packages to install besides those that the units need, `never_packages` those that neither
     this layer nor one on it installs.
     """
@@ -190,7 +191,10 @@ class _ProfileFile(StrictModel):
     anchors: _Crates = Field((), description="Crates whose users belong to this layer.")
     budget: Size | None = Field(None, description='Most that the layer\'s own units may weigh, like "800 MB".')
     min_repos: Annotated[int, Field(ge=1)] = Field(1, description="Repositories that must use a unit.")
-    always: _Crates = Field((), description="Crates that are cooked even if fewer repositories use them.")
+    always: _Crates = Field(
+        (),
+        description="Crates whose units of this layer are cooked whatever they save; an error where they do not fit.",
+    )
     never: _Crates = Field((), description="Crates that are not cooked, with all that stands on them.")
     packages: _Packages = Field((), description="Debian packages to install besides those that the units need.")
     never_packages: _Packages = Field((), description="Debian packages not to install, here and in the layers on it.")

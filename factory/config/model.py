@@ -478,6 +478,9 @@ class RepositorySource(StrictModel):
     path: LocalPath | None = Field(None, description="Directory; relative to this file.")
     git: GitUrl | None = Field(None, description="URL of a git repository.")
     ref: GitRef | None = Field(None, description="Branch, tag or commit; null for the default branch.")
+    builds: Annotated[float, Field(ge=0, le=1_000_000, strict=False)] = Field(
+        1.0, description="How often it is built, compared with the others: what it saves counts as often."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -32,8 +32,9 @@ def place_units(
 ) -> dict[UnitKey, Placement]:
     """Place every candidate: with the deepest anchor in its closure, else where all of its users meet.
 
-    `users` are the repositories that have each unit. A unit never lies deeper than what stands on it, so every layer
-    is closed over the layers above it in the tree (its ancestors).
+    `users` are the repositories that have each unit; each belongs to the layer of its deepest anchor. Where an anchor's
+    layer is on another branch of the tree than a user's, they meet at the nearest layer under both. A unit never lies
+    deeper than what stands on it, so every layer is closed over the layers above it in the tree (its ancestors).
     """
     order = graph.dependencies_first(candidates)
     anchors = _anchors(order, graph, tree)
@@ -84,7 +85,11 @@ def _own_placement(
 ) -> Placement:
     if anchor is not None:
         layer, crate = anchor
-        return Placement(layer, f"its closure holds {crate}, an anchor of {layer}")
+        # In a tree, a repository may have anchors of two branches: its image has only one of them.
+        others = sorted({homes[repo] for repo in users if layer not in tree.path_to_root(homes[repo])})
+        meet = tree.lowest_common_ancestor([layer, *others])
+        used = f"; used by repositories of {', '.join(others)} too" if others else ""
+        return Placement(meet, f"its closure holds {crate}, an anchor of {layer}{used}")
     layers = sorted({homes[repo] for repo in users})
     layer = tree.lowest_common_ancestor(layers)
     return Placement(layer, f"no anchor below it; used by repositories of {', '.join(layers)}")

@@ -26,15 +26,16 @@ from factory.errors import ConfigurationError
 from factory.files import digest
 from factory.model import PackageId, Side, UnitKey
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
+from factory.planning.selection import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from factory.model import CargoProfile, Unit
 
-SCHEMA = 2
+SCHEMA = 3
 
-_UNIT_POLICY = frozenset({"layer", "why", "repos", "seconds", "bytes", "measured"})
+_UNIT_POLICY = frozenset({"layer", "why", "repos", "saves", "seconds", "bytes", "measured"})
 """What `plan.json` says of a unit beside what cargo resolves."""
 
 
@@ -60,6 +61,8 @@ class PlannedUnit:
     layer: str
     why: str
     repos: tuple[str, ...]
+    saves: float
+    """Wall seconds that it saves all repositories together: see `factory.planning.worth`."""
     cost: UnitCost
 
     @property
@@ -135,6 +138,7 @@ class Plan:
     recipes: tuple[Recipe, ...]
     excluded: tuple[Exclusion, ...]
     forecast: tuple[Forecast, ...]
+    quality: Quality
 
     def recipes_of(self, layer: str) -> tuple[Recipe, ...]:
         """Return the recipes of one layer, in cooking order."""
@@ -217,6 +221,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
             for row in plan.excluded
         ],
         "forecast": [_forecast_to_json(row) for row in plan.forecast],
+        "selection": asdict(plan.quality),
     }
 
 
@@ -282,6 +287,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         recipes=tuple(_recipe(raw) for raw in document["recipes"]),
         excluded=tuple(Exclusion(**raw) for raw in document["excluded"]),
         forecast=tuple(_forecast(raw) for raw in document["forecast"]),
+        quality=Quality(**document["selection"]),
     )
 
 
@@ -290,6 +296,7 @@ def _planned_to_json(planned: PlannedUnit, profiles: Mapping[CargoProfile, int])
         "layer": planned.layer,
         "why": planned.why,
         "repos": sorted(planned.repos),
+        "saves": _seconds(planned.saves),
         "seconds": _seconds(planned.cost.seconds),
         "bytes": planned.cost.bytes,
         "measured": planned.cost.measured,
@@ -312,6 +319,7 @@ def _planned(
         layer=raw["layer"],
         why=raw["why"],
         repos=tuple(raw["repos"]),
+        saves=raw["saves"],
         cost=UnitCost(seconds=raw["seconds"], bytes=raw["bytes"], measured=raw["measured"]),
     )
 

@@ -1,20 +1,31 @@
-"""Which units the images hold: a closed set, the most used first, under the budget of each layer and of all."""
+"""Which units the images hold: the closed set that saves most, within the budget of each layer and of all.
+
+`factory.planning.knapsack` solves the problem; here it is made of units, layers and policies, and what was left out
+gets its reason.
+"""
 
 from __future__ import annotations
 
 import enum
+import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from factory.config.layers import folded
+from factory.config.layers import ADVICE, folded
+from factory.errors import ConfigurationError
+from factory.planning.knapsack import Item, Knapsack, Solution, greedy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from factory.config.layers import LayerTree
     from factory.graph import MergedGraph
     from factory.model import UnitKey
     from factory.planning.layers import Placement
+
+_MICROSECONDS = 1_000_000
+"""Worth is counted in whole millionths of a second: sums of them do not depend on their order."""
 
 
 class LeftOut(enum.StrEnum):
@@ -32,67 +43,144 @@ class Demand:
 
     users: Mapping[UnitKey, frozenset[str]]
     """The repositories that have the unit."""
+    worth: Mapping[UnitKey, float]
+    """Seconds that all of them save together: see `factory.planning.worth`."""
     size: Mapping[UnitKey, int]
     """Bytes in the image."""
     placements: Mapping[UnitKey, Placement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """How good a selection is: seconds that it saves, an upper bound that no selection can exceed, the method.
+
+    `prices` are, for each layer, the seconds that another byte of budget would save: what saves less by byte is out.
+    """
+
+    saved: float
+    bound: float
+    method: str
+    prices: Mapping[str, float]
+
+    @property
+    def gap(self) -> float:
+        """How far the best selection lies above this one at most, as a share of it all."""
+        return max(0.0, 1 - self.saved / self.bound) if self.bound else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The chosen closed set, and why each other candidate was left out."""
+    """The chosen closed set, why each other library was left out, and how good the choice is."""
 
     chosen: frozenset[UnitKey]
     left_out: Mapping[UnitKey, LeftOut]
+    quality: Quality
 
 
 def select(
     demand: Demand, *, graph: MergedGraph, tree: LayerTree, budgets: Mapping[str, int | None], total_budget: int
 ) -> Selection:
-    """Choose greedily: units of most repositories first, each with what is still missing under it.
+    """Choose the closed set of most worth within every budget.
 
-    A unit's dependencies are used by at least as many repositories as the unit, so they come first anyway. Ties are
-    broken by height and key: the result does not depend on the order of the input.
+    Units of crates in a profile's `always` are in, with all that they stand on, if their layer is that profile's; units
+    that fewer repositories have than `min_repos` of their layer come only under others. Build scripts and their runs
+    come only under a library. Raises `ConfigurationError` where what has to be in is barred, or does not fit.
     """
-    barred, rare = _barred(demand, graph, tree), _too_rare(demand, graph, tree)
-    left_out: dict[UnitKey, LeftOut] = {}
-    chosen: set[UnitKey] = set()
-    spent: dict[str, int] = {profile.name: 0 for profile in tree.layers}
-    room = _Room(budgets, total_budget)
-    for key in sorted(demand.users, key=lambda key: (-len(demand.users[key]), graph.height[key], key)):
-        if not graph.units[key].is_library:
-            # Build scripts and their runs are of use only under the library that needs them.
-            continue
-        missing = graph.closure(key) - chosen
-        if key in barred:
-            left_out[key] = LeftOut.NEVER
-        elif key in rare:
-            left_out[key] = LeftOut.TOO_RARE
-        elif not room.admits(missing, spent, demand):
-            left_out[key] = LeftOut.OVER_BUDGET
-        else:
-            for needed in missing:
-                spent[demand.placements[needed].layer] += demand.size[needed]
-            chosen |= missing
-    return Selection(
-        chosen=frozenset(chosen),
-        left_out={key: reason for key, reason in left_out.items() if key not in chosen},
+    barred = _barred(demand, graph, tree)
+    always = _always(demand, graph, tree)
+    rare = _too_rare(demand, tree) - always
+    _refuse_contradictions(always & barred, graph)
+    wanted = [key for key in demand.users if graph.units[key].is_library and key not in barred | rare]
+    problem, groups = knapsack_of(wanted, always, demand, graph, tree, budgets, total_budget)
+    if not problem.fits(problem.closure(problem.forced)):
+        _refuse_size(problem, tree, budgets, total_budget)
+    solution = solve(problem)
+    chosen = frozenset(key for index in solution.chosen for key in groups[index])
+    reasons = {
+        key: LeftOut.NEVER if key in barred else LeftOut.TOO_RARE if key in rare else LeftOut.OVER_BUDGET
+        for key in demand.users
+        if graph.units[key].is_library and key not in chosen
+    }
+    return Selection(chosen=chosen, left_out=reasons, quality=_quality(solution, tree))
+
+
+def solve(problem: Knapsack) -> Solution:
+    """Return the best set that is found, with its bound; exact methods are used where scipy is installed."""
+    first = greedy(problem, problem.closure(problem.forced))
+    if importlib.util.find_spec("scipy") is None:
+        return first
+    # Imported here, as it is an extra, and takes a second.
+    from factory.planning.exact import improve
+
+    return improve(problem, first)
+
+
+def _quality(solution: Solution, tree: LayerTree) -> Quality:
+    prices = zip(tree.layers, solution.prices, strict=True)
+    return Quality(
+        saved=solution.worth / _MICROSECONDS,
+        bound=solution.bound / _MICROSECONDS,
+        method=solution.method,
+        prices={profile.name: price / _MICROSECONDS for profile, price in prices},
     )
 
 
-class _Room:
-    def __init__(self, budgets: Mapping[str, int | None], total: int) -> None:
-        self._budgets = budgets
-        self._total = total
+def knapsack_of(
+    wanted: Iterable[UnitKey],
+    always: AbstractSet[UnitKey],
+    demand: Demand,
+    graph: MergedGraph,
+    tree: LayerTree,
+    budgets: Mapping[str, int | None],
+    total_budget: int,
+) -> tuple[Knapsack, list[list[UnitKey]]]:
+    """Return the problem of choosing among `wanted` and what is under them, and the units of each of its items."""
+    relevant = sorted(graph.dependencies_first(wanted), key=lambda key: (graph.height[key], key))
+    is_wanted = frozenset(wanted)
+    carrier = _carriers(relevant, is_wanted, demand, graph)
+    heads = [key for key in relevant if carrier[key] == key]
+    number = {key: index for index, key in enumerate(heads)}
+    groups: list[list[UnitKey]] = [[] for _ in heads]
+    for key in relevant:
+        groups[number[carrier[key]]].append(key)
+    layers = {profile.name: index for index, profile in enumerate(tree.layers)}
+    items = tuple(
+        Item(
+            worth=sum(max(1, round(demand.worth[key] * _MICROSECONDS)) for key in group),
+            size=sum(demand.size[key] for key in group),
+            layer=layers[demand.placements[heads[index]].layer],
+            below=tuple(
+                sorted({number[carrier[edge.key]] for key in group for edge in graph.units[key].dependencies} - {index})
+            ),
+            wanted=heads[index] in is_wanted,
+        )
+        for index, group in enumerate(groups)
+    )
+    problem = Knapsack(
+        items=items,
+        budgets=tuple(budgets[profile.name] for profile in tree.layers),
+        total=total_budget,
+        forced=frozenset(number[key] for key in always if key in number),
+    )
+    return problem, groups
 
-    def admits(self, missing: frozenset[UnitKey], spent: Mapping[str, int], demand: Demand) -> bool:
-        more: dict[str, int] = {}
-        for key in missing:
-            layer = demand.placements[key].layer
-            more[layer] = more.get(layer, 0) + demand.size[key]
-        if sum(spent.values()) + sum(more.values()) > self._total:
-            return False
-        limits = ((self._budgets[layer], spent[layer] + extra) for layer, extra in more.items())
-        return all(budget is None or wanted <= budget for budget, wanted in limits)
+
+def _carriers(
+    relevant: list[UnitKey], wanted: AbstractSet[UnitKey], demand: Demand, graph: MergedGraph
+) -> dict[UnitKey, UnitKey]:
+    """Return for each unit the one that it comes and goes with: itself, or what alone stands on it.
+
+    A unit that is not wanted for itself and has a single dependent is in exactly when that is: mostly a build script
+    and its run under their library. Treating them as one makes the problem smaller and changes no answer.
+    """
+    among = frozenset(relevant)
+    carrier: dict[UnitKey, UnitKey] = {}
+    for key in reversed(relevant):
+        above = {carrier[up] for up in graph.dependents[key] if up in among}
+        only = min(above) if len(above) == 1 and key not in wanted else key
+        same = demand.placements[only].layer == demand.placements[key].layer
+        carrier[key] = only if same else key
+    return carrier
 
 
 def _barred(demand: Demand, graph: MergedGraph, tree: LayerTree) -> frozenset[UnitKey]:
@@ -106,13 +194,45 @@ def _barred(demand: Demand, graph: MergedGraph, tree: LayerTree) -> frozenset[Un
     return frozenset(barred)
 
 
-def _too_rare(demand: Demand, graph: MergedGraph, tree: LayerTree) -> frozenset[UnitKey]:
-    """Return the units with fewer repositories than their layer asks for, unless it says always of their crate."""
-    least = {profile.name: profile.min_repos for profile in tree.layers}
+def _always(demand: Demand, graph: MergedGraph, tree: LayerTree) -> frozenset[UnitKey]:
+    """Return the libraries of crates that the profile of their layer says always of."""
     always = {profile.name: {folded(crate) for crate in profile.always} for profile in tree.layers}
     return frozenset(
         key
-        for key, repos in demand.users.items()
-        if len(repos) < least[layer := demand.placements[key].layer]
-        and folded(graph.units[key].package.name) not in always[layer]
+        for key in demand.users
+        if graph.units[key].is_library and folded(graph.units[key].package.name) in always[demand.placements[key].layer]
+    )
+
+
+def _too_rare(demand: Demand, tree: LayerTree) -> frozenset[UnitKey]:
+    """Return the units with fewer repositories than their layer asks for."""
+    least = {profile.name: profile.min_repos for profile in tree.layers}
+    return frozenset(key for key, repos in demand.users.items() if len(repos) < least[demand.placements[key].layer])
+
+
+def _refuse_contradictions(contradicted: AbstractSet[UnitKey], graph: MergedGraph) -> None:
+    labels = sorted({graph.units[key].package.label for key in contradicted})
+    if labels:
+        raise ConfigurationError(
+            f"profiles of layers say always of {', '.join(labels)}, and never of it or of a crate that it stands on",
+            advice=f"Take the crate out of one of the lists. {ADVICE}",
+        )
+
+
+def _refuse_size(problem: Knapsack, tree: LayerTree, budgets: Mapping[str, int | None], total_budget: int) -> None:
+    forced = problem.closure(problem.forced)
+    sizes = [
+        sum(problem.items[index].size for index in forced if problem.items[index].layer == layer)
+        for layer in range(len(tree.layers))
+    ]
+    rows = [
+        f"{profile.name}: {size / 1e6:.0f} MB, of {budget / 1e6:.0f} MB"
+        for profile, size in zip(tree.layers, sizes, strict=True)
+        if (budget := budgets[profile.name]) is not None and size > budget
+    ]
+    if sum(sizes) > total_budget:
+        rows.append(f"all layers: {sum(sizes) / 1e6:.0f} MB, of {total_budget / 1e6:.0f} MB")
+    raise ConfigurationError(
+        f"what profiles of layers say always of does not fit, with all that it stands on: {'; '.join(rows)}",
+        advice=f"Raise the budgets, or take crates out of `always`. {ADVICE}",
     )

@@ -77,6 +77,8 @@ class FoundWorkspace:
     """The channel of the nearest `rust-toolchain(.toml)`, or `path:...` for one that names a folder."""
     rust_version: str | None = None
     """The highest `package.rust-version` of the members."""
+    builds: float = 1.0
+    """How often it is built, compared with others."""
 
     @property
     def label(self) -> str:

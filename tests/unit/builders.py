@@ -28,6 +28,7 @@ from factory.model import (
 )
 from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
+from factory.planning.selection import Quality
 from tests.unit.unit_builder import RELEASE
 
 if TYPE_CHECKING:
@@ -324,6 +325,7 @@ def plan_for(layers: Mapping[str, Sequence[Unit]]) -> Plan:
         recipes=tuple(recipe(name, units) for name, units in layers.items() if units),
         excluded=(Exclusion(package="ring@0.17.0", reason="over the budget", units=2, repos=3),),
         forecast=(forecast_row("repos/web", 9, dict.fromkeys(names, 8)),),
+        quality=Quality(saved=40.0, bound=41.0, method="greedy", prices=dict.fromkeys(names, 0.5e-6)),
     )
 
 
@@ -350,5 +352,6 @@ def _planned(one: Unit, layer: str) -> PlannedUnit:
         layer=layer,
         why=f"its closure holds {one.package.name}, an anchor of {layer}",
         repos=("cli", "web"),
+        saves=3.0,
         cost=UnitCost(seconds=1.5, bytes=2_000_000, measured=False),
     )

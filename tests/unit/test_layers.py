@@ -100,6 +100,31 @@ def test_users_of_sibling_layers_meet_at_their_parent() -> None:
     assert layers(merged, users, SIBLINGS) == {"sqlx": "db", "defmt": "embedded", "heapless": "core"}
 
 
+BRANCHES = LayerTree(
+    layers=(
+        LayerProfile(name="core"),
+        LayerProfile(name="web", parent="core", anchors=frozenset({"axum"})),
+        LayerProfile(name="db", parent="web", anchors=frozenset({"sqlx"})),
+        LayerProfile(name="cli", parent="core", anchors=frozenset({"clap"})),
+    )
+)
+
+
+def test_an_anchor_of_one_branch_that_a_repository_of_another_has_too_lies_under_both() -> None:
+    merged = graph(unit("clap"), unit("sqlx"), unit("axum"))
+    # `store` belongs to db by its deepest anchor: its image has nothing of cli.
+    placed = place(merged, {"clap": {"tool", "store"}, "sqlx": {"store"}, "axum": {"store"}}, BRANCHES)
+    assert placed["clap"] == Placement(
+        "core", "its closure holds clap, an anchor of cli; used by repositories of db too"
+    )
+    assert (placed["sqlx"].layer, placed["axum"].layer) == ("db", "web")
+
+
+def test_an_anchor_of_a_branch_stays_there_without_users_elsewhere() -> None:
+    merged = graph(unit("clap"), unit("sqlx"))
+    assert layers(merged, {"clap": {"tool"}, "sqlx": {"store"}}, BRANCHES) == {"clap": "cli", "sqlx": "db"}
+
+
 # Closed
 
 
@@ -116,7 +141,9 @@ def test_what_units_of_sibling_layers_stand_on_is_told_why_it_moved() -> None:
     # One closure with anchors of two siblings: the last of them by name takes it, what is under it moves down.
     assert placed["both"].layer == "web"
     assert placed["axum"].layer == "web"
-    assert placed["defmt"] == Placement("core", "stands under units of core")
+    assert placed["defmt"] == Placement(
+        "core", "its closure holds defmt, an anchor of embedded; used by repositories of web too"
+    )
 
 
 @given(worlds())

@@ -1,0 +1,244 @@
+"""Holds predicted wall seconds against builds: cold, and with part of the units warm.
+
+    python -m benchmarks.worth --results FILE [--jobs N] REPO...
+
+Each REPO is a folder with one workspace; its sources are not built, only what they stand on (manifests with stub
+sources are enough). A repository is built twice with `cargo build --release --timings`: from nothing, and again after
+some crates from the middle of its graph, and so everything above them, were removed. What cargo reports of a build,
+its units' seconds, goes in; what the model of `factory.planning.wall` makes of them comes out, and is compared:
+
+- cold: the wall seconds predicted from the same build's own seconds. Says how good the schedule is.
+- warm: the wall seconds of the second build, predicted from the first build's seconds. Says how good a forecast is;
+  `machine` is by how much the machine was slower for the same units (other work on it), with which the prediction is
+  multiplied in the last column.
+
+FILE keeps one line a repository: what is in it is not measured again. With no REPO, the table is printed from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory import process
+from factory.analysis.model import Analysis, analysis_from_json
+from factory.costs.model import UnitCost
+from factory.graph import MergedGraph
+from factory.model import Mode, Unit, UnitKey
+from factory.planning.wall import BuildModel, wall_shares
+
+_UNIT_DATA = re.compile(r"const UNIT_DATA = (\[.*?\n\]);", re.DOTALL)
+_PATIENCE = 7200.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One unit as cargo timed it, in seconds from the start of the build; `metadata` is where rustc had written it."""
+
+    start: float
+    end: float
+    metadata: float
+
+
+def main() -> int:
+    """Measure what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("repos", nargs="*", type=Path)
+    args = parser.parse_args()
+    done = {row["repo"]: row for row in _rows(args.results)}
+    for repo in args.repos:
+        if repo.name not in done:
+            row = measure(repo.absolute(), args.jobs)
+            done[repo.name] = row
+            with args.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, sort_keys=True) + "\n")
+    _print(list(done.values()))
+    return 0
+
+
+def _rows(results: Path) -> list[dict[str, Any]]:
+    text = results.read_text(encoding="utf-8") if results.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def measure(repo: Path, jobs: int) -> dict[str, Any]:
+    """Build a repository twice; return the measured and the predicted seconds of both builds."""
+    print(f"{repo.name}: analysing, building", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="factory-worth-") as name:
+        folder = Path(name)
+        # Without its toolchain pin: the analysis and the builds take the same rustc.
+        ignore = shutil.ignore_patterns("rust-toolchain*", "target")
+        copy = shutil.copytree(repo, folder / repo.name, copy_function=shutil.copyfile, ignore=ignore)
+        analysis = _analyse(folder, copy)
+        (workspace,) = [one for one in analysis.resolved if one.path == repo.name]
+        keys = frozenset(workspace.variants["release"].keys)
+        units = {key: analysis.units[key] for key in keys}
+        cold = _build(copy, folder / "target", units, jobs)
+        removed = _middle(units, keys)
+        process.run(
+            ["cargo", "clean", "--release", *(word for spec in removed for word in ("-p", spec))],
+            cwd=copy,
+            env=_environment(folder / "target"),
+        )
+        warm = _build(copy, folder / "target", units, jobs)
+    costs = core_seconds(cold, jobs)
+    # Cargo reports no time for what took none.
+    known = {key: UnitCost(seconds=costs.get(key, 0.0), bytes=0, measured=True) for key in keys}
+    model = BuildModel(keys, units=analysis.units, costs=known)
+    again = core_seconds(warm, jobs)
+    fresh = keys - warm.keys()
+    shares = wall_shares(list(model.stretches(jobs)))
+    slower = sum(again.values()) / max(sum(costs.get(key, 0.0) for key in again), 0.001)
+    front = sum(one.metadata - one.start for key, one in cold.items() if units[key].mode is Mode.BUILD)
+    whole = sum(one.end - one.start for key, one in cold.items() if units[key].mode is Mode.BUILD)
+    return {
+        "repo": repo.name,
+        "units": len(keys),
+        "untimed": len(keys) - len(cold),
+        "jobs": jobs,
+        "core_seconds": round(sum(costs.values()), 2),
+        "metadata_share": round(front / whole, 3),
+        "cold": round(_wall(cold), 2),
+        "cold_predicted": round(model.wall_seconds(jobs), 2),
+        "rebuilt": len(warm),
+        "warm": round(_wall(warm), 2),
+        "warm_predicted": round(model.wall_seconds(jobs, warm=fresh), 2),
+        "warm_by_shares": round(sum(seconds for key, seconds in shares.items() if key not in fresh), 2),
+        "warm_by_sums": round(sum(costs.get(key, 0.0) for key in warm) / jobs, 2),
+        "machine": round(slower, 3),
+    }
+
+
+def core_seconds(timed: dict[UnitKey, Timed], jobs: int) -> dict[UnitKey, float]:
+    """Return the core seconds of each unit: while it generates code, it also works on what jobs nobody else has."""
+    moments = sorted({moment for one in timed.values() for moment in (one.start, one.metadata, one.end)})
+    found: dict[UnitKey, float] = defaultdict(float)
+    for begin, end in itertools.pairwise(moments):
+        running = [key for key, one in timed.items() if one.start <= begin and end <= one.end]
+        generating = [key for key in running if timed[key].metadata <= begin]
+        spare = max(0, jobs - len(running)) / max(1, len(generating))
+        for key in running:
+            found[key] += (end - begin) * (1 + spare * (key in generating))
+    return dict(found)
+
+
+def _wall(timed: dict[UnitKey, Timed]) -> float:
+    return max(one.end for one in timed.values()) - min(one.start for one in timed.values())
+
+
+def _middle(units: dict[UnitKey, Unit], keys: frozenset[UnitKey]) -> list[str]:
+    """Return crates whose removal makes about half of the units stale: the same ones in every run."""
+    above: dict[UnitKey, set[UnitKey]] = {key: {key} for key in keys}
+    for key in reversed(MergedGraph(units).dependencies_first(keys)):
+        for edge in units[key].dependencies:
+            if edge.key in above:
+                above[edge.key] |= above[key]
+    stale: set[UnitKey] = set()
+    chosen: set[str] = set()
+    for key in sorted(keys, key=lambda key: (abs(len(above[key]) - len(keys) / 6), key)):
+        if len(stale) < len(keys) / 2 and units[key].is_library:
+            stale |= above[key]
+            chosen.add(units[key].package.label)
+    return sorted(chosen)
+
+
+def _analyse(folder: Path, repo: Path) -> Analysis:
+    process.run(
+        [sys.executable, "-m", "factory", "-q", "analyze", repo, "-o", folder / "analysis.json", "--top", "0"],
+        timeout=_PATIENCE,
+    )
+    return analysis_from_json(json.loads((folder / "analysis.json").read_text(encoding="utf-8")))
+
+
+def _environment(target: Path) -> dict[str, str]:
+    return dict(os.environ) | {"CARGO_TARGET_DIR": str(target)}
+
+
+def _build(repo: Path, target: Path, units: dict[UnitKey, Unit], jobs: int) -> dict[UnitKey, Timed]:
+    """Build, and return the timed units by key; those that were fresh are not in it."""
+    environment = _environment(target)
+    process.run(["cargo", "fetch", "--locked"], cwd=repo, env=environment, timeout=_PATIENCE)
+    process.run(
+        ["cargo", "build", "--release", "--locked", "--offline", "--timings", "--jobs", str(jobs)],
+        cwd=repo,
+        env=environment,
+        timeout=_PATIENCE,
+    )
+    page = (target / "cargo-timings" / "cargo-timing.html").read_text(encoding="utf-8")
+    found = _UNIT_DATA.search(page)
+    assert found is not None, "cargo's timing report has no UNIT_DATA"
+    waiting: dict[tuple[object, ...], list[UnitKey]] = defaultdict(list)
+    for key in sorted(units, reverse=True):
+        waiting[_identity(units[key])].append(key)
+    timed: dict[UnitKey, Timed] = {}
+    for row in json.loads(found[1]):
+        # Two units of one identity differ in their side alone: whichever is which, the sums are the same.
+        keys = waiting[_said(row)]
+        # Fresh units are in the report, with no time.
+        if keys and row["duration"]:
+            timed[keys.pop()] = _timed(row)
+    return timed
+
+
+def _identity(unit: Unit) -> tuple[object, ...]:
+    is_run = unit.mode is Mode.RUN_CUSTOM_BUILD
+    what = "run" if is_run else "script" if unit.target_kind == "custom-build" else "lib"
+    return (unit.package.name, unit.package.version, what, unit.features)
+
+
+def _said(row: dict[str, Any]) -> tuple[object, ...]:
+    what = "lib"
+    if row["mode"] == "run-custom-build" or "(run)" in row["target"]:
+        what = "run"
+    elif "build script" in row["target"] or "build-script" in row["target"]:
+        what = "script"
+    return (row["name"], row["version"], what, tuple(sorted(row["features"])))
+
+
+def _timed(row: dict[str, Any]) -> Timed:
+    start, end = row["start"], row["start"] + row["duration"]
+    sections = dict(row["sections"] or [])
+    frontend = sections.get("frontend")
+    return Timed(start=start, end=end, metadata=min(end, start + frontend["end"]) if frontend else end)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    print("| repository | units | core s | cold s | predicted | error | rebuilt | s | predicted | machine | error |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        cold = row["cold_predicted"] / row["cold"] - 1
+        warm = row["warm_predicted"] * row["machine"] / row["warm"] - 1
+        print(
+            f"| {row['repo']} | {row['units']} | {row['core_seconds']:.0f} | {row['cold']:.1f} "
+            f"| {row['cold_predicted']:.1f} | {cold:+.1%} | {row['rebuilt']} | {row['warm']:.1f} "
+            f"| {row['warm_predicted']:.1f} | {row['machine']:.2f} | {warm:+.1%} |"
+        )
+    for name, column, factor in (
+        ("cold, by the schedule", "cold", "cold_predicted"),
+        ("partly warm, by the schedule", "warm", "warm_predicted"),
+        ("partly warm, by wall shares", "warm", "warm_by_shares"),
+        ("partly warm, by sums divided by jobs", "warm", "warm_by_sums"),
+    ):
+        errors = [abs(row[factor] * (row["machine"] if column == "warm" else 1) / row[column] - 1) for row in rows]
+        if errors:
+            middle = statistics.median(errors)
+            print(f"\n{name}: error of {len(errors)} builds, median {middle:.1%}, most {max(errors):.1%}")
+    if rows:
+        print(f"\nmetadata share, median: {statistics.median(row['metadata_share'] for row in rows):.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
