@@ -132,7 +132,7 @@ def print_explanation(explanation: Explanation, output: Output) -> None:
         output.answer(f"{row.unit}  [{', '.join(row.features)}]  {row.side}, {row.key[:8]}")
         output.answer(
             f"  {_guess(f'{row.seconds:.1f} s', row)} to compile, {_guess(f'{row.bytes / 1e6:.1f} MB', row)}; "
-            f"saves {sum(row.saves.values()):.1f} s of builds in {len(row.repos)} of the repositories"
+            f"saves {sum(row.saves.values()):.1f} s of builds (repositories: {len(row.repos)})"
         )
         output.answer(f"  {_verdict(row)}")
     saved: Counter[str] = Counter()
