@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from factory.analysis import analyze as analysis_stage
 from factory.analysis.model import Status, Workspace, analysis_from_json
 from factory.analysis.uses import pin_conflict
+from factory.base import PACKAGES
 from factory.cargo.home import prepare_resolving_home, user_mirror
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
@@ -48,6 +49,7 @@ from factory.planning.choose import Policy, choose
 from factory.planning.explain import explain_crate
 from factory.planning.make_plan import RecipeCheck, make_plan
 from factory.planning.plan import plan_from_json
+from factory.planning.system_packages import PackageUse, Purpose, analysis_uses, read_table
 from factory.process import ProgramFailedError
 from factory.proof.image import verify_image
 from factory.proof.local import verify_directory
@@ -308,8 +310,12 @@ class InitWishes:
 def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> ProjectFiles:
     """Return the files with which a project builds on the images; nothing is written."""
     project = read_project(folder)
+    packages = _packages_of(run, project)
     choices = Choices(
         builder=wishes.image or _image_for(run, project, wishes.layer, profiles),
+        # Programs and libraries alike: what is there already costs nothing.
+        build_packages=tuple({use.package for use in packages if use.purpose is not Purpose.RUNTIME} - set(PACKAGES)),
+        runtime_packages=tuple({use.package for use in packages if use.purpose is Purpose.RUNTIME}),
         flavour=wishes.flavour,
         runtime=wishes.runtime,
         ci=wishes.ci,
@@ -319,6 +325,21 @@ def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> P
         branch=wishes.branch,
     )
     return make_files(project, choices, run.settings)
+
+
+def _packages_of(run: Run, project: Project) -> tuple[PackageUse, ...]:
+    """Return the Debian packages that a project needs; where it cannot be resolved here, say so and return none."""
+    try:
+        analysis = analyze(run, Scan(workspaces=(project.workspace,), skipped=()), offline=False)
+        problem = "; ".join(row.reason for row in analysis.workspaces if row.status is Status.SKIPPED)
+    except (EnvironmentFaultError, NothingToDoError) as error:
+        problem, analysis = error.what, None
+    if problem or analysis is None:
+        run.output.warn(
+            f"{project.name} cannot be resolved here, so the Debian packages it needs are not known: {problem}"
+        )
+        return ()
+    return analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
