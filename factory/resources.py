@@ -11,8 +11,8 @@ _SOURCE_TREE_NAMES = {"samples": "tests/samples"}
 
 
 def shipped(name: str) -> Path:
-    """Return the path of shipped data: `Dockerfiles`, `profiles`, `samples`, `registry-config.yaml` or
-    `system-packages.toml`.
+    """Return the path of shipped data: `Dockerfiles`, `profiles`, `samples`, `registry-config.yaml`,
+    `system-packages.toml` or `behaviour-features.toml`.
 
     Raises `FactoryError` where it is missing: the installation is broken.
     """

@@ -28,6 +28,7 @@ SOURCES = (
     "profiles",
     "pyproject.toml",
     "registry-config.yaml",
+    "behaviour-features.toml",
     "system-packages.toml",
     "tests/samples",
 )
@@ -109,7 +110,15 @@ def pip(*arguments: str | Path) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["Dockerfiles", "profiles", "tests/samples", "registry-config.yaml", "system-packages.toml", "factory/py.typed"],
+    [
+        "Dockerfiles",
+        "profiles",
+        "tests/samples",
+        "registry-config.yaml",
+        "system-packages.toml",
+        "behaviour-features.toml",
+        "factory/py.typed",
+    ],
 )
 def test_what_the_repository_shows_is_in_the_wheel(installed: Installed, place: str) -> None:
     expected = {in_wheel(path) for path in files_below(ROOT / place)}

@@ -1,0 +1,98 @@
+"""What the registry says of crates: yanked, `rust-version`, features. Read from what cargo has kept of the index.
+
+Cargo asks the index for every crate that it resolves, and keeps the answer in CARGO_HOME. The lines are the index's own
+(https://doc.rust-lang.org/cargo/reference/registry-index.html); the file around them is cargo's
+(`sources/registry/index/cache.rs`, version 3 since 1.72). Any other is not read: what is not known is said to be so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.model import CRATES_IO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from factory.model import PackageId
+
+_HEADER = b"\x03\x02\x00\x00\x00"
+"""Version 3 of the file, version 2 of the lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrateFacts:
+    """What the index says of one version of a crate; `rust_version` and `links` are `None` where it names none."""
+
+    yanked: bool
+    rust_version: str | None
+    links: str | None
+    features: frozenset[str]
+    """Every name that a feature list may have, those of optional dependencies included."""
+
+
+class CrateIndex:
+    """The facts about crates of crates.io that a CARGO_HOME knows."""
+
+    def __init__(self, cargo_home: Path) -> None:
+        self._folders = sorted((cargo_home / "registry" / "index").glob("index.crates.io-*/.cache"))
+        self._lines: dict[str, Mapping[str, bytes]] = {}
+
+    def __call__(self, package: PackageId) -> CrateFacts | None:
+        """Return the facts about a package; `None` where nothing is known of it."""
+        if package.source != CRATES_IO:
+            return None
+        if package.name not in self._lines:
+            self._lines[package.name] = self._read(package.name)
+        line = self._lines[package.name].get(package.version)
+        return None if line is None else parse_index_line(line)
+
+    def _read(self, name: str) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for folder in self._folders:
+            try:
+                content = (folder / index_path(name)).read_bytes()
+            except OSError:
+                continue
+            found |= split_index_file(content)
+        return found
+
+
+def index_path(name: str) -> str:
+    """Return where the index keeps a crate: `se/rd/serde`, `3/s/syn`."""
+    lower = name.lower()
+    if len(lower) <= 2:
+        return f"{len(lower)}/{lower}"
+    return f"3/{lower[0]}/{lower}" if len(lower) == 3 else f"{lower[:2]}/{lower[2:4]}/{lower}"
+
+
+def split_index_file(content: bytes) -> dict[str, bytes]:
+    """Return the index's line for each version; empty for a file of another form, which says nothing to us."""
+    if not content.startswith(_HEADER):
+        return {}
+    # The index's own version, then version and line in turns, each ended by a zero byte.
+    fields = content[len(_HEADER) :].split(b"\0")[1:]
+    return {version.decode("utf-8", "replace"): line for version, line in zip(fields[::2], fields[1::2], strict=False)}
+
+
+def parse_index_line(line: bytes) -> CrateFacts | None:
+    """Return the facts of a line; `None` for one of a later format, which cargo passes over as well."""
+    try:
+        return _facts(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _facts(raw: Mapping[str, Any]) -> CrateFacts:
+    features = {**raw["features"], **(raw.get("features2") or {})}
+    optional = {row["name"] for row in raw["deps"] if row["optional"]}
+    hidden = {name.removeprefix("dep:") for names in features.values() for name in names if name.startswith("dep:")}
+    return CrateFacts(
+        yanked=bool(raw["yanked"]),
+        rust_version=raw.get("rust_version"),
+        links=raw.get("links"),
+        features=frozenset(features) | (optional - hidden),
+    )

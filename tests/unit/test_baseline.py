@@ -1,0 +1,306 @@
+"""Tests of the baseline: its rules one by one, its form in JSON, and what the registry's index says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factory.analysis.model import Analysis, Status, VariantUse, Workspace
+from factory.cargo.index_cache import CrateFacts, CrateIndex, index_path, parse_index_line, split_index_file
+from factory.cargo.lock import Lock
+from factory.cargo.profile_table import derive_profile_table
+from factory.errors import FactoryError
+from factory.model import PackageId, Side
+from factory.planning.baseline import baseline_from_json, baseline_to_json, caret_range
+from factory.planning.baseline_rules import BaselineRules, derive_baseline, rust_release
+from factory.planning.behaviour import BehaviourFeatures, Rule, read_behaviour_features
+from tests.unit.builders import FACTS
+from tests.unit.unit_builder import RELEASE, package, unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from factory.model import Unit
+
+PLAIN = CrateFacts(yanked=False, rust_version=None, links=None, features=frozenset({"std", "derive", "full", "alloc"}))
+
+
+def analysis(
+    repos: Mapping[str, tuple[Unit, ...]], *, rust: Mapping[str, str] | None = None, order: int = 1
+) -> Analysis:
+    """An analysis of one workspace for each repository; `rust` are their `rust-version`s."""
+    workspaces = tuple(
+        Workspace(
+            path=f"repos/{repo}",
+            repo=repo,
+            status=Status.RESOLVED,
+            reason="",
+            rust_version=(rust or {}).get(repo),
+            variants={
+                "release": VariantUse(
+                    keys=tuple(one.key for one in units), profile=derive_profile_table(units), rustflags=()
+                )
+            },
+            lock=Lock(()),
+        )
+        for repo, units in list(repos.items())[::order]
+    )
+    units = {one.key: one for some in repos.values() for one in some}
+    return Analysis(toolchain=FACTS, variants=("release",), workspaces=workspaces, units=units, links={})
+
+
+def rules(
+    *, never: tuple[Rule, ...] = (), share: float = 0.8, facts: Mapping[str, CrateFacts] | None = None
+) -> BaselineRules:
+    """Rules with a threshold of two; `facts` by `name@version`, all else is plain."""
+    known = facts or {}
+    return BaselineRules(
+        min_repos=2, msrv_share=share, never=BehaviourFeatures(never), facts=lambda one: known.get(one.label, PLAIN)
+    )
+
+
+def serde(version: str, *features: str, **changes: Any) -> Unit:  # noqa: ANN401 - any field of a unit
+    return unit("serde", version=version, features=tuple(sorted(features)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.0.219", "1"),
+        ("2.0.0", "2"),
+        ("0.12.3", "0.12"),
+        ("0.0.3", "0.0.3"),
+        ("0.0.0", "0.0.0"),
+        ("1.0.0-rc.1", "1.0.0-rc.1"),
+        ("0.7.1+5.3.1-0-g81034ce", "0.7"),
+    ],
+)
+def test_range_is_that_in_which_cargo_lets_versions_stand_for_each_other(version: str, expected: str) -> None:
+    assert caret_range(version) == expected
+
+
+def test_newest_version_in_use_is_taken_by_number_not_by_text() -> None:
+    made = derive_baseline(analysis({"a": (serde("1.0.9"),), "b": (serde("1.0.10"),)}), rules())
+    assert [(crate.range, crate.version, crate.repos) for crate in made.crates] == [("1", "1.0.10", 2)]
+
+
+def test_ranges_stand_side_by_side_and_those_of_one_repository_are_left_alone() -> None:
+    found = analysis(
+        {"a": (serde("1.0.9"), serde("0.9.1")), "b": (serde("1.0.9"), serde("0.8.0")), "c": (serde("0.9.2"),)}
+    )
+    made = derive_baseline(found, rules())
+    assert [(crate.range, crate.version) for crate in made.crates] == [("0.9", "0.9.2"), ("1", "1.0.9")]
+
+
+def test_a_yanked_version_is_passed_over_with_its_reason() -> None:
+    found = analysis({"a": (serde("1.0.9"),), "b": (serde("1.0.10"),)})
+    made = derive_baseline(found, rules(facts={"serde@1.0.10": replace(PLAIN, yanked=True)}))
+    assert [crate.version for crate in made.crates] == ["1.0.9"]
+    assert [(row.crate, row.reason) for row in made.left_out] == [("serde@1.0.10", "yanked")]
+
+
+def test_a_range_of_which_all_is_yanked_is_not_in_the_baseline() -> None:
+    found = analysis({"a": (serde("1.0.9"),), "b": (serde("1.0.9"),)})
+    made = derive_baseline(found, rules(facts={"serde@1.0.9": replace(PLAIN, yanked=True)}))
+    assert made.crates == ()
+    assert [(row.crate, row.repos, row.reason) for row in made.left_out] == [("serde@1.0.9", 2, "yanked")]
+
+
+@pytest.mark.parametrize(("share", "expected", "held_back"), [(0.5, "1.0.10", 1), (0.6, "1.0.9", 0)])
+def test_a_version_is_taken_where_enough_repositories_may_by_their_rust_version(
+    share: float, expected: str, held_back: int
+) -> None:
+    found = analysis({"a": (serde("1.0.9"),), "b": (serde("1.0.10"),)}, rust={"a": "1.70", "b": "1.80.0"})
+    made = derive_baseline(found, rules(share=share, facts={"serde@1.0.10": replace(PLAIN, rust_version="1.80")}))
+    assert [(crate.version, crate.held_back) for crate in made.crates] == [(expected, held_back)]
+
+
+def test_where_no_version_suits_enough_the_one_that_most_can_take_is_taken() -> None:
+    found = analysis(
+        {"a": (serde("1.0.9"),), "b": (serde("1.0.10"),), "c": (serde("1.0.11"),)},
+        rust={"a": "1.60", "b": "1.70", "c": "1.90"},
+    )
+    needs = {"serde@1.0.9": "1.65", "serde@1.0.10": "1.65", "serde@1.0.11": "1.80"}
+    made = derive_baseline(
+        found, rules(share=1.0, facts={label: replace(PLAIN, rust_version=release) for label, release in needs.items()})
+    )
+    assert [(crate.version, crate.held_back) for crate in made.crates] == [("1.0.10", 1)]
+    assert made.rust_version == "1.65"
+
+
+def test_a_repository_without_rust_version_holds_nothing_back() -> None:
+    found = analysis({"a": (serde("1.0.9"),), "b": (serde("1.0.10"),)})
+    made = derive_baseline(found, rules(share=1.0, facts={"serde@1.0.10": replace(PLAIN, rust_version="1.94")}))
+    assert [crate.version for crate in made.crates] == ["1.0.10"]
+    assert made.rust_version == "1.94"
+
+
+def test_features_need_enough_repositories_each_side_by_itself() -> None:
+    host = {"sides": (Side.HOST,)}
+    found = analysis(
+        {
+            "a": (serde("1.0.9", "std", "derive"), serde("1.0.9", "full", **host)),
+            "b": (serde("1.0.9", "std", "alloc"), serde("1.0.9", "full", "derive", **host)),
+        }
+    )
+    (crate,) = derive_baseline(found, rules()).crates
+    assert (crate.features_target, crate.features_host) == (("std",), ("full",))
+    assert crate.features(Side.HOST) == ("full",)
+
+
+def test_a_unit_reached_from_both_sides_counts_for_both() -> None:
+    both = serde("1.0.9", "std", sides=(Side.TARGET, Side.HOST))
+    (crate,) = derive_baseline(analysis({"a": (both,), "b": (both,)}), rules()).crates
+    assert (crate.features_target, crate.features_host) == (("std",), ("std",))
+
+
+def test_features_that_change_behaviour_are_never_in_and_say_why() -> None:
+    found = analysis({"a": (serde("1.0.9", "std", "full"),), "b": (serde("1.0.9", "std", "full"),)})
+    made = derive_baseline(found, rules(never=(Rule(crate="ser*", features=("fu*",), why="changes all"),)))
+    assert made.crates[0].features_target == ("std",)
+    assert [(row.crate, row.feature, row.repos, row.reason) for row in made.left_out] == [
+        ("serde@1.0.9", "full", 2, "changes all")
+    ]
+
+
+def test_features_that_the_version_has_not_are_left_out() -> None:
+    found = analysis({"a": (serde("1.0.9", "old"),), "b": (serde("1.0.9", "old"),), "c": (serde("1.0.10"),)})
+    made = derive_baseline(found, rules())
+    assert (made.crates[0].version, made.crates[0].features_target) == ("1.0.10", ())
+    assert [(row.feature, row.reason) for row in made.left_out] == [("old", "this version has no such feature")]
+
+
+def test_build_scripts_say_nothing_about_features() -> None:
+    script = serde("1.0.9", "full", target_kind="custom-build", sides=(Side.HOST,))
+    (crate,) = derive_baseline(analysis({"a": (serde("1.0.9"), script), "b": (serde("1.0.9"), script)}), rules()).crates
+    assert crate.features_host == ()
+
+
+def test_most_used_profile_is_the_one_and_the_others_are_named() -> None:
+    thin = serde("1.0.9", profile=replace(RELEASE, lto="thin"))
+    found = analysis({"a": (serde("1.0.9"),), "b": (thin,), "c": (thin,)})
+    (profile,) = derive_baseline(found, rules()).profiles
+    assert (profile.variant, profile.table.base, profile.workspaces) == ("release", (("lto", "thin"),), 2)
+    assert profile.others == ("repos/a",)
+
+
+def test_cargos_own_profile_wins_a_tie() -> None:
+    thin = serde("1.0.9", profile=replace(RELEASE, lto="thin"))
+    baseline = derive_baseline(analysis({"a": (thin,), "b": (serde("1.0.9"),)}), rules())
+    profile = baseline.profile_of("release")
+    assert profile is not None
+    assert profile.table.base == ()
+    assert baseline.profile_of("dev") is None
+
+
+def test_order_of_the_input_does_not_matter_and_json_gives_the_same_back() -> None:
+    thin = serde("1.0.10", "std", "full", profile=replace(RELEASE, lto="thin"))
+    repos = {"a": (serde("1.0.9", "std", "gone"),), "b": (thin,), "c": (serde("1.0.9", "full", "gone"),)}
+    one = baseline_to_json(derive_baseline(analysis(repos), rules()))
+    other = baseline_to_json(derive_baseline(analysis(repos, order=-1), rules()))
+    assert json.dumps(one) == json.dumps(other)
+    read = baseline_from_json(json.loads(json.dumps(one)))
+    assert read == derive_baseline(analysis(repos), rules())
+    assert read.left_out
+    assert read.by_range["serde", package("serde").source, "1"].label == "serde@1.0.10"
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"crates": [{"name": "serde"}]}, {"profiles": [{"variant": "x"}]}])
+def test_json_of_another_form_is_refused(change: dict[str, Any]) -> None:
+    document = baseline_to_json(derive_baseline(analysis({"a": (serde("1.0.9"),)}), rules()))
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        baseline_from_json(document | change)
+
+
+@pytest.mark.parametrize(
+    ("text", "release"), [("1.70", (1, 70, 0)), ("1.80.1", (1, 80, 1)), ("1", (1, 0, 0)), ("x", (0, 0, 0))]
+)
+def test_rust_versions_compare_as_numbers(text: str, release: tuple[int, ...]) -> None:
+    assert rust_release(text) == release
+
+
+# What is shipped
+
+
+def test_shipped_list_names_what_it_keeps_out_and_leaves_the_harmless_alone() -> None:
+    shipped = read_behaviour_features()
+    for crate, feature in [
+        ("serde_json", "preserve_order"),
+        ("serde_json", "arbitrary_precision"),
+        ("log", "release_max_level_off"),
+        ("openssl-sys", "vendored"),
+        ("rustls", "aws_lc_rs"),
+        ("tokio-rustls", "ring"),
+        ("anything", "nightly-simd"),
+    ]:
+        assert shipped.why_never(crate, feature), f"{crate}/{feature}"
+    for crate, feature in [
+        ("serde_json", "std"),
+        ("tokio", "full"),
+        ("syn", "full"),
+        ("cc", "parallel"),
+        ("ring", "std"),
+    ]:
+        assert shipped.why_never(crate, feature) is None, f"{crate}/{feature}"
+
+
+def test_every_shipped_rule_has_a_reason_of_its_own_words_and_names_features() -> None:
+    for rule in read_behaviour_features().rules:
+        assert rule.crate
+        assert rule.features
+        assert len(rule.why) > 20
+    names = [(rule.crate, feature) for rule in read_behaviour_features().rules for feature in rule.features]
+    assert len(names) == len(set(names))
+
+
+def test_a_damaged_list_is_an_error_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "list.toml").write_text("[[never]]\ncrate = 'a'\n", encoding="utf-8")
+    with pytest.raises(FactoryError, match=r"list\.toml"):
+        read_behaviour_features(tmp_path / "list.toml")
+
+
+# What the registry's index says
+
+LINE = {
+    "name": "serde",
+    "vers": "1.0.9",
+    "deps": [
+        {"name": "serde_derive", "optional": True},
+        {"name": "hidden", "optional": True},
+        {"name": "always", "optional": False},
+    ],
+    "features": {"std": []},
+    "features2": {"more": ["dep:hidden"]},
+    "yanked": True,
+    "rust_version": "1.56",
+    "links": "z",
+}
+
+
+def test_index_lines_tell_what_a_version_is(tmp_path: Path) -> None:
+    content = b"\x03\x02\x00\x00\x00etag: x\x001.0.9\x00" + json.dumps(LINE).encode() + b"\x001.0.10\x00{}\x00"
+    folder = tmp_path / "registry" / "index" / "index.crates.io-abc" / ".cache" / "se" / "rd"
+    folder.mkdir(parents=True)
+    (folder / "serde").write_bytes(content)
+    index = CrateIndex(tmp_path)
+    assert index(package("serde", "1.0.9")) == CrateFacts(
+        yanked=True, rust_version="1.56", links="z", features=frozenset({"std", "more", "serde_derive"})
+    )
+    assert index(package("serde", "1.0.10")) is None
+    assert index(package("serde", "2.0.0")) is None
+    assert index(package("other", "1.0.0")) is None
+    assert index(PackageId("serde", "1.0.9", "registry+https://else.example/index")) is None
+
+
+def test_index_file_of_another_version_of_cargo_says_nothing() -> None:
+    assert split_index_file(b"\x04\x02\x00\x00\x00etag\x001.0.9\x00{}\x00") == {}
+    assert parse_index_line(b"{") is None
+
+
+@pytest.mark.parametrize(("name", "path"), [("a", "1/a"), ("cc", "2/cc"), ("Syn", "3/s/syn"), ("serde", "se/rd/serde")])
+def test_index_path(name: str, path: str) -> None:
+    assert index_path(name) == path
