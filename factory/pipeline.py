@@ -21,6 +21,7 @@ from factory.analysis.model import Status, Workspace, analysis_from_json
 from factory.analysis.uses import pin_conflict
 from factory.base import PACKAGES
 from factory.cargo.home import prepare_resolving_home, user_mirror
+from factory.cargo.index_cache import CrateIndex
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.config.access import fetching
@@ -45,6 +46,8 @@ from factory.costs.store import open_store, store_url
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
+from factory.planning.baseline_rules import BaselineRules, derive_baseline
+from factory.planning.behaviour import read_behaviour_features
 from factory.planning.choose import Policy, choose
 from factory.planning.explain import explain_crate
 from factory.planning.make_plan import RecipeCheck, make_plan
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
     from factory.costs.model import UnitCost
     from factory.model import UnitKey
     from factory.output import Output
+    from factory.planning.baseline import Baseline
     from factory.planning.choose import Choice
     from factory.planning.explain import Explanation
     from factory.planning.plan import Plan
@@ -167,8 +171,11 @@ def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:
     return weighed.analysis
 
 
-def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
-    """Choose what to cook; raise `NothingToDoError` where no registry unit is left to choose."""
+def plan(run: Run, analysis: Analysis, profiles: Path | None, *, baseline: bool = True) -> Plan:
+    """Choose what to cook; raise `NothingToDoError` where no registry unit is left to choose.
+
+    With `baseline`, the plan says also what the repositories could agree on.
+    """
     choice = _choose(run, analysis, profiles)
     cargo_home, toolchain = _resolving(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
@@ -182,7 +189,18 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None) -> Plan:
     if not made.units:
         reasons = "; ".join(sorted({row.reason for row in made.excluded})[:5])
         raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
-    return made
+    return replace(made, baseline=_baseline(run, analysis, cargo_home)) if baseline else made
+
+
+def _baseline(run: Run, analysis: Analysis, cargo_home: Path) -> Baseline:
+    settings = run.settings.baseline
+    rules = BaselineRules(
+        min_repos=settings.min_repos,
+        msrv_share=settings.msrv_percent / 100,
+        never=read_behaviour_features(),
+        facts=CrateIndex(cargo_home),
+    )
+    return derive_baseline(analysis, rules)
 
 
 def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, made: Plan | None) -> Explanation:

@@ -27,6 +27,9 @@ def plan(
         list[Path] | None,
         typer.Option("--misses", help="Miss reports of consumers to weigh in: files, or folders of them."),
     ] = None,
+    no_baseline: Annotated[
+        bool, typer.Option("--no-baseline", help="Do not say what the repositories could agree on.")
+    ] = False,
     explain: Annotated[
         str | None,
         typer.Option("--explain", metavar="CRATE[@VERSION]", help="Explain one crate instead; writes no plan."),
@@ -47,9 +50,8 @@ def plan(
         _answer(pipeline.explain(run, weighed, profiles, explain, known), run.output, as_json=json)
         return
     for run in runs_of(context, single="--json" if json else ""):
-        made = pipeline.plan(
-            run, pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ()), profiles
-        )
+        weighed = pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ())
+        made = pipeline.plan(run, weighed, profiles, baseline=not no_baseline)
         document = plan_to_json(made)
         write_json(run.file(out), document)
         run.output.say(f"wrote {run.file(out)}")

@@ -434,6 +434,17 @@ class WorthSettings(StrictModel):
     )
 
 
+class BaselineSettings(StrictModel):
+    """The versions, features and cargo profile that repositories are asked to meet at."""
+
+    min_repos: Annotated[int, Field(ge=2, le=10_000)] = Field(
+        2, description="Repositories that have to use a crate, or a feature of it, before it is in the baseline."
+    )
+    msrv_percent: Annotated[int, Field(ge=1, le=100)] = Field(
+        80, description="Part of a crate's repositories whose rust-version has to allow the version that is taken."
+    )
+
+
 def _store_address(url: str) -> str:
     # Not shown: it may be a password that does not fit.
     if re.search(r"://[^/?#]*:[^/?#]*@|[?&]password=", url):
@@ -620,6 +631,7 @@ class Settings(StrictModel):
     contract: ContractSettings = Field(default_factory=ContractSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     worth: WorthSettings = Field(default_factory=WorthSettings)
+    baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     costs: CostSettings = Field(default_factory=CostSettings)
     cook: CookSettings = Field(default_factory=CookSettings)
     sources: tuple[RepositorySource, ...] = Field(

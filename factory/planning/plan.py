@@ -25,6 +25,7 @@ from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import digest
 from factory.model import PackageId, Side, UnitKey
+from factory.planning.baseline import baseline_from_json, baseline_to_json
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 from factory.planning.selection import Quality
 
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from factory.model import CargoProfile, Unit
+    from factory.planning.baseline import Baseline
 
-SCHEMA = 3
+SCHEMA = 4
 
 _UNIT_POLICY = frozenset({"layer", "why", "repos", "saves", "seconds", "bytes", "measured"})
 """What `plan.json` says of a unit beside what cargo resolves."""
@@ -139,6 +141,8 @@ class Plan:
     excluded: tuple[Exclusion, ...]
     forecast: tuple[Forecast, ...]
     quality: Quality
+    baseline: Baseline | None = None
+    """What repositories are asked to meet at; `None` where it was not asked for."""
 
     def recipes_of(self, layer: str) -> tuple[Recipe, ...]:
         """Return the recipes of one layer, in cooking order."""
@@ -222,6 +226,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         ],
         "forecast": [_forecast_to_json(row) for row in plan.forecast],
         "selection": asdict(plan.quality),
+        "baseline": None if plan.baseline is None else baseline_to_json(plan.baseline),
     }
 
 
@@ -288,6 +293,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         excluded=tuple(Exclusion(**raw) for raw in document["excluded"]),
         forecast=tuple(_forecast(raw) for raw in document["forecast"]),
         quality=Quality(**document["selection"]),
+        baseline=None if document["baseline"] is None else baseline_from_json(document["baseline"]),
     )
 
 

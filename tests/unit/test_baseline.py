@@ -17,7 +17,8 @@ from factory.model import PackageId, Side
 from factory.planning.baseline import baseline_from_json, baseline_to_json, caret_range
 from factory.planning.baseline_rules import BaselineRules, derive_baseline, rust_release
 from factory.planning.behaviour import BehaviourFeatures, Rule, read_behaviour_features
-from tests.unit.builders import FACTS
+from factory.planning.plan import plan_from_json, plan_to_json
+from tests.unit.builders import FACTS, plan_for
 from tests.unit.unit_builder import RELEASE, package, unit
 
 if TYPE_CHECKING:
@@ -304,3 +305,12 @@ def test_index_file_of_another_version_of_cargo_says_nothing() -> None:
 @pytest.mark.parametrize(("name", "path"), [("a", "1/a"), ("cc", "2/cc"), ("Syn", "3/s/syn"), ("serde", "se/rd/serde")])
 def test_index_path(name: str, path: str) -> None:
     assert index_path(name) == path
+
+
+def test_plan_carries_the_baseline_and_its_digest_does_not_depend_on_it() -> None:
+    found = analysis({"a": (serde("1.0.9", "std"),), "b": (serde("1.0.10", "std"),)})
+    plain = plan_for({"core": [serde("1.0.9", "std")]})
+    made = replace(plain, baseline=derive_baseline(found, rules()))
+    assert plan_from_json(json.loads(json.dumps(plan_to_json(made)))) == made
+    assert plan_to_json(plain)["baseline"] is None
+    assert made.digest == plain.digest
