@@ -2,7 +2,7 @@
 
     python -m benchmarks.bytes WARM REPO CRATE
 
-WARM was made by `factory build --backend local`; it is put back as it was. REPO is a repository with its sources
+WARM was made by `factory build --backend local`; it is put back as it was, unless this is interrupted. REPO is a repository with its sources
 whose crates are warm in it, CRATE one of them. For each kind of file: what it weighs; how many registry units of REPO
 are still fresh (with a network: what was downloaded may be again); and whether CRATE, and what stands on it, can be
 compiled anew on top of the rest.
@@ -105,8 +105,8 @@ class Kitchen:
                 kept.rename(self.warm / "cargo-home")
 
     def _anew(self, build: Path) -> str:
-        for prints in sorted(build.rglob(f".fingerprint/{self.crate}-*/lib-*.json")):
-            shutil.rmtree(prints.parent)
+        for library in sorted(build.rglob(f".fingerprint/{self.crate}-*/lib-*")):
+            shutil.rmtree(library.parent, ignore_errors=True)  # it may have two such files
         return self._build(build, compiles=True)
 
     def _build(self, build: Path, *, compiles: bool) -> str:
