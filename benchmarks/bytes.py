@@ -2,10 +2,10 @@
 
     python -m benchmarks.bytes WARM REPO CRATE
 
-WARM was made by `factory build --backend local`; it is put back as it was, unless this is interrupted. REPO is a repository with its sources
-whose crates are warm in it, CRATE one of them. For each kind of file: what it weighs; how many registry units of REPO
-are still fresh (with a network: what was downloaded may be again); and whether CRATE, and what stands on it, can be
-compiled anew on top of the rest.
+WARM was made by `factory build --backend local`; it is put back as it was, unless this is interrupted. REPO is a
+repository with its sources whose crates are warm in it, CRATE one of them. For each kind of file: what it weighs; how
+many registry units of REPO are still fresh (with a network: what was downloaded may be again); and whether CRATE, and
+what stands on it, can be compiled anew on top of the rest.
 """
 
 from __future__ import annotations
