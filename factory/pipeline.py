@@ -9,6 +9,7 @@ from which each can be restarted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -303,11 +304,22 @@ def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleto
     for row in found.skipped:
         run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
     timeout = run.settings.limits.cook_timeout
-    request = ProofRequest(variant=chosen, skeleton=skeleton, cold=cold, timeout=timeout)
+    request = ProofRequest(
+        variant=chosen, skeleton=skeleton, cold=cold, timeout=timeout, tokens=_tokens_here(run.settings)
+    )
     folder = cooked_directory(target)
     if folder is not None:
         return verify_directory(folder, found, request, output=run.output)
     return verify_image(target, found, request, engine=Engine(), output=run.output)
+
+
+def _tokens_here(settings: Settings) -> Mapping[str, str]:
+    """Return the tokens that the configuration names, as far as they are here: verifying takes none of them."""
+    found = {}
+    for token in fetching(settings).tokens:
+        with contextlib.suppress(ConfigurationError, OSError):
+            found[token.label] = token.read()
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

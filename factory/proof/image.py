@@ -17,6 +17,7 @@ from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, re
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.layers import copies, growth_check
 from factory.proof.model import Proof, RepoProof
+from factory.proof.secrets import secrets_check
 from factory.proof.size import PRUNE, rules, size_of_image
 from factory.proof.target import verified_image
 from factory.proof.tree import Entry, Listing, Ownership, judge
@@ -67,10 +68,19 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
         layout = recorded_layout(contract, where=path)
     with engine.layers_of(image) as archive:
         warm = (labels["cargo-home"], labels["build-dir"], SHARE)
-        growth = growth_check(copies(archive, SHARE, within=warm, cache=cache_directory() / "layers"))
+        cache = cache_directory() / "layers"
+        growth = growth_check(copies(archive, SHARE, within=warm, cache=cache))
+        secrets = secrets_check(
+            archive,
+            SHARE,
+            cargo_home=labels["cargo-home"],
+            build_dir=labels["build-dir"],
+            planted=request.tokens,
+            cache=cache,
+        )
     with engine.container(image, mounts={rules(): PRUNE}) as container:
         size = size_of_image(container, labels["cargo-home"], labels["build-dir"], timeout=request.timeout)
-    checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth, *size)
+    checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth, secrets, *size)
     units = _Units(build_dir=labels["build-dir"], layout=layout)
     build = partial(_build, image=image, request=request, engine=engine, units=units)
     repos = prove_repos(scan, request, build, target=image, output=output)

@@ -62,6 +62,15 @@ def copies(archive: Path, share: str, *, within: Sequence[str], cache: Path) -> 
         ) from error
 
 
+def own_layers(image: tarfile.TarFile, share: str, cache: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and name of the layers of an archive from the first with the directory `share` upwards."""
+    ours = False
+    for number, name in enumerate(_names(image), start=1):
+        ours = ours or share.strip("/") in _known_layer(image, name, cache).directories
+        if ours:
+            yield number, name
+
+
 def growth_check(found: tuple[Copy, ...]) -> Check:
     """Return the check that no layer grew by owners, modes or times alone."""
     total = sum(copy.bytes for copy in found)

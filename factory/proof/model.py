@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.model import Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from factory.cargo.events import Identity
     from factory.cargo.variants import Variant
 
@@ -18,13 +20,15 @@ SCHEMA = 1
 class ProofRequest:
     """How every repository is built: its real sources or its skeleton, also without the warm units (`cold`) or not.
 
-    `timeout` bounds each build, in seconds.
+    `timeout` bounds each build, in seconds. `tokens` are those that the configuration names, by what they are for:
+    none of them may be in the result.
     """
 
     variant: Variant
     skeleton: bool
     cold: bool
     timeout: float
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, order=True, slots=True, kw_only=True)
