@@ -1,6 +1,6 @@
 """The measurements that come with the program, so that estimates are sensible on the first day.
 
-`benchmarks/costs.py` made them: see docs/costs.md.
+docs/measurements.md says of which repositories, and how; `benchmarks/costs.py` makes such a file.
 """
 
 from __future__ import annotations
