@@ -5,8 +5,8 @@ the problem alone: items come in an order in which dependencies precede.
 
 - `greedy` takes the densest closure that is missing, again and again. It needs nothing but Python.
 - With scipy (the extra `exact`), HiGHS solves the linear relaxation: its value is a proven upper bound, its dual
-  prices say what a byte of each layer is worth, and hardly an item is left undecided. The rest is filled greedily, and
-  what the reduced costs do not decide is solved exactly.
+  prices say what a byte of each layer is worth, and hardly an item is left undecided. What lies near the cut is then
+  solved exactly.
 
 Either way the answer carries a bound that no set can exceed, so the gap to the optimum is known.
 """
@@ -67,6 +67,17 @@ class Knapsack:
                 if below not in found and below not in chosen:
                     found.add(below)
                     pending.append(below)
+        return sorted(found)
+
+    def standing_on(self, index: int, chosen: AbstractSet[int]) -> list[int]:
+        """Return what leaving an item out takes from a closed set: itself and what of it stands on it, sorted."""
+        found = {index}
+        pending = [index]
+        while pending:
+            for above in self.above[pending.pop()]:
+                if above not in found and above in chosen:
+                    found.add(above)
+                    pending.append(above)
         return sorted(found)
 
     def closure(self, indices: Iterable[int]) -> set[int]:
