@@ -47,6 +47,7 @@ from factory.costs.store import open_store, store_url
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
+from factory.planning.agreement import agreement
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
 from factory.planning.behaviour import read_behaviour_features
 from factory.planning.choose import Policy, choose
@@ -190,7 +191,10 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None, *, baseline: bool 
     if not made.units:
         reasons = "; ".join(sorted({row.reason for row in made.excluded})[:5])
         raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
-    return replace(made, baseline=_baseline(run, analysis, cargo_home)) if baseline else made
+    if not baseline:
+        return made
+    meeting = _baseline(run, analysis, cargo_home)
+    return replace(made, baseline=meeting, agreement=agreement(analysis, meeting, choice.costs))
 
 
 def _baseline(run: Run, analysis: Analysis, cargo_home: Path) -> Baseline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import Status
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from factory.cook.report import LayerReport
     from factory.output import Output
     from factory.pipeline import DryRun
+    from factory.planning.agreement import Agreement, Shared
     from factory.planning.explain import Explanation, UnitExplanation
     from factory.planning.plan import Plan
     from factory.planning.system_packages import PackageUse
@@ -101,6 +103,8 @@ def print_plan(plan: Plan, output: Output) -> None:
             right=("units", "repos"),
         )
     _print_forecast(plan, output)
+    if plan.agreement is not None:
+        _print_agreement(plan.agreement, output)
 
 
 def _print_forecast(plan: Plan, output: Output) -> None:
@@ -123,6 +127,57 @@ def _print_forecast(plan: Plan, output: Output) -> None:
     remarks = list(dict.fromkeys((row.path, row.remark) for row in plan.forecast if row.remark))
     if remarks:
         output.answer_table("The forecast does not hold for", ("workspace", "unless"), remarks)
+
+
+def _print_agreement(found: Agreement, output: Output) -> None:
+    if found.crates:
+        output.answer_table(
+            "Agree on these first: seconds of all repositories that two of them would share (docs/baseline.md)",
+            ("crate", "in use", "meet at", "add where lacking", "blocked s", "alone s", "with those above s"),
+            [
+                (
+                    f"{row.crate} {row.range}",
+                    f"{row.versions} versions, {row.feature_sets} feature sets",
+                    row.version,
+                    _few(row.add),
+                    f"{row.blocked:.0f}",
+                    f"{row.alone:.0f}",
+                    f"{row.together:.0f}",
+                )
+                for row in found.crates
+            ],
+            right=("blocked s", "alone s", "with those above s"),
+        )
+    rows = [row for row in found.workspaces if row.total.units]
+    if not rows:
+        return
+    output.answer_table(
+        "Compile seconds that another repository has too: as it is, and if all met at the baseline",
+        ("workspace", "seconds", "as it is", "versions", "and features", "and cargo profile"),
+        [
+            (
+                row.path,
+                f"{row.total.seconds:.0f}",
+                *(_of(step, row.total) for step in (row.as_is, row.versions, row.features, row.profile)),
+            )
+            for row in rows
+        ],
+        right=("seconds", "as it is", "versions", "and features", "and cargo profile"),
+    )
+    means = (
+        (word, mean(getattr(row, step).seconds / row.total.seconds for row in rows if row.total.seconds))
+        for word, step in (
+            ("as it is", "as_is"),
+            ("with the baseline's versions", "versions"),
+            ("and features", "features"),
+            ("and cargo profile", "profile"),
+        )
+    )
+    output.answer("On the mean: " + ", ".join(f"{share * 100:.0f} % {word}" for word, share in means))
+
+
+def _of(part: Shared, whole: Shared) -> str:
+    return f"{part.seconds * 100 / whole.seconds if whole.seconds else 100:.0f} %"
 
 
 def print_explanation(explanation: Explanation, output: Output) -> None:

@@ -25,6 +25,7 @@ from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import digest
 from factory.model import PackageId, Side, UnitKey
+from factory.planning.agreement import agreement_from_json, agreement_to_json
 from factory.planning.baseline import baseline_from_json, baseline_to_json
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 from factory.planning.selection import Quality
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from factory.model import CargoProfile, Unit
+    from factory.planning.agreement import Agreement
     from factory.planning.baseline import Baseline
 
 SCHEMA = 4
@@ -143,6 +145,8 @@ class Plan:
     quality: Quality
     baseline: Baseline | None = None
     """What repositories are asked to meet at; `None` where it was not asked for."""
+    agreement: Agreement | None = None
+    """What meeting there would bring; there is one where there is a baseline."""
 
     def recipes_of(self, layer: str) -> tuple[Recipe, ...]:
         """Return the recipes of one layer, in cooking order."""
@@ -227,6 +231,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "forecast": [_forecast_to_json(row) for row in plan.forecast],
         "selection": asdict(plan.quality),
         "baseline": None if plan.baseline is None else baseline_to_json(plan.baseline),
+        "agreement": None if plan.agreement is None else agreement_to_json(plan.agreement),
     }
 
 
@@ -294,6 +299,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         forecast=tuple(_forecast(raw) for raw in document["forecast"]),
         quality=Quality(**document["selection"]),
         baseline=None if document["baseline"] is None else baseline_from_json(document["baseline"]),
+        agreement=None if document["agreement"] is None else agreement_from_json(document["agreement"]),
     )
 
 

@@ -15,6 +15,7 @@ from factory.cook.report import Dropped, LayerReport
 from factory.cook.sizes import Weight
 from factory.model import CRATES_IO, PackageId, UnitKey
 from factory.output import Output
+from factory.planning.agreement import Agreement, CrateAgreement, Shared, SharedByWorkspace
 from factory.planning.plan import Exclusion
 from factory.planning.system_packages import PackageUse, Purpose
 from factory.proof.model import Check, Miss, Proof, RepoProof
@@ -267,3 +268,41 @@ def test_many_misses_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys)
     assert ["Misses", "(25", "of", "40;", "--json", "has", "all)"] in lines
     assert sum(line[1:2] != [] and line[1].startswith("m") for line in lines) == 25
+
+
+def test_a_plan_tells_what_to_agree_on_and_what_each_step_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    def share(seconds: float) -> Shared:
+        return Shared(units=int(seconds), seconds=seconds)
+
+    crate = CrateAgreement(
+        crate="cc",
+        range="1",
+        version="1.2.30",
+        versions=3,
+        feature_sets=2,
+        repos=9,
+        add=("parallel",),
+        blocked=120.4,
+        alone=7.6,
+        together=7.6,
+    )
+    row = SharedByWorkspace(
+        path="repos/web",
+        repo="web",
+        total=share(200.0),
+        as_is=share(20.0),
+        versions=share(50.0),
+        features=share(100.0),
+        profile=share(200.0),
+    )
+    nothing = replace(row, path="repos/none", total=share(0.0), as_is=share(0.0))
+    plan = plan_for({"core": [unit("a")]})
+    tables.print_plan(replace(plan, agreement=Agreement(crates=(crate,), workspaces=(row, nothing))), Output())
+    lines = printed(capsys)
+    assert ["cc", "1", "3", "versions,", "2", "feature", "sets", "1.2.30", "parallel", "120", "8", "8"] in lines
+    assert ["repos/web", "200", "10", "%", "25", "%", "50", "%", "100", "%"] in lines
+    assert not any(line[:1] == ["repos/none"] for line in lines)
+    summary = (
+        "On the mean: 10 % as it is, 25 % with the baseline's versions, 50 % and features, 100 % and cargo profile"
+    )
+    assert lines[-1] == summary.split()
