@@ -61,6 +61,7 @@ from factory.proof.local import verify_directory
 from factory.proof.model import ProofRequest
 from factory.proof.reproducible import verify_reproducible
 from factory.proof.target import cooked_directory
+from factory.report.figures import figures
 from factory.scan.discover import find_workspaces
 from factory.scan.git_source import fetch, is_git_url, without_secret
 from factory.scan.model import Scan, Skipped, SkipReason
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from factory.planning.explain import Explanation
     from factory.planning.plan import Plan
     from factory.proof.model import Proof
+    from factory.report.figures import Figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +217,21 @@ def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, mad
     `NothingToDoError` where no repository uses the crate.
     """
     return explain_crate(_choose(run, analysis, profiles), crate, made)
+
+
+def report(
+    run: Run, analysis: Path, plan: Path, *, earlier: Sequence[Path], profiles: Path | None, most_crates: int
+) -> Figures:
+    """Compute the figures of a report on a plan; raise `ConfigurationError` where it is for another compiler."""
+    now, made = read_analysis(analysis), read_plan(plan)
+    if made.contract.toolchain != now.toolchain:
+        raise ConfigurationError(
+            f"{plan} is for rustc {made.contract.toolchain.version}, {analysis} for {now.toolchain.version} or another "
+            "build of it",
+            advice="Run `factory plan` on this analysis.",
+        )
+    others = [(path.stem, read_analysis(path)) for path in earlier]
+    return figures(_choose(run, now, profiles), made, others, name=analysis.stem, most_crates=most_crates)
 
 
 def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:

@@ -13,6 +13,7 @@ from factory.cli.init import init
 from factory.cli.plan import plan
 from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
 from factory.cli.recommend import recommend
+from factory.cli.report import report
 from factory.cli.verify import verify
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_OUR_BUG", "app", "main"]
@@ -24,6 +25,7 @@ for command in (
     verify,
     check,
     recommend,
+    report,
     init,
     base,
     demo,
