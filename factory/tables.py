@@ -133,11 +133,21 @@ def _print_agreement(found: Agreement, output: Output) -> None:
     if found.crates:
         output.answer_table(
             "Agree on these first: seconds of all repositories that two of them would share (docs/baseline.md)",
-            ("crate", "in use", "meet at", "add where lacking", "blocked s", "alone s", "with those above s"),
+            (
+                "crate",
+                "versions",
+                "feature sets",
+                "meet at",
+                "add where lacking",
+                "blocked s",
+                "alone s",
+                "with those above s",
+            ),
             [
                 (
                     f"{row.crate} {row.range}",
-                    f"{row.versions} versions, {row.feature_sets} feature sets",
+                    row.versions,
+                    row.feature_sets,
                     row.version,
                     _few(row.add),
                     f"{row.blocked:.0f}",
@@ -146,7 +156,7 @@ def _print_agreement(found: Agreement, output: Output) -> None:
                 )
                 for row in found.crates
             ],
-            right=("blocked s", "alone s", "with those above s"),
+            right=("versions", "feature sets", "blocked s", "alone s", "with those above s"),
         )
     rows = [row for row in found.workspaces if row.total.units]
     if not rows:
