@@ -34,7 +34,17 @@ from factory.consumer import recommend as recommend_stage
 from factory.consumer.check import Question, default_variant
 from factory.consumer.check_model import Amount
 from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
-from factory.consumer.init import Choices, Ci, CompilerCache, Flavour, LayerCache, ProjectFiles, Runtime, make_files
+from factory.consumer.init import (
+    CARGO_CHEF,
+    Choices,
+    Ci,
+    CompilerCache,
+    Flavour,
+    LayerCache,
+    ProjectFiles,
+    Runtime,
+    make_files,
+)
 from factory.consumer.misses import read_misses
 from factory.consumer.project import layer_by_anchors, read_project
 from factory.consumer.recommend import Recommendation
@@ -56,6 +66,7 @@ from factory.planning.make_plan import RecipeCheck, make_plan
 from factory.planning.plan import plan_from_json
 from factory.planning.system_packages import PackageUse, Purpose, analysis_uses, read_table
 from factory.process import ProgramFailedError
+from factory.proof import second_build
 from factory.proof.image import verify_image
 from factory.proof.local import verify_directory
 from factory.proof.model import ProofRequest
@@ -84,6 +95,7 @@ if TYPE_CHECKING:
     from factory.planning.explain import Explanation
     from factory.planning.plan import Plan
     from factory.proof.model import Proof
+    from factory.proof.second_build import SecondBuilds
     from factory.report.figures import Figures
 
 
@@ -364,8 +376,7 @@ def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> P
     packages = _packages_of(run, project)
     choices = Choices(
         builder=wishes.image or _image_for(run, project, wishes.layer, profiles),
-        # Programs and libraries alike: what is there already costs nothing.
-        build_packages=tuple({use.package for use in packages if use.purpose is not Purpose.RUNTIME} - set(PACKAGES)),
+        build_packages=_to_build(packages),
         runtime_packages=tuple({use.package for use in packages if use.purpose is Purpose.RUNTIME}),
         flavour=wishes.flavour,
         runtime=wishes.runtime,
@@ -376,6 +387,55 @@ def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> P
         branch=wishes.branch,
     )
     return make_files(project, choices, run.settings)
+
+
+def second_builds(
+    run: Run,
+    image: str,
+    folder: Path,
+    flavours: Sequence[Flavour],
+    *,
+    beside: Sequence[second_build.Beside],
+    base: str | None,
+    bumps: Sequence[str],
+) -> SecondBuilds:
+    """Build a project on an image change after change, by the Dockerfiles of `init`, and on the base beside it."""
+    engine = Engine()
+    engine.image(image)
+    project = read_project(folder)
+    packages = _to_build(_packages_of(run, project))
+    plain = base or run.settings.base_image
+    compared = second_build.plain_dockerfiles(
+        plain, packages=packages, cargo_chef=run.settings.tools.cargo_chef or CARGO_CHEF
+    )
+    dockerfiles = {name.value: text for name, text in compared.items() if name in beside}
+    for flavour in flavours:
+        choices = Choices(
+            builder=image,
+            flavour=flavour,
+            # Nothing of it is built: only the stage with the compiler is.
+            runtime=Runtime.SLIM,
+            ci=Ci.NONE,
+            layer_cache=LayerCache.INLINE,
+            compiler_cache=CompilerCache.LOCAL,
+            program=None,
+            branch="main",
+            build_packages=packages,
+        )
+        dockerfiles[f"init {flavour}"] = make_files(project, choices, run.settings).texts["Dockerfile"]
+    request = second_build.Request(
+        image=image,
+        base=plain,
+        dockerfiles=dockerfiles,
+        bumps=tuple(bumps),
+        timeout=run.settings.limits.cook_timeout,
+    )
+    return second_build.second_builds(project.workspace, request, engine=engine, output=run.output)
+
+
+def _to_build(packages: Sequence[PackageUse]) -> tuple[str, ...]:
+    # Programs and libraries alike: what is there already costs nothing.
+    return tuple(sorted({use.package for use in packages if use.purpose is not Purpose.RUNTIME} - set(PACKAGES)))
 
 
 def _packages_of(run: Run, project: Project) -> tuple[PackageUse, ...]:

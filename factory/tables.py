@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from factory.planning.plan import Plan
     from factory.planning.system_packages import PackageUse
     from factory.proof.model import Proof
+    from factory.proof.second_build import SecondBuilds
 
 _MOST_VERSIONS = 4
 _MOST_ROWS = 25
@@ -343,6 +344,44 @@ def print_builds(proof: Proof, output: Output) -> None:
         ],
         right=("cold s", "warm s", "hits", "of git"),
     )
+
+
+_HOLDS = {True: "yes", False: "no", None: "-"}
+
+
+def print_second_builds(result: SecondBuilds, output: Output) -> None:
+    """Print one row a build: seconds, which steps were cached, what cargo compiled; then what is claimed of caching."""
+    output.answer_table(
+        f"{result.project} on {result.image}, beside {result.base}",
+        ("Dockerfile", "change", "s", "steps cached", "dependencies compiled", "reused", "problem"),
+        [
+            (
+                build.dockerfile,
+                build.change.value,
+                build.seconds,
+                f"{sum(step.cached for step in build.steps)}/{len(build.steps)}",
+                len(build.compiled),
+                "-" if (reuse := result.reuse(build)) is None else _percent(reuse),
+                _brief(build.problem),
+            )
+            for build in result.builds
+        ],
+        right=("s", "steps cached", "dependencies compiled", "reused"),
+    )
+    claims = [(name, result.claims(name)) for name in result.dockerfiles]
+    output.answer_table(
+        "What guides to caching in Docker claim",
+        ("Dockerfile", *claims[0][1]),
+        [
+            (name, *("-" if holds is None else "yes" if holds else "no" for holds in row.values()))
+            for name, row in claims
+        ],
+    )
+    for change, moved in result.bumped.items():
+        output.say(f"{change}: {', '.join(moved)}")
+    failed = [build for build in result.builds if build.problem]
+    for build in failed:
+        output.warn(f"{build.dockerfile}, {build.change}: {build.problem}")
 
 
 def _brief(reason: str) -> str:

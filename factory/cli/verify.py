@@ -9,8 +9,10 @@ import typer
 
 from factory import pipeline, tables
 from factory.cli.app import JsonOption, PlanOption, run_of
-from factory.errors import BadAnswerError
+from factory.consumer.init import Flavour
+from factory.errors import BadAnswerError, ConfigurationError
 from factory.proof.model import proof_to_json
+from factory.proof.second_build import Beside, SecondBuilds, second_builds_to_json
 
 
 def verify(
@@ -34,6 +36,30 @@ def verify(
     reproducible: Annotated[
         bool, typer.Option("--reproducible", help="Build the image's plan again without a cache, and compare.")
     ] = False,
+    second_build: Annotated[
+        Path | None,
+        typer.Option("--second-build", help="Build this project with Docker again and again, change after change."),
+    ] = None,
+    flavour: Annotated[
+        list[Flavour] | None,
+        typer.Option(
+            "--flavour", help="Which Dockerfile of `init` for --second-build; may be repeated (default: plain)."
+        ),
+    ] = None,
+    beside: Annotated[
+        list[Beside] | None,
+        typer.Option("--beside", help="What to compare second builds with; may be repeated (default: both)."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="What --second-build compares with (default: the configuration's base image)."),
+    ] = None,
+    bump: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bump", help="NAME@VERSION of a dependency for --second-build; may be repeated (default: found)."
+        ),
+    ] = None,
     plan: PlanOption = Path("plan.json"),
     json: JsonOption = False,
 ) -> None:
@@ -46,9 +72,35 @@ def verify(
     With --reproducible the plan that the image was made from (--plan) is built once more, which takes as long as the
     first time; what differs is named by crate and file.
 
+    With --second-build, and instead of all that, a copy of one project is built with Docker by the Dockerfiles that
+    `factory init` writes: first, unchanged, after a change of its sources, of one dependency's version and of several.
+    Told are seconds and cached steps, beside a Dockerfile without any caching and cargo-chef alone on the base image.
+
     Example: factory verify org/rust-builder:web --repo ./repos/app
     """
     run = run_of(context)
+    if second_build is not None:
+        if repo or skeleton or cold or reproducible or min_hit:
+            raise ConfigurationError(
+                "--second-build goes with --flavour, --beside, --base, --bump and --json only",
+                advice="Verify the rest by itself.",
+            )
+        result = pipeline.second_builds(
+            run,
+            target,
+            second_build,
+            flavour or [Flavour.PLAIN],
+            beside=beside or list(Beside),
+            base=base,
+            bumps=bump or [],
+        )
+        _answer(run, result, json=json)
+        return
+    if flavour or beside or base or bump:
+        raise ConfigurationError(
+            "--flavour, --beside, --base and --bump are for second builds",
+            advice="Name the project: --second-build PATH.",
+        )
     proof = pipeline.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
     if reproducible:
         proof = pipeline.reproduce(run, proof, pipeline.read_plan(plan))
@@ -58,3 +110,12 @@ def verify(
         tables.print_proof(proof, run.output)
     if not proof.ok(min_hit):
         raise BadAnswerError(f"{target} does not pass", advice="See the rows above that say why.")
+
+
+def _answer(run: pipeline.Run, result: SecondBuilds, *, json: bool) -> None:
+    if json:
+        run.output.answer_json(second_builds_to_json(result))
+    else:
+        tables.print_second_builds(result, run.output)
+    if not result.ok:
+        raise BadAnswerError(f"{result.project} does not build after every change", advice="See the problems above.")

@@ -115,8 +115,8 @@ def _build(
         with consumer_copy(found, skeleton=request.skeleton) as copy:
             # Not the folder around it, which keeps other users of this machine out.
             sources = copy.folder / "repo"
-            _open_to_all(sources)
-            mounts, environment = _trust()
+            open_to_all(sources)
+            mounts, environment = trusted_downloads()
             with engine.container(image, mounts={sources: _MOUNT} | mounts) as container:
                 # Build scripts may write beside their sources, and what they leave goes with the container.
                 _must(container.run(["cp", "-RP", _MOUNT, _WORK], timeout=request.timeout))
@@ -148,7 +148,7 @@ def _cargo(
     return answer
 
 
-def _trust() -> tuple[dict[Path, str], dict[str, str]]:
+def trusted_downloads() -> tuple[dict[Path, str], dict[str, str]]:
     """Return what lets a container download what this machine can: certificates and proxies. No unit key has them."""
     environment = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
     trusted = certificates()
@@ -195,7 +195,7 @@ def _must(answer: Completed) -> Completed:
     return answer
 
 
-def _open_to_all(folder: Path) -> None:
+def open_to_all(folder: Path) -> None:
     """Let the image's user read the copy: sources may be private."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
