@@ -2,6 +2,7 @@
 
     repos -> scan -> analyze -> plan -> build -> verify
     a consumer's repo + a plan, directory or image -> check
+    a consumer's repo + a plan -> align
 
 Every stage is one function from frozen values to a frozen value; between them stand `analysis.json` and `plan.json`,
 from which each can be restarted.
@@ -31,6 +32,11 @@ from factory.config.model import has_digest
 from factory.consumer import check as check_stage
 from factory.consumer import misses as miss_reports
 from factory.consumer import recommend as recommend_stage
+from factory.consumer.align.advisories import read_advisories
+from factory.consumer.align.apply import require_clean, write_files
+from factory.consumer.align.features import FeatureRules
+from factory.consumer.align.steps import Aligner, Wishes, align_repository
+from factory.consumer.align.versions import VersionRules
 from factory.consumer.check import Question, default_variant
 from factory.consumer.check_model import Amount
 from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
@@ -55,7 +61,7 @@ from factory.costs.shipped import shipped_records
 from factory.costs.sources import Sources
 from factory.costs.store import open_store, store_url
 from factory.engine import Engine
-from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory, read_json
 from factory.planning.agreement import agreement
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
@@ -73,6 +79,7 @@ from factory.proof.model import ProofRequest
 from factory.proof.reproducible import verify_reproducible
 from factory.proof.target import cooked_directory
 from factory.report.figures import figures
+from factory.scan.cfg_expression import CfgSet
 from factory.scan.discover import find_workspaces
 from factory.scan.git_source import fetch, is_git_url, without_secret
 from factory.scan.model import Scan, Skipped, SkipReason
@@ -83,6 +90,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis, ToolchainFacts
     from factory.cargo.toolchain import Toolchain
     from factory.config.model import Settings
+    from factory.consumer.align.model import AlignReport, StepName
     from factory.consumer.check_model import CheckReport
     from factory.consumer.check_warm import Warm
     from factory.consumer.project import Project
@@ -97,6 +105,7 @@ if TYPE_CHECKING:
     from factory.proof.model import Proof
     from factory.proof.second_build import SecondBuilds
     from factory.report.figures import Figures
+    from factory.scan.model import FoundWorkspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -475,6 +484,92 @@ class WarmSource:
 def check(run: Run, repo: str, source: WarmSource, question: Question, *, offline: bool) -> CheckReport:
     """Forecast what a repository will find warm; raise `NothingToDoError` where none of it can be resolved."""
     return _check(run, repo, source, source.read(), question, offline=offline)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignWishes:
+    """What the user of `align` named."""
+
+    steps: frozenset[StepName]
+    paying: bool
+    allow_downgrade: bool
+    advisory_db: Path | None
+    variant: str | None
+
+
+def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: bool) -> AlignReport:
+    """Return the steps that move a repository onto a plan's baseline; nothing is written."""
+    source = WarmSource(plan=plan)
+    made = read_plan(plan)
+    if made.baseline is None:
+        raise ConfigurationError(f"{plan}: has no baseline", advice="Run `factory plan` without --no-baseline.")
+    warm = warm_from_plan(made, name=str(plan))
+    variant = wishes.variant or default_variant(warm)
+    warm.require_variant(variant)
+    found = scan(run, [str(repo)])
+    _require_manifests(found)
+    for row in found.skipped:
+        run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
+    aligner = _aligner(run, made.baseline, warm, _forecaster(run, warm, source, offline=offline), wishes)
+    steps = Wishes(variant=variant, steps=wishes.steps, paying=wishes.paying)
+    return align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
+
+
+def apply_alignment(run: Run, repo: Path, report: AlignReport, *, force: bool) -> None:
+    """Write what aligning a repository found; raise `BadAnswerError` where a workspace could not be aligned."""
+    problems = [f"{workspace.path}: {workspace.problem}" for workspace in report.workspaces if workspace.problem]
+    if problems:
+        raise BadAnswerError("; ".join(problems), advice=f"Nothing was written. Mend {repo}, or name a part of it.")
+    changed = [workspace for workspace in report.workspaces if workspace.files]
+    if not changed:
+        run.output.say("aligned: nothing to write")
+        return
+    if not force:
+        for folder in sorted({workspace.folder for workspace in changed}):
+            require_clean(folder)
+    for workspace in changed:
+        write_files(workspace.folder, workspace.files)
+        for path in sorted(workspace.files):
+            run.output.say(f"wrote {workspace.folder / path}")
+    run.output.say("next: build and test it as ever, look at `git diff`, and commit it")
+
+
+def _aligner(
+    run: Run, baseline: Baseline, warm: Warm, resolver: analysis_stage.Resolver, wishes: AlignWishes
+) -> Aligner:
+    sources, estimator = _sources([]), fit(shipped_records())
+    known = {key: unit.cost for key, unit in warm.units.items()}
+    facts = CrateIndex(resolver.cargo_home)
+    host = warm.toolchain.host
+
+    def measure(workspace: FoundWorkspace, analysis: Analysis) -> CheckReport:
+        costs = costs_of(analysis.units, known, estimator, sources)
+        return check_stage.check(
+            Scan(workspaces=(workspace,), skipped=()),
+            analysis,
+            warm,
+            Question(variant=wishes.variant or default_variant(warm), ignore_pin=True),
+            costs=costs,
+            jobs=run.settings.worth.jobs,
+        )
+
+    return Aligner(
+        resolver=resolver,
+        versions=VersionRules(
+            baseline=baseline,
+            facts=facts,
+            advisories=None if wishes.advisory_db is None else read_advisories(wishes.advisory_db),
+            allow_downgrade=wishes.allow_downgrade,
+        ),
+        features=FeatureRules(
+            baseline=baseline,
+            facts=facts,
+            never=read_behaviour_features(),
+            cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
+            triple=host,
+        ),
+        measure=measure,
+    )
 
 
 def recommend(

@@ -147,36 +147,42 @@ def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver
 def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: frozenset[str]) -> tuple[Analysis, bool]:
     """Return the analysis, and whether it will be the same next time."""
     folder = Path(tempfile.mkdtemp(prefix="factory-skeleton-"))
-    try:
+
+    def work() -> tuple[Analysis, bool]:
         skeleton = write_skeleton(found, folder, registries=registries)
-        surroundings = _surroundings(skeleton.recorded, resolver)
-        graphs: dict[str, UnitGraph] = {}
-        lacking: dict[str, Unresolved] = {}
-        for variant in resolver.variants:
-            answer = resolve(
-                skeleton.root,
-                variant,
-                toolchain=resolver.toolchain,
-                surroundings=surroundings,
-                cargo_home=resolver.cargo_home,
-                offline=resolver.offline,
-                timeout=resolver.timeout,
-            )
-            if isinstance(answer, UnitGraph):
-                graphs[str(variant)] = answer
-            elif answer.trouble is Trouble.PROFILE_UNKNOWN:
-                # A profile of some repositories' own is no fault of the others.
-                lacking[str(variant)] = answer
-            else:
-                row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
-                return _analysis(resolver, [row], {}, {}), answer.trouble not in PASSING
-        if not graphs:
-            answer = min(lacking.values(), key=str)
-            return _analysis(
-                resolver, [_row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")], {}, {}
-            ), True
-        lock = parse_lock((skeleton.root / "Cargo.lock").read_text(encoding="utf-8"))
-        return _resolved(found, resolver, graphs, lock, remark=_without(lacking)), True
+        return _resolve_copy(found, skeleton.root, skeleton.recorded, resolver)
+
+    try:
+        return _explained(found, resolver, work, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def analyze_copy(
+    found: FoundWorkspace, root: Path, recorded: RecordedConfig, resolver: Resolver, *, content: str
+) -> Analysis:
+    """Resolve a skeleton of `found` at `root` that was changed since it was written.
+
+    `recorded` is what the repository's configuration says, and `content` a digest of all the skeleton's files: what
+    was resolved before is not resolved again.
+    """
+    key = digest([content, recorded.content(), found.path, found.repo])
+    entry = resolver.cache / f"{_cache_key(key, resolver)}.json"
+    kept = _read_cache(entry)
+    if kept is not None:
+        return kept
+    made, lasting = _explained(found, resolver, lambda: _resolve_copy(found, root, recorded, resolver), root)
+    if lasting:
+        write_text(entry, json.dumps(analysis_to_json(made), separators=(",", ":")))
+    return made
+
+
+def _explained(
+    found: FoundWorkspace, resolver: Resolver, work: Callable[[], tuple[Analysis, bool]], folder: Path
+) -> tuple[Analysis, bool]:
+    """Return what `work` in `folder` gives; its failure is an explained row."""
+    try:
+        return work()
     except UnscannableError as error:
         return _analysis(resolver, [_skipped_row(error.row(repo=found.repo, path=found.path))], {}, {}), False
     except ProgramFailedError as error:
@@ -188,8 +194,38 @@ def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
     except (OSError, ValueError) as error:
         row = _row(found, Status.SKIPPED, f"unreadable: {error}")
         return _analysis(resolver, [row], {}, {}), False
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resolve_copy(
+    found: FoundWorkspace, root: Path, recorded: RecordedConfig, resolver: Resolver
+) -> tuple[Analysis, bool]:
+    surroundings = _surroundings(recorded, resolver)
+    graphs: dict[str, UnitGraph] = {}
+    lacking: dict[str, Unresolved] = {}
+    for variant in resolver.variants:
+        answer = resolve(
+            root,
+            variant,
+            toolchain=resolver.toolchain,
+            surroundings=surroundings,
+            cargo_home=resolver.cargo_home,
+            offline=resolver.offline,
+            timeout=resolver.timeout,
+        )
+        if isinstance(answer, UnitGraph):
+            graphs[str(variant)] = answer
+        elif answer.trouble is Trouble.PROFILE_UNKNOWN:
+            # A profile of some repositories' own is no fault of the others.
+            lacking[str(variant)] = answer
+        else:
+            row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
+            return _analysis(resolver, [row], {}, {}), answer.trouble not in PASSING
+    if not graphs:
+        answer = min(lacking.values(), key=str)
+        row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
+        return _analysis(resolver, [row], {}, {}), True
+    lock = parse_lock((root / "Cargo.lock").read_text(encoding="utf-8"))
+    return _resolved(found, resolver, graphs, lock, remark=_without(lacking)), True
 
 
 def _resolved(

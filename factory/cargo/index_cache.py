@@ -8,7 +8,7 @@ Cargo asks the index for every crate that it resolves, and keeps the answer in C
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.model import CRATES_IO
@@ -24,6 +24,23 @@ _HEADER = b"\x03\x02\x00\x00\x00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexDependency:
+    """A dependency of one version of a crate: `name` is what its features call it, `package` the crate.
+
+    `kind` is `normal`, `build` or `dev`; `target` is `None` or what `[target.*]` says, a triple or `cfg(...)`.
+    """
+
+    name: str
+    package: str
+    requirement: str
+    features: tuple[str, ...]
+    default_features: bool
+    optional: bool
+    target: str | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrateFacts:
     """What the index says of one version of a crate; `rust_version` and `links` are `None` where it names none."""
 
@@ -32,6 +49,11 @@ class CrateFacts:
     links: str | None
     features: frozenset[str]
     """Every name that a feature list may have, those of optional dependencies included."""
+    checksum: str = ""
+    """As lockfiles have it."""
+    feature_table: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What each written feature turns on, in the words of a manifest."""
+    dependencies: tuple[IndexDependency, ...] = ()
 
 
 class CrateIndex:
@@ -95,4 +117,20 @@ def _facts(raw: Mapping[str, Any]) -> CrateFacts:
         rust_version=raw.get("rust_version"),
         links=raw.get("links"),
         features=frozenset(features) | (optional - hidden),
+        checksum=raw["cksum"],
+        feature_table={name: tuple(names) for name, names in features.items()},
+        dependencies=tuple(_dependency(row) for row in raw["deps"]),
+    )
+
+
+def _dependency(row: Mapping[str, Any]) -> IndexDependency:
+    return IndexDependency(
+        name=row["name"],
+        package=row.get("package") or row["name"],
+        requirement=row["req"],
+        features=tuple(row["features"]),
+        default_features=bool(row["default_features"]),
+        optional=bool(row["optional"]),
+        target=row.get("target"),
+        kind=row.get("kind") or "normal",
     )

@@ -1,5 +1,6 @@
 """The commands, one module each: they parse, call the pipeline and print. Listed here, in order of use."""
 
+from factory.cli.align import align
 from factory.cli.analyze import analyze
 from factory.cli.app import app
 from factory.cli.base import base
@@ -24,6 +25,7 @@ for command in (
     build,
     verify,
     check,
+    align,
     recommend,
     report,
     init,

@@ -266,14 +266,16 @@ def test_a_damaged_list_is_an_error_with_its_path(tmp_path: Path) -> None:
 
 # What the registry's index says
 
+ROW = {"req": "^1", "features": ["f"], "default_features": False, "target": None, "kind": "normal"}
 LINE = {
     "name": "serde",
     "vers": "1.0.9",
     "deps": [
-        {"name": "serde_derive", "optional": True},
-        {"name": "hidden", "optional": True},
-        {"name": "always", "optional": False},
+        ROW | {"name": "serde_derive", "optional": True},
+        ROW | {"name": "hidden", "optional": True, "kind": "build", "target": "cfg(unix)"},
+        ROW | {"name": "always", "optional": False, "package": "really"},
     ],
+    "cksum": "0f",
     "features": {"std": []},
     "features2": {"more": ["dep:hidden"]},
     "yanked": True,
@@ -288,9 +290,16 @@ def test_index_lines_tell_what_a_version_is(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "serde").write_bytes(content)
     index = CrateIndex(tmp_path)
-    assert index(package("serde", "1.0.9")) == CrateFacts(
-        yanked=True, rust_version="1.56", links="z", features=frozenset({"std", "more", "serde_derive"})
-    )
+    facts = index(package("serde", "1.0.9"))
+    assert facts is not None
+    assert (facts.yanked, facts.rust_version, facts.links, facts.checksum) == (True, "1.56", "z", "0f")
+    assert facts.features == frozenset({"std", "more", "serde_derive"})
+    assert facts.feature_table == {"std": (), "more": ("dep:hidden",)}
+    assert [(row.name, row.package, row.kind, row.target) for row in facts.dependencies] == [
+        ("serde_derive", "serde_derive", "normal", None),
+        ("hidden", "hidden", "build", "cfg(unix)"),
+        ("always", "really", "normal", None),
+    ]
     assert index(package("serde", "1.0.10")) is None
     assert index(package("serde", "2.0.0")) is None
     assert index(package("other", "1.0.0")) is None

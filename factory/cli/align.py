@@ -1,0 +1,101 @@
+"""`factory align`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory import pipeline
+from factory.cli.app import JsonOption, PlanOption, run_of
+from factory.consumer.align.model import AlignReport, StepName, align_to_json
+from factory.consumer.align.show import print_alignment
+from factory.errors import BadAnswerError, ConfigurationError
+
+
+def align(
+    context: typer.Context,
+    repo: Annotated[Path, typer.Argument(help="The repository's directory.")] = Path(),
+    plan: PlanOption = Path("plan.json"),
+    step: Annotated[
+        str, typer.Option("--step", help="The steps to take, separated by commas: versions, features, profile.")
+    ] = "versions,features",
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Take the step `profile` too: it changes how programs are compiled.")
+    ] = False,
+    paying: Annotated[
+        bool,
+        typer.Option(
+            "--all-features-that-pay",
+            help="Features that bring other crates too, where they save more seconds than they cost a cold build.",
+        ),
+    ] = False,
+    allow_downgrade: Annotated[
+        bool, typer.Option("--allow-downgrade", help="Go to versions that were yanked or that an advisory warns of.")
+    ] = False,
+    advisory_db: Annotated[
+        Path | None,
+        typer.Option("--advisory-db", envvar="FACTORY_ADVISORY_DB", help="A checkout of RustSec's advisory-db to ask."),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="The variant of the totals (default: release, where it is warm).")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the patch.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is not committed, or not in git.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 where there is something to write.")] = False,
+    patch: Annotated[bool, typer.Option("--patch", help="Print the patch of each step.")] = False,
+    top: Annotated[int, typer.Option("--top", min=0, help="How many changes to show for each step.")] = 12,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show the patch that turns misses into hits; --apply writes it.
+
+    Versions move inside the requirements of the manifests, features come by a crate `workspace-hack`. Nothing of the
+    repository is executed.
+
+    Example: factory align . --plan plan.json --step versions --apply
+    """
+    if apply and check:
+        raise ConfigurationError("--apply and --check contradict each other", advice="Give one of them.")
+    run = run_of(context)
+    wishes = pipeline.AlignWishes(
+        steps=_steps(step) | ({StepName.PROFILE} if profile else set()),
+        paying=paying,
+        allow_downgrade=allow_downgrade,
+        advisory_db=advisory_db,
+        variant=variant,
+    )
+    report = pipeline.align(run, repo, plan, wishes, offline=offline)
+    if json:
+        run.output.answer_json(align_to_json(report))
+    else:
+        print_alignment(report, run.output, patch=patch, top=top)
+    if apply:
+        pipeline.apply_alignment(run, repo, report, force=force)
+    elif check:
+        _gate(report)
+    elif not json:
+        run.output.say("aligned: nothing to write" if report.is_aligned else "nothing written: --apply writes it")
+
+
+def _steps(text: str) -> frozenset[StepName]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = sorted(set(names) - {step.value for step in StepName})
+    if unknown or not names:
+        raise ConfigurationError(
+            f"--step: there is no step {unknown[0]!r}" if unknown else "--step names no step",
+            advice=f"Name some of: {', '.join(StepName)}.",
+        )
+    return frozenset(StepName(name) for name in names)
+
+
+def _gate(report: AlignReport) -> None:
+    if report.is_aligned:
+        return
+    files = sorted(path for workspace in report.workspaces for path in workspace.files)
+    problems = [f"{workspace.path}: {workspace.problem}" for workspace in report.workspaces if workspace.problem]
+    raise BadAnswerError(
+        "; ".join([*problems, *([f"not aligned: {', '.join(files)} would change"] if files else [])]),
+        advice="Run `factory align --apply` and commit what it writes.",
+    )

@@ -1,0 +1,137 @@
+"""The copy on which a repository is aligned: a skeleton, so nothing of the repository is run or changed."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.analysis.analyze import analyze_copy
+from factory.cargo.home import known_registries
+from factory.cargo.resolve import explain
+from factory.files import digest
+from factory.scan.skeleton import write_skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from factory.analysis.analyze import Resolver
+    from factory.analysis.model import Analysis
+    from factory.process import Completed
+    from factory.scan.cargo_config import RecordedConfig
+    from factory.scan.model import FoundWorkspace
+
+_ALIGNED_NAMES = frozenset({"Cargo.toml", "Cargo.lock"})
+_CONFLICT = re.compile(r"required by package `(?P<by>[^`(]+?)(?: \([^`]*\))?`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingCopy:
+    """A skeleton of `found` in `folder`, with the workspace's root at `root`; its files may be changed at will."""
+
+    found: FoundWorkspace
+    folder: Path
+    root: Path
+    recorded: RecordedConfig
+    resolver: Resolver
+
+    @classmethod
+    def make(cls, found: FoundWorkspace, folder: Path, resolver: Resolver) -> WorkingCopy:
+        """Write the skeleton into `folder`; raise `UnscannableError` for a repository that became unusable."""
+        skeleton = write_skeleton(found, folder, registries=known_registries(resolver.cargo_home))
+        return cls(found=found, folder=folder, root=skeleton.root, recorded=skeleton.recorded, resolver=resolver)
+
+    @property
+    def base(self) -> Path:
+        """The folder of the repository that `folder` stands for."""
+        depth = len(self.root.relative_to(self.folder).parts)
+        return self.found.root.parents[depth - 1] if depth else self.found.root
+
+    @property
+    def lock(self) -> Path:
+        """The lockfile."""
+        return self.root / "Cargo.lock"
+
+    def read(self) -> dict[str, str]:
+        """Return the manifests and the lock: text by path in the copy."""
+        paths = (path for path in self.folder.rglob("Cargo.*") if path.name in _ALIGNED_NAMES)
+        return {str(path.relative_to(self.folder)): path.read_text(encoding="utf-8") for path in sorted(paths)}
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Make the manifests and the lock those that `read` returned before; others are removed."""
+        for path in self.read().keys() - texts.keys():
+            (self.folder / path).unlink()
+        for path, text in texts.items():
+            target = self.folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+
+    def shown(self, path: str) -> str:
+        """Return a path of the copy as the repository's user knows it: relative to the repository."""
+        return Path(os.path.relpath(self.base / path, self.found.repo_root)).as_posix()
+
+    def patch(self, before: Mapping[str, str], after: Mapping[str, str]) -> str:
+        """Return a unified diff between two states, as `git apply` takes it at the repository's top."""
+        return "".join(
+            line
+            for path in sorted(before.keys() | after.keys())
+            for line in _diff(self.shown(path), before.get(path), after.get(path))
+        )
+
+    def settle_lock(self) -> str:
+        """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not."""
+        answer = self._cargo(["update", "--workspace"])
+        return "" if answer.ok else why_not(answer.stderr, hide=str(self.root))
+
+    def ask_index(self, names: list[str]) -> None:
+        """Let cargo ask the registry for crates that it knows nothing of; what cannot be had stays unknown."""
+        if names and not self.resolver.offline:
+            self._cargo(["update", "--dry-run", *(word for name in names for word in ("--package", name))])
+
+    def analyze(self) -> Analysis:
+        """Resolve the copy as it is, by the same way as every repository."""
+        content = {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
+        }
+        where = str(self.root.relative_to(self.folder))
+        return analyze_copy(self.found, self.root, self.recorded, self.resolver, content=digest([content, where]))
+
+    def packages(self) -> Completed:
+        """Return what `cargo metadata` says of the workspace's own packages."""
+        return self._cargo(["metadata", "--no-deps", "--format-version=1", "--offline"])
+
+    def _cargo(self, args: list[str]) -> Completed:
+        offline = ["--offline"] if self.resolver.offline and "--offline" not in args else []
+        return self.resolver.toolchain.cargo(
+            [*args, *offline], cwd=self.root, cargo_home=self.resolver.cargo_home, timeout=self.resolver.timeout
+        )
+
+
+def why_not(stderr: str, *, hide: str) -> str:
+    """Return in one sentence why cargo found no versions that fit together."""
+    conflict = _CONFLICT.search(stderr)
+    requirement = re.search(r"versions that meet the requirements `([^`]+)`", stderr)
+    links = re.search(r"links to the native library `([^`]+)`", stderr)
+    if links:
+        return f"two packages would link the native library `{links[1]}`"
+    if conflict and "failed to select a version" in stderr:
+        wants = f" wants `{requirement[1]}`" if requirement else " does not allow it"
+        return f"{conflict['by']}{wants}"
+    return explain(stderr, hide=hide).detail
+
+
+def _diff(shown: str, before: str | None, after: str | None) -> list[str]:
+    if before == after:
+        return []
+    old = "/dev/null" if before is None else f"a/{shown}"
+    new = "/dev/null" if after is None else f"b/{shown}"
+    lines = difflib.unified_diff(
+        (before or "").splitlines(keepends=True), (after or "").splitlines(keepends=True), old, new
+    )
+    return [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines]

@@ -1,0 +1,290 @@
+"""The step `features`: the baseline's features for crates that are used anyway, by a crate that names them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.consumer.align.expand import CompiledCrates, Expansion
+from factory.consumer.align.hack import (
+    BUILD_SCRIPT,
+    LIBRARY,
+    Entry,
+    free_name,
+    with_hack,
+)
+from factory.consumer.align.model import Change
+from factory.consumer.align.settle import settle
+from factory.errors import ConfigurationError
+from factory.model import Side
+from factory.planning.baseline import caret_range
+from factory.planning.baseline_rules import rust_release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from factory.analysis.model import Analysis
+    from factory.cargo.index_cache import CrateFacts
+    from factory.consumer.align.copy import WorkingCopy
+    from factory.model import PackageId, Unit
+    from factory.planning.baseline import Baseline
+    from factory.planning.behaviour import BehaviourFeatures
+    from factory.scan.cfg_expression import CfgSet
+
+_ROUNDS = 3
+_SYSTEM = "target_os"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureRules:
+    """By what features are chosen; `cfgs` are those of the platform `triple` that the images are of.
+
+    With `paying`, features that bring other crates are taken too.
+    """
+
+    baseline: Baseline
+    facts: Callable[[PackageId], CrateFacts | None]
+    never: BehaviourFeatures
+    cfgs: CfgSet
+    triple: str
+    paying: bool = False
+
+    @property
+    def system(self) -> str:
+        """The operating system of the images, as `cfg(target_os)` names it."""
+        return next(value for key, value in self.cfgs.pairs if key == _SYSTEM)
+
+
+@dataclass(frozen=True, order=True, slots=True, kw_only=True)
+class Addition:
+    """A feature that a package shall have on one side."""
+
+    package: PackageId
+    side: Side
+    feature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What the step came to; `analysis` is of the copy afterwards."""
+
+    changes: tuple[Change, ...]
+    left: tuple[Change, ...]
+    analysis: Analysis
+
+
+@dataclass(slots=True)
+class _Features:
+    copy: WorkingCopy
+    rules: FeatureRules
+    analysis: Analysis
+    plain: dict[str, str]
+    """The copy without our crate."""
+    users: tuple[str, ...]
+    name: str
+    taken: list[Addition] = field(default_factory=list)
+    left: dict[Addition, str] = field(default_factory=dict)
+
+    def run(self) -> Added:
+        first = CompiledCrates.of(self._units())
+        # Added features turn on others below, which the baseline may have more of.
+        for _ in range(_ROUNDS):
+            wanted = self._wanted()
+            if not wanted:
+                break
+            before = list(self.taken)
+            self.left |= dict(settle(wanted, self._attempt))
+            if not self.rules.paying:
+                self._drop_what_brings_crates(first)
+            if self.taken == before:
+                break
+        return Added(changes=self._changes(first), left=self._left(), analysis=self.analysis)
+
+    def _wanted(self) -> list[Addition]:
+        """Return the baseline's features that are not there yet and may be; what may not is noted with the reason."""
+        compiled = CompiledCrates.of(self._units())
+        expansion = Expansion(compiled=compiled, facts=self.rules.facts, cfgs=self.rules.cfgs, triple=self.rules.triple)
+        by_range = self.rules.baseline.by_range
+        found = []
+        for (package, side), have in sorted(compiled.features.items()):
+            crate = by_range.get((package.name, package.source, caret_range(package.version)))
+            for feature in () if crate is None else crate.features(side):
+                addition = Addition(package=package, side=side, feature=feature)
+                if feature in have or addition in self.left or addition in self.taken:
+                    continue
+                why = self._why_not(addition, expansion)
+                if why:
+                    self.left[addition] = why
+                else:
+                    found.append(addition)
+        return found
+
+    def _why_not(self, addition: Addition, expansion: Expansion) -> str:
+        facts = self.rules.facts(addition.package)
+        if facts is None:
+            return "the registry's index here does not know this version"
+        if addition.feature not in facts.features:
+            return "this version has no such feature"
+        never = self.rules.never.why_never(addition.package.name, addition.feature)
+        if never is not None:
+            return never
+        brought = expansion.brings(addition.package, addition.side, addition.feature)
+        if brought and not self.rules.paying:
+            return f"brings {_listed(sorted(brought))}, which the repository has not got (--all-features-that-pay)"
+        return ""
+
+    def _attempt(self, additions: Sequence[Addition]) -> str:
+        before = self.copy.read()
+        why = self._write([*self.taken, *additions])
+        if not why:
+            made = self.copy.analyze()
+            why = self._too_new(made) if made.resolved else made.workspaces[0].reason
+            if not why:
+                self.analysis = made
+                self.taken += additions
+                return ""
+        self.copy.write(before)
+        return why
+
+    def _too_new(self, made: Analysis) -> str:
+        """Say which crate that came in needs a newer Rust than the repository allows; "" for none."""
+        mine = self.copy.found.rust_version
+        if mine is None:
+            return ""
+        new = {unit.package for unit in made.units.values()} - {unit.package for unit in self.analysis.units.values()}
+        for package in sorted(new):
+            facts = self.rules.facts(package)
+            needed = None if facts is None else facts.rust_version
+            if needed is not None and rust_release(needed) > rust_release(mine):
+                return f"brings {package.label}, which needs rustc {needed}"
+        return ""
+
+    def _write(self, additions: Iterable[Addition]) -> str:
+        """Write our crate with these additions into the copy, and have cargo complete the lock; "" or why not."""
+        lock = str(self.copy.lock.relative_to(self.copy.folder))
+        texts = self.plain | {lock: self.copy.lock.read_text(encoding="utf-8")}
+        root = str(self.copy.root.relative_to(self.copy.folder))
+        entries = _entries(additions, CompiledCrates.of(self._units()))
+        if not entries:
+            self.copy.write(self.plain)
+            return ""
+        self.copy.write(with_hack(texts, root, self.name, entries, self.users, system=self.rules.system))
+        write_sources(self.copy.root / self.name, entries)
+        return self.copy.settle_lock()
+
+    def _drop_what_brings_crates(self, first: CompiledCrates) -> None:
+        """Take back additions through which cargo compiles crates that were not compiled before."""
+        for _ in range(_ROUNDS):
+            now = CompiledCrates.of(self._units())
+            names = {(p.name, caret_range(p.version)) for p in first.all_packages}
+            new = {p.name for p in now.all_packages if (p.name, caret_range(p.version)) not in names}
+            guilty = [one for one in self.taken if self._reaches(one, new)] if new else []
+            if not guilty:
+                return
+            kept = [one for one in self.taken if one not in guilty]
+            self.left |= dict.fromkeys(guilty, f"brings {_listed(sorted(new))}, which the repository has not got")
+            self.taken = []
+            if kept:
+                self.left |= dict(settle(kept, self._attempt))
+            else:
+                self.copy.write(self.plain)
+                self.analysis = self.copy.analyze()
+
+    def _reaches(self, addition: Addition, names: set[str]) -> bool:
+        """Whether a feature, by whatever it turns on in its own crate, can turn on one of some crates."""
+        facts = self.rules.facts(addition.package)
+        if facts is None:
+            return False
+        seen: set[str] = set()
+        pending = [addition.feature]
+        while pending:
+            word = pending.pop()
+            if word in seen:
+                continue
+            seen.add(word)
+            pending += facts.feature_table.get(word, ())
+        named = {word.removeprefix("dep:").partition("/")[0].removesuffix("?") for word in seen}
+        return bool(names & {row.package for row in facts.dependencies if row.name in named})
+
+    def _units(self) -> list[Unit]:
+        keys = {key for use in self.analysis.workspaces[0].variants.values() for key in use.keys}
+        return [self.analysis.units[key] for key in sorted(keys)]
+
+    def _changes(self, first: CompiledCrates) -> tuple[Change, ...]:
+        by_place: dict[tuple[PackageId, Side], list[str]] = {}
+        for one in self.taken:
+            by_place.setdefault((one.package, one.side), []).append(one.feature)
+        rows = [Change(_subject(package, side), f"+ {', '.join(sorted(f))}") for (package, side), f in by_place.items()]
+        now = CompiledCrates.of(self._units())
+        new = sorted(package.label for package in now.all_packages - first.all_packages)
+        return (*sorted(rows), *(Change(label, "new in what is compiled") for label in new))
+
+    def _left(self) -> tuple[Change, ...]:
+        by_reason: dict[tuple[str, str], list[str]] = {}
+        for one, why in self.left.items():
+            by_reason.setdefault((_subject(one.package, one.side), why), []).append(one.feature)
+        return tuple(
+            sorted(Change(f"{subject}: {', '.join(sorted(f))}", why) for (subject, why), f in by_reason.items())
+        )
+
+
+def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> Added:
+    """Add the baseline's features to a copy that has no crate of ours; `analysis` is of the copy as it is.
+
+    Raises `ConfigurationError` where no such crate can be added to the repository.
+    """
+    texts = copy.read()
+    root = str(copy.root.relative_to(copy.folder))
+    return _Features(copy, rules, analysis, texts, _users(copy), free_name(texts, root)).run()
+
+
+def write_sources(folder: Path, entries: Sequence[Entry]) -> None:
+    """Write the sources of our crate, which have nothing in them, into its folder in a copy."""
+    sources = source_texts(any(entry.side is Side.HOST for entry in entries))
+    for path in ("src/lib.rs", "build.rs"):
+        target = folder / path
+        if path in sources:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(sources[path], encoding="utf-8")
+        else:
+            target.unlink(missing_ok=True)
+
+
+def source_texts(has_host_side: bool) -> dict[str, str]:
+    """Return the sources of our crate by path."""
+    return {"src/lib.rs": LIBRARY} | ({"build.rs": BUILD_SCRIPT} if has_host_side else {})
+
+
+def _users(copy: WorkingCopy) -> tuple[str, ...]:
+    """Return the manifests of the packages that build a program; of a workspace without any, those of all packages."""
+    answer = copy.packages()
+    if not answer.ok:
+        raise ConfigurationError(
+            f"cargo cannot read the workspace: {answer.stderr.strip()[-300:]}", advice="Mend its manifests."
+        )
+    rows = json.loads(answer.stdout)["packages"]
+    programs = [row for row in rows if any("bin" in target["kind"] for target in row["targets"])]
+    folder = copy.folder.resolve()
+    return tuple(sorted(str(Path(row["manifest_path"]).relative_to(folder)) for row in programs or rows))
+
+
+def _entries(additions: Iterable[Addition], compiled: CompiledCrates) -> list[Entry]:
+    features: dict[tuple[PackageId, Side], set[str]] = {}
+    for one in additions:
+        have = compiled.features.get((one.package, one.side), frozenset())
+        features.setdefault((one.package, one.side), set(have)).add(one.feature)
+    return [
+        Entry(package=package, side=side, features=tuple(sorted(wanted)))
+        for (package, side), wanted in sorted(features.items())
+    ]
+
+
+def _subject(package: PackageId, side: Side) -> str:
+    return f"{package.label} (for build scripts and macros)" if side is Side.HOST else package.label
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -1,0 +1,129 @@
+"""The step `profile`: the cargo profile that most repositories have, and what it changes in the programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+from tomlkit.items import AbstractTable
+
+from factory.cargo.profile_table import default_settings, manifest_value
+from factory.cargo.variants import Variant
+from factory.consumer.align.model import Change
+from factory.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from factory.analysis.model import VariantUse
+    from factory.planning.baseline import BaselineProfile
+
+_EFFECTS: Mapping[str, str] = {
+    "lto": "how far the linker optimises across crates: without it programs are larger and often slower, links quicker",
+    "codegen-units": "in how many parts a crate is compiled: one gives faster programs and slower builds",
+    "panic": "what a panic does: with `abort` nothing unwinds, so `catch_unwind` and joining a thread see no panic",
+    "opt-level": "how much the compiler optimises: speed and size of the program",
+    "strip": "which symbols stay in the program: without them it is smaller, and backtraces have no names",
+    "debug": "how much debug information there is: what a debugger shows, and lines in backtraces",
+    "debug-assertions": "whether `debug_assert!` is checked in the program",
+    "overflow-checks": "whether arithmetic that overflows panics or wraps",
+    "split-debuginfo": "in which files debug information is",
+    "rpath": "where the program looks for shared libraries",
+    "codegen-backend": "which code generator is used",
+}
+_OVERRIDE = "build-override"
+
+
+def profile_changes(use: VariantUse, baseline: BaselineProfile) -> tuple[Change, ...]:
+    """Return each setting that differs from the baseline's, with what it changes in the program."""
+    if use.profile is None:
+        return ()
+    name = baseline.table.name
+    defaults = default_settings(name) | {"strip": None}
+    rows = _rows(f"[profile.{name}]", dict(use.profile.base), dict(baseline.table.base), defaults)
+    override = f"[profile.{name}.{_OVERRIDE}]"
+    rows += _rows(override, dict(use.profile.build_override), dict(baseline.table.build_override), {})
+    rows += [
+        Change(f"[profile.{name}.package.{package.name}]", f"{', '.join(dict(settings))}: own settings of one crate")
+        for package, settings in use.profile.packages
+    ]
+    return tuple(rows)
+
+
+def flag_changes(use: VariantUse, baseline: BaselineProfile) -> tuple[Change, ...]:
+    """Return the RUSTFLAGS that differ: they stand in the cargo configuration, and are never written."""
+    if use.rustflags == baseline.rustflags:
+        return ()
+    mine, common = (" ".join(flags) or "none" for flags in (use.rustflags, baseline.rustflags))
+    return (Change("RUSTFLAGS", f"{mine} here, {common} in the baseline: change `rustflags` in .cargo/config.toml"),)
+
+
+def with_profile(text: str, use: VariantUse, baseline: BaselineProfile) -> str:
+    """Return the root manifest with the baseline's settings in `[profile.<name>]`; comments and format stay.
+
+    Raises `ConfigurationError` where the manifest does not hold what differs: then it is in a cargo configuration.
+    """
+    if use.profile is None:
+        return text
+    document = tomlkit.parse(text)
+    table = _table(document, "profile", baseline.table.name)
+    _settle(table, dict(use.profile.base), dict(baseline.table.base))
+    override = dict(use.profile.build_override), dict(baseline.table.build_override)
+    if override[0] != override[1]:
+        _settle(_table(table, _OVERRIDE), *override)
+    if use.profile.packages:
+        table.pop("package", None)
+    _remove_empty(document, baseline.table.name)
+    return tomlkit.dumps(document)
+
+
+def profile_name(variant: str) -> str:
+    """Return the cargo profile of a variant."""
+    return Variant.parse(variant).profile
+
+
+def _rows(place: str, mine: dict[str, Any], common: dict[str, Any], defaults: Mapping[str, Any]) -> list[Change]:
+    return [
+        Change(
+            f"{place} {key}",
+            f"{_shown(key, mine, defaults)} -> {_shown(key, common, defaults)}: {_EFFECTS.get(key, 'see cargo')}",
+        )
+        for key in sorted(mine.keys() | common.keys())
+        if mine.get(key) != common.get(key)
+    ]
+
+
+def _shown(key: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    if key in settings:
+        return str(settings[key])
+    default = defaults.get(key)
+    return "cargo's choice" if default is None else f"{default} (cargo's default)"
+
+
+def _settle(table: AbstractTable, mine: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+    for key in sorted(mine.keys() | common.keys()):
+        if mine.get(key) == common.get(key):
+            continue
+        if key in common:
+            table[key] = manifest_value(key, common[key])
+        else:
+            table.pop(key, None)
+
+
+def _table(parent: Any, *names: str) -> AbstractTable:  # noqa: ANN401 - tomlkit's containers
+    current = parent
+    for name in names:
+        if name not in current:
+            current[name] = tomlkit.table(is_super_table=name == "profile")
+        current = current[name]
+    if not isinstance(current, AbstractTable):
+        raise ConfigurationError(f"`{'.'.join(names)}` is no table", advice="Mend the manifest.")
+    return current
+
+
+def _remove_empty(document: tomlkit.TOMLDocument, name: str) -> None:
+    profiles = document.get("profile")
+    if profiles is not None and name in profiles and not profiles[name]:
+        profiles.pop(name)
+        if not profiles:
+            document.pop("profile")

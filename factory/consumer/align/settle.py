@@ -1,0 +1,34 @@
+"""Taking over as many of several changes as cargo allows, in few attempts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+MOST_ATTEMPTS = 120
+
+
+def settle(items: Sequence[T], attempt: Callable[[Sequence[T]], str]) -> list[tuple[T, str]]:
+    """Take over as many of `items` as go, and return the others, each with the reason.
+
+    `attempt` tries some on top of what was taken over before: it returns "" where they went, else undoes them and says
+    why not. Where many fail together, each half is tried by itself, down to single ones; after `MOST_ATTEMPTS` the rest
+    is left.
+    """
+    left: list[tuple[T, str]] = []
+    pending = [tuple(items)] if items else []
+    for _ in range(MOST_ATTEMPTS):
+        if not pending:
+            return left
+        some = pending.pop()
+        reason = attempt(some)
+        if reason and len(some) > 1:
+            middle = len(some) // 2
+            pending += [some[middle:], some[:middle]]
+        elif reason:
+            left.append((some[0], reason))
+    return left + [(item, "not tried: too many others did not go") for some in reversed(pending) for item in some]

@@ -1,0 +1,250 @@
+"""The steps in their order, on a copy; every state between them is analysed and forecast like any repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from factory.consumer.align.copy import WorkingCopy
+from factory.consumer.align.features import add_features, source_texts
+from factory.consumer.align.hack import hack_folder, without_hack
+from factory.consumer.align.model import AlignReport, Change, State, Step, StepName, WorkspaceAlignment
+from factory.consumer.align.profile import flag_changes, profile_changes, with_profile
+from factory.consumer.align.versions import VersionRules, move_versions
+from factory.errors import ConfigurationError
+from factory.scratch import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from factory.analysis.analyze import Resolver
+    from factory.analysis.model import Analysis
+    from factory.consumer.align.features import Added, FeatureRules
+    from factory.consumer.check_model import CheckReport
+    from factory.model import PackageId
+    from factory.scan.model import FoundWorkspace, Scan
+
+_LOCK = "Cargo.lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What to align: `steps` are those to take; the cargo profile is written only where it is among them."""
+
+    variant: str
+    steps: frozenset[StepName]
+    paying: bool = False
+    """Whether features that bring other crates are taken where they pay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aligner:
+    """What aligning takes beside the workspace; `measure` forecasts an analysis of one workspace."""
+
+    resolver: Resolver
+    versions: VersionRules
+    features: FeatureRules
+    measure: Callable[[FoundWorkspace, Analysis], CheckReport]
+
+
+def align_repository(scan: Scan, aligner: Aligner, wishes: Wishes, *, warm: str, advisories: str) -> AlignReport:
+    """Align every workspace of a repository; the amounts are of the image that can save most."""
+    rows = [align_workspace(found, aligner, wishes) for found in scan.workspaces]
+    states = [state for row in rows for state in (row.before, *(step.after for step in row.steps))]
+    reports = [state.report for state in states if state.report is not None]
+    # The state in which most is warm shows which image is meant: where nothing is, all images are alike.
+    best = max(reports, key=lambda report: report.hit.seconds, default=None)
+    return AlignReport(
+        warm=warm,
+        variant=wishes.variant,
+        image=best.image if best is not None else "",
+        advisories=advisories,
+        workspaces=tuple(rows),
+    )
+
+
+def align_workspace(found: FoundWorkspace, aligner: Aligner, wishes: Wishes) -> WorkspaceAlignment:
+    """Return the steps that move a workspace onto the baseline, and the files as they should be; writes nothing."""
+    with scratch("factory-align-") as folder:
+        copy = WorkingCopy.make(found, folder / "copy", aligner.resolver)
+        return _Alignment(copy, aligner, wishes).run()
+
+
+@dataclass(slots=True)
+class _Alignment:
+    copy: WorkingCopy
+    aligner: Aligner
+    wishes: Wishes
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self) -> WorkspaceAlignment:
+        original = self.copy.read()
+        analysis = self.copy.analyze()
+        first = self._state(analysis)
+        if first.problem:
+            return self._unaligned(first.problem, first)
+        state = first
+        try:
+            self.copy.write(without_hack(original, self._root))
+            if self.copy.read() != original:
+                self.copy.settle_lock()
+                analysis = self.copy.analyze()
+                state = self._state(analysis)
+            for step in (self._profile, self._versions, self._features):
+                analysis, state = step(analysis, state)
+        except ConfigurationError as error:
+            return self._unaligned(error.what, first)
+        files = self._files(original)
+        self._propose_profile(analysis, state)
+        return WorkspaceAlignment(
+            path=self.copy.found.path,
+            folder=self.copy.found.repo_root,
+            problem="",
+            before=first,
+            after=state,
+            steps=tuple(self.steps),
+            files=files,
+        )
+
+    @property
+    def _root(self) -> str:
+        return str(self.copy.root.relative_to(self.copy.folder))
+
+    def _unaligned(self, problem: str, state: State) -> WorkspaceAlignment:
+        return WorkspaceAlignment(
+            path=self.copy.found.path,
+            folder=self.copy.found.repo_root,
+            problem=problem,
+            before=state,
+            after=state,
+            steps=(),
+            files={},
+        )
+
+    def _state(self, analysis: Analysis) -> State:
+        if not analysis.resolved:
+            return State(report=None, problem=analysis.workspaces[0].reason)
+        return State(report=self.aligner.measure(self.copy.found, analysis))
+
+    def _profile(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
+        """Take over the cargo profile first, where it is wanted: under another one nothing of the rest is warm."""
+        if StepName.PROFILE not in self.wishes.steps:
+            return analysis, state
+        return self._take_profile(analysis, state, chosen=True)
+
+    def _propose_profile(self, analysis: Analysis, state: State) -> None:
+        """Show what the cargo profile would gain, where it is not to be written."""
+        if StepName.PROFILE not in self.wishes.steps:
+            self._take_profile(analysis, state, chosen=False)
+
+    def _take_profile(self, analysis: Analysis, state: State, *, chosen: bool) -> tuple[Analysis, State]:
+        use = analysis.workspaces[0].variants.get(self.wishes.variant)
+        common = self.aligner.versions.baseline.profile_of(self.wishes.variant)
+        if use is None or common is None:
+            return analysis, state
+        changes, flags = profile_changes(use, common), flag_changes(use, common)
+        if not changes and not flags:
+            return analysis, state
+        before = self.copy.read()
+        manifest = "Cargo.toml" if self._root == "." else f"{self._root}/Cargo.toml"
+        after_analysis, after = analysis, state
+        notes: tuple[str, ...] = ()
+        if changes:
+            self.copy.write(before | {manifest: with_profile(before[manifest], use, common)})
+            made = self.copy.analyze()
+            after_analysis, after = made, self._state(made)
+            left = profile_changes(made.workspaces[0].variants[self.wishes.variant], common) if made.resolved else ()
+            if left:
+                notes = ("part of it is not in the root manifest: look into .cargo/config.toml",)
+        self.steps.append(
+            Step(
+                name=StepName.PROFILE,
+                chosen=chosen,
+                changes=changes,
+                left=flags,
+                notes=notes,
+                patch=self.copy.patch(before, self.copy.read()),
+                before=state,
+                after=after,
+            )
+        )
+        return after_analysis, after
+
+    def _versions(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
+        if StepName.VERSIONS not in self.wishes.steps:
+            return analysis, state
+        before = self.copy.read()
+        changes, left = move_versions(self.copy, self.aligner.versions, _packages(analysis))
+        analysis = self.copy.analyze()
+        return self._took(StepName.VERSIONS, changes, left, before, state, analysis)
+
+    def _features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
+        if StepName.FEATURES not in self.wishes.steps:
+            return analysis, state
+        before = self.copy.read()
+        added = add_features(self.copy, self.aligner.features, analysis)
+        notes: tuple[str, ...] = ()
+        if self.wishes.paying:
+            added, note = self._more_features(added, analysis, before)
+            notes = (note,)
+        return self._took(StepName.FEATURES, added.changes, added.left, before, state, added.analysis, notes)
+
+    def _more_features(self, free: Added, analysis: Analysis, before: Mapping[str, str]) -> tuple[Added, str]:
+        """Take the features that bring other crates as well, where that gains more seconds than a cold build pays."""
+        kept = self.copy.read()
+        self.copy.write(before)
+        more = add_features(self.copy, replace(self.aligner.features, paying=True), analysis)
+        one, other = (self._state(added.analysis) for added in (free, more))
+        if one.report is None or other.report is None:
+            self.copy.write(kept)
+            return free, f"features that bring crates do not go: {other.problem}"
+        image = other.report.image
+        gain = other.hit(image).seconds - one.hit(image).seconds
+        price = other.total().seconds - one.total().seconds
+        said = f"features that bring crates: {gain:.1f} s more are warm, and a cold build takes {price:.1f} s more"
+        if gain > price:
+            return more, f"{said}: taken"
+        self.copy.write(kept)
+        return free, f"{said}: not taken"
+
+    def _took(
+        self,
+        name: StepName,
+        changes: tuple[Change, ...],
+        left: tuple[Change, ...],
+        before: Mapping[str, str],
+        state: State,
+        analysis: Analysis,
+        notes: tuple[str, ...] = (),
+    ) -> tuple[Analysis, State]:
+        after = self._state(analysis)
+        if after.problem:
+            raise ConfigurationError(f"after the step {name} cargo does not resolve it any more: {after.problem}")
+        self.steps.append(
+            Step(
+                name=name,
+                chosen=True,
+                changes=changes,
+                left=left,
+                notes=notes,
+                patch=self.copy.patch(before, self.copy.read()),
+                before=state,
+                after=after,
+            )
+        )
+        return analysis, after
+
+    def _files(self, original: Mapping[str, str]) -> dict[str, str | None]:
+        """Return what differs from the repository, by path in the copy, with the sources of our crate."""
+        final = self.copy.read()
+        paths = original.keys() | final.keys()
+        files = {path: final.get(path) for path in sorted(paths) if original.get(path) != final.get(path)}
+        folder = hack_folder(final, self._root)
+        if folder is not None and f"{folder}/Cargo.toml" in files:
+            with_script = "build-dependencies]" in final[f"{folder}/Cargo.toml"]
+            files |= {f"{folder}/{path}": text for path, text in source_texts(with_script).items()}
+        return {self.copy.shown(path): text for path, text in files.items()}
+
+
+def _packages(analysis: Analysis) -> set[PackageId]:
+    return {unit.package for unit in analysis.units.values()}

@@ -1,0 +1,205 @@
+"""The step `versions`: the lock moved onto the baseline's versions, as far as all requirements allow."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import semver
+
+from factory.cargo.lock import parse_lock
+from factory.consumer.align.model import Change
+from factory.consumer.align.settle import settle
+from factory.model import CRATES_IO, PackageId
+from factory.planning.baseline import caret_range
+from factory.planning.baseline_rules import rust_release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from factory.cargo.index_cache import CrateFacts
+    from factory.consumer.align.advisories import Advisories
+    from factory.consumer.align.copy import WorkingCopy
+    from factory.planning.baseline import Baseline
+
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, order=True, slots=True, kw_only=True)
+class Move:
+    """A locked package, and the version that it should have."""
+
+    package: PackageId
+    version: str
+
+    @property
+    def target(self) -> PackageId:
+        """The package at that version."""
+        return PackageId(self.package.name, self.version, self.package.source)
+
+    @property
+    def is_downgrade(self) -> bool:
+        """Whether the locked version is the newer one."""
+        return semver.Version.parse(self.version) < semver.Version.parse(self.package.version)
+
+    def row(self, what: str) -> Change:
+        """Return the move as a row of the report."""
+        return Change(f"{self.package.name} {self.package.version} -> {self.version}", what)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRules:
+    """By what versions are chosen: what the registry says, what advisories say (`None`: not asked).
+
+    With `allow_downgrade` a version that was yanked, or that an advisory warns of, may be gone back to.
+    """
+
+    baseline: Baseline
+    facts: Callable[[PackageId], CrateFacts | None]
+    advisories: Advisories | None
+    allow_downgrade: bool
+
+
+@dataclass(slots=True)
+class _Versions:
+    copy: WorkingCopy
+    rules: VersionRules
+    used: frozenset[PackageId]
+    first: frozenset[PackageId] = field(init=False)
+    moved: dict[PackageId, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.first = self._locked()
+
+    def run(self) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+        self.copy.ask_index(sorted({move.package.name for move in self._wanted() if self._facts(move) is None}))
+        left: dict[Move, str] = {}
+        # What a round brings or moves may let the next one move more.
+        for _ in range(_ROUNDS):
+            wanted = self._wanted()
+            refused = {move: why for move in wanted if (why := self._refusal(move))}
+            open_moves = [move for move in wanted if move not in refused]
+            before = self._locked()
+            left = refused | dict(settle(open_moves, self._attempt))
+            if self._locked() == before:
+                break
+        return self._changes(), tuple(sorted(move.row(why) for move, why in left.items()))
+
+    def _changes(self) -> tuple[Change, ...]:
+        """Tell what became of each package that was locked at first, and what is new."""
+        now = self._locked()
+        rows = []
+        gone = {(p.name, caret_range(p.version)): p for p in self.first - now}
+        for package in sorted(now - self.first):
+            old = gone.pop((package.name, caret_range(package.version)), None)
+            if old is None:
+                rows.append(Change(package.label, "new in the lock"))
+            else:
+                move = Move(package=old, version=package.version)
+                rows.append(move.row("an older one" if move.is_downgrade else ""))
+        return tuple(rows + [Change(package.label, "gone from the lock") for package in sorted(gone.values())])
+
+    def _wanted(self) -> list[Move]:
+        """Return what is locked at another version than the baseline's, of what is compiled or new."""
+        by_range = self.rules.baseline.by_range
+        found = []
+        for package in sorted(self._locked()):
+            crate = by_range.get((package.name, package.source, caret_range(package.version)))
+            relevant = package in self.used or package not in self.first
+            if crate is not None and crate.version != package.version and relevant:
+                found.append(Move(package=package, version=crate.version))
+        return found
+
+    def _refusal(self, move: Move) -> str:
+        """Say why a move is not even tried; "" where it is."""
+        facts = self._facts(move)
+        if facts is None or not facts.checksum:
+            return "the registry's index here does not know this version"
+        if facts.yanked and not self.rules.allow_downgrade:
+            return "yanked from the registry (--allow-downgrade takes it all the same)"
+        if self._is_too_new(move.target):
+            return f"needs rustc {facts.rust_version}, and the repository says {self.copy.found.rust_version}"
+        if self.rules.advisories is not None and not self.rules.allow_downgrade:
+            known = self.rules.advisories.of(move.target)
+            added = sorted(known - self.rules.advisories.of(move.package))
+            if added:
+                return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
+        return ""
+
+    def _facts(self, move: Move) -> CrateFacts | None:
+        return self.rules.facts(move.target)
+
+    def _is_too_new(self, package: PackageId) -> bool:
+        facts, mine = self.rules.facts(package), self.copy.found.rust_version
+        if facts is None or facts.rust_version is None or mine is None:
+            return False
+        return rust_release(facts.rust_version) > rust_release(mine)
+
+    def _attempt(self, moves: Sequence[Move]) -> str:
+        before = self.copy.lock.read_text(encoding="utf-8")
+        known = self._locked()
+        checksums = {move: facts.checksum for move in moves if (facts := self._facts(move)) is not None}
+        self.copy.lock.write_text(moved_lock(before, checksums), encoding="utf-8")
+        why = self.copy.settle_lock() or self._disagreement(moves, known)
+        if why:
+            self.copy.lock.write_text(before, encoding="utf-8")
+        return why
+
+    def _disagreement(self, moves: Sequence[Move], known: frozenset[PackageId]) -> str:
+        """Say what is wrong with what cargo made of the moves; "" where it took all of them."""
+        now = self._locked()
+        missing = [move for move in moves if move.target not in now]
+        if missing:
+            return "a requirement above it does not allow this version"
+        for package in sorted(now - known):
+            if self._is_too_new(package):
+                facts = self.rules.facts(package)
+                needed = facts.rust_version if facts is not None else None
+                return f"brings {package.label}, which needs rustc {needed}"
+        return ""
+
+    def _locked(self) -> frozenset[PackageId]:
+        lock = parse_lock(self.copy.lock.read_text(encoding="utf-8"))
+        return frozenset(entry.package for entry in lock.packages if entry.package.source == CRATES_IO)
+
+
+def move_versions(
+    copy: WorkingCopy, rules: VersionRules, used: Iterable[PackageId]
+) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    """Move the copy's lock onto the baseline's versions; return what changed, and what is left with the reason.
+
+    Cargo resolves: the lock is given to it with the wanted versions in it, and it completes or refuses them. Packages
+    that are not `used`, such as those for other platforms, stay where they are.
+    """
+    return _Versions(copy, rules, frozenset(used)).run()
+
+
+def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
+    """Return a lockfile with packages at other versions, for cargo to complete: their dependencies are the old ones."""
+    targets = {(move.package.name, move.package.version, move.package.source): move for move in checksums}
+    document = tomllib.loads(text)
+    lines = text.splitlines(keepends=True)
+    names = {f"{name} {version}": move for (name, version, _), move in targets.items()}
+    entries = iter(document.get("package", []))
+    made: list[str] = []
+    current: Move | None = None
+    for line in lines:
+        if line.startswith("[[package]]"):
+            entry = next(entries)
+            current = targets.get((entry["name"], entry["version"], entry.get("source", "")))
+        elif current is not None and line.startswith("version = "):
+            line = f'version = "{current.version}"\n'
+        elif current is not None and line.startswith("checksum = "):
+            line = f'checksum = "{checksums[current]}"\n'
+        elif line.startswith(' "'):
+            line = _moved_edge(line, names)
+        made.append(line)
+    return "".join(made)
+
+
+def _moved_edge(line: str, names: Mapping[str, Move]) -> str:
+    quoted = line.strip().rstrip(",").strip('"')
+    words = quoted.split(" ")
+    move = names.get(" ".join(words[:2]))
+    return line if move is None else line.replace(f"{words[0]} {words[1]}", f"{words[0]} {move.version}")

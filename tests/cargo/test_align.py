@@ -1,0 +1,162 @@
+"""`factory align` against the real cargo: what it writes resolves, builds, is warm as forecast, and stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factory import process
+from factory.cargo.toolchain import find_toolchain
+from tests.cargo.scenario import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.cargo.conftest import Program
+
+pytestmark = pytest.mark.cargo
+
+BASE = Workspace(
+    name="base",
+    dependencies=('serde = { version = "1", features = ["std", "rc"] }', 'itoa = "1"'),
+    build_dependencies=('cfg-if = "1"',),
+    versions={"itoa": "1.0.18", "cfg-if": "1.0.4"},
+)
+BEHIND = replace(
+    BASE,
+    name="behind",
+    dependencies=('serde = { version = "1", features = ["std"] }  # kept as it is', 'itoa = "1"'),
+    versions={"itoa": "1.0.17", "cfg-if": "1.0.3"},
+)
+"""Differs from the baseline in two versions, one of them on the host side, and in one feature."""
+
+HELD = replace(BEHIND, name="held", dependencies=('itoa = "=1.0.17"',))
+"""Its own requirement keeps it from one of the versions."""
+
+FULL = {"total": 8, "hit": 8}
+
+
+@pytest.fixture(scope="module")
+def plan(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan for two repositories that agree."""
+    folder = tmp_path_factory.mktemp("plan")
+    for name in ("one", "two"):
+        write(folder / name, BASE)
+    program("analyze", "one", "two", "--top", "0", cwd=folder)
+    program("plan", cwd=folder)
+    return folder / "plan.json"
+
+
+def write(folder: Path, workspace: Workspace, *, git: bool = False) -> Path:
+    """Write a workspace whose lock cargo agrees with; with `git`, all of it committed."""
+    workspace.write(folder, find_toolchain().host)
+    cargo(folder, "update", "--workspace", "--quiet")
+    if git:
+        for args in (
+            ["init", "-q"],
+            ["add", "-A"],
+            ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"],
+        ):
+            process.run(["git", *args], cwd=folder)
+    return folder
+
+
+def cargo(folder: Path, *args: str, home: Path | None = None) -> None:
+    process.run(["cargo", *args], cwd=folder, env=find_toolchain().environment(home), timeout=300)
+
+
+def texts(folder: Path) -> Mapping[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and not {".git", "target"} & set(path.parts))
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
+
+
+def test_applied_it_is_wholly_warm_builds_and_has_nothing_left_to_do(
+    program: Program, plan: Path, tmp_path: Path
+) -> None:
+    repo = write(tmp_path / "repo", BEHIND, git=True)
+    before = texts(repo)
+    shown = program.json("align", repo, "--plan", plan)
+    assert texts(repo) == before, "nothing is written without --apply"
+    (workspace,) = shown["workspaces"]
+    assert [step["step"] for step in workspace["steps"]] == ["versions", "features"]
+    versions, features = workspace["steps"]
+    assert {row["subject"] for row in versions["changes"]} == {"itoa 1.0.17 -> 1.0.18", "cfg-if 1.0.3 -> 1.0.4"}
+    assert ["serde@1.0.228", "+ rc"] in [[row["subject"], row["what"]] for row in features["changes"]]
+    assert versions["before"]["units"]["hit"] < versions["after"]["units"]["hit"] < features["after"]["units"]["hit"]
+    assert workspace["after"]["units"] == FULL
+
+    program("align", repo, "--plan", plan, "--check", code=1)
+    program("align", repo, "--plan", plan, "--apply")
+    cargo(repo, "metadata", "--locked", "--format-version=1")
+    cargo(repo, "build", "--locked", "--release")
+    assert program.json("check", repo, "--plan", plan)["units"] == FULL
+    manifest = (repo / "Cargo.toml").read_text(encoding="utf-8")
+    lines = [line for line in manifest.splitlines(keepends=True) if not line.endswith("# factory align\n")]
+    assert "".join(lines) == before["Cargo.toml"], "one line is added, nothing else changes by a byte"
+
+    applied = texts(repo)
+    assert program.json("align", repo, "--plan", plan, "--check")["aligned"]
+    program("align", repo, "--plan", plan, "--apply", "--force")
+    assert texts(repo) == applied
+
+
+def test_the_patch_of_the_steps_is_what_git_applies(program: Program, plan: Path, tmp_path: Path) -> None:
+    repo = write(tmp_path / "repo", BEHIND, git=True)
+    (workspace,) = program.json("align", repo, "--plan", plan, "--step", "versions")["workspaces"]
+    (step,) = workspace["steps"]
+    process.run(["git", "apply", "-"], cwd=repo, stdin=step["patch"])
+    assert workspace["files"] == ["Cargo.lock"]
+    cargo(repo, "metadata", "--locked", "--format-version=1")
+    assert program.json("check", repo, "--plan", plan)["units"] == workspace["after"]["units"]
+
+
+def test_what_is_not_committed_is_not_written_over(program: Program, plan: Path, tmp_path: Path) -> None:
+    repo = write(tmp_path / "repo", BEHIND, git=True)
+    (repo / "main.rs").write_text("fn main() {} // mine\n", encoding="utf-8")
+    before = texts(repo)
+    refused = program("align", repo, "--plan", plan, "--apply", code=2)
+    assert "main.rs" in refused.stderr
+    assert "--force" in refused.stderr
+    assert texts(repo) == before
+
+
+def test_a_requirement_that_holds_a_version_is_named(program: Program, plan: Path, tmp_path: Path) -> None:
+    repo = write(tmp_path / "repo", HELD)
+    left = steps(program.json("align", repo, "--plan", plan))["versions"]["left"]
+    assert left == [{"subject": "itoa 1.0.17 -> 1.0.18", "why": "held v0.1.0 wants `=1.0.17`"}]
+
+
+def test_no_version_that_needs_a_newer_rust_than_the_repository_says(
+    program: Program, plan: Path, tmp_path: Path
+) -> None:
+    repo = write(tmp_path / "repo", BEHIND)
+    manifest = (repo / "Cargo.toml").read_text(encoding="utf-8")
+    (repo / "Cargo.toml").write_text(manifest.replace("edition =", "rust-version = '1.60'\nedition =", 1), "utf-8")
+    left = {
+        row["subject"]: row["why"] for row in steps(program.json("align", repo, "--plan", plan))["versions"]["left"]
+    }
+    assert left["itoa 1.0.17 -> 1.0.18"].endswith("and the repository says 1.60")
+
+
+def test_the_cargo_profile_is_proposed_and_written_only_on_demand(program: Program, plan: Path, tmp_path: Path) -> None:
+    tables = '\n# why it is so\n[profile.release]\nlto = "thin" # smaller\n\n[profile.dev]\ndebug = 1\n'
+    repo = write(tmp_path / "repo", replace(BASE, name="lto", tables=tables))
+    proposed = steps(program.json("align", repo, "--plan", plan))["profile"]
+    assert not proposed["chosen"]
+    assert proposed["after"]["units"] == FULL
+    assert [row["subject"] for row in proposed["changes"]] == ["[profile.release] lto"]
+    program("align", repo, "--plan", plan, "--profile", "--apply", "--force")
+    manifest = (repo / "Cargo.toml").read_text(encoding="utf-8")
+    assert "lto" not in manifest.partition("[profile.dev]")[0]
+    assert "# why it is so" in manifest
+    assert program.json("check", repo, "--plan", plan)["units"] == FULL
+
+
+def steps(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    """The steps of the one workspace by name."""
+    (workspace,) = answer["workspaces"]
+    assert workspace["problem"] is None
+    return {step["step"]: step for step in workspace["steps"]}
