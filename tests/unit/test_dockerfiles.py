@@ -68,3 +68,27 @@ def test_only_the_steps_that_download_have_a_network(path: Path) -> None:
     networked = [step for step in steps if not step.startswith("RUN --network=none ")]
     assert steps
     assert all(re.search(r"/((fetch|system|targets)\.sh|tool\.sh fetch)", step) for step in networked)
+
+
+@pytest.mark.runs_programs
+def test_what_is_said_of_failed_crates_has_one_order(tmp_path: Path) -> None:
+    """Two cooks of one recipe may see its crates fail in either order, and have to give the same errors.log."""
+    cook = (FOLDER / "cook.sh").read_text(encoding="utf-8")
+    function = cook[cook.index("what_failed() {") :]
+    function = function[: function.index("\n}\n") + 3]
+    build = (
+        "error: failed to run custom build command for `b v1.0.0`\n\nCaused by:\n  thread 'main' ({}) panicked at x\n"
+    )
+    compile_ = "error[E0425]: cannot find `y`\n --> a.rs:1:1\n\nerror: could not compile `a` (lib)\n"
+    noise = "   Compiling c v1.0.0\n"
+    texts = (build.format(12) + noise + compile_, noise + compile_ + noise + build.format(345))
+    said = []
+    for number, text in enumerate(texts):
+        log = tmp_path / f"{number}.log"
+        log.write_text(text, encoding="utf-8")
+        said.append(process.run(["sh", "-euc", f"{function}\nLOG='{log}' what_failed"]).stdout)
+    assert said[0] == said[1]
+    assert "thread 'main' panicked at x" in said[0]
+    assert "Compiling" not in said[0]
+    # Each crate's words stay together.
+    assert "`b v1.0.0`\n\nCaused by:\n  thread" in said[0]
