@@ -8,8 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import semver
-
+from factory.cargo.requirement import is_met
 from factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from factory.model import PackageId
 
 _FRONT_MATTER = re.compile(r"```toml\n(?P<toml>.*?)\n```", re.DOTALL)
-_COMPARATOR = re.compile(r"(?P<operator>[<>]=?|=|\^|~)?\s*(?P<version>\d+(?:\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,46 +72,3 @@ def _advisory(head: Mapping[str, Any], versions: Mapping[str, Any]) -> Advisory:
         patched=tuple(versions.get("patched", ())),
         unaffected=tuple(versions.get("unaffected", ())),
     )
-
-
-def is_met(requirement: str, version: str) -> bool:
-    """Whether a version meets a requirement as cargo reads it; raise `ValueError` for what is none."""
-    parsed = semver.Version.parse(version)
-    return all(_meets(part.strip(), parsed) for part in requirement.split(","))
-
-
-def _meets(comparator: str, version: semver.Version) -> bool:
-    if comparator == "*":
-        return True
-    match = _COMPARATOR.fullmatch(comparator)
-    if match is None:
-        message = f"not a requirement: {comparator!r}"
-        raise ValueError(message)
-    given = match["version"].partition("-")[0].count(".") + 1
-    least = semver.Version.parse(match["version"], optional_minor_and_patch=True)
-    match match["operator"] or "^":
-        case ">=":
-            return version >= least
-        case "<":
-            return version < least
-        case ">":
-            return version >= _next(least, given) if given < 3 else version > least
-        case "<=":
-            return version < _next(least, given) if given < 3 else version <= least
-        case "=":
-            return least <= version < _next(least, given) if given < 3 else version == least
-        case "~":
-            return least <= version < _next(least, min(given, 2))
-        case _:
-            return least <= version < _next(least, min(given, _significant(least)))
-
-
-def _next(version: semver.Version, parts: int) -> semver.Version:
-    """Return the version after all that begin with the first `parts` numbers."""
-    return (version.bump_major, version.bump_minor, version.bump_patch)[parts - 1]()
-
-
-def _significant(version: semver.Version) -> int:
-    if version.major:
-        return 1
-    return 2 if version.minor else 3

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import semver
 
 from factory.cargo.lock import parse_lock
+from factory.cargo.requirement import is_met
 from factory.consumer.align.model import Change
 from factory.consumer.align.settle import settle
 from factory.model import CRATES_IO, PackageId
@@ -79,6 +80,7 @@ class _Versions:
         for _ in range(_ROUNDS):
             wanted = self._wanted()
             refused = {move: why for move in wanted if (why := self._refusal(move))}
+            refused |= self._barred([move for move in wanted if move not in refused])
             open_moves = [move for move in wanted if move not in refused]
             before = self._locked()
             left = refused | dict(settle(open_moves, self._attempt))
@@ -127,6 +129,36 @@ class _Versions:
                 return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
         return ""
 
+    def _barred(self, moves: Sequence[Move]) -> dict[Move, str]:
+        """Return the moves that a dependent's requirement excludes, with that requirement: cargo need not be asked.
+
+        A move that is barred keeps its package where it is, with the requirements that the locked version has.
+        """
+        barred: dict[Move, str] = {}
+        lock = parse_lock(self.copy.lock.read_text(encoding="utf-8"))
+        while True:
+            going = {move.package: move for move in moves if move not in barred}
+            found = {}
+            for entry in lock.packages:
+                mover = going.get(entry.package)
+                dependent = entry.package if mover is None else mover.target
+                for package in entry.dependencies:
+                    if package in going and (why := self._bar(dependent, going[package])):
+                        found[going[package]] = why
+            if not found:
+                return barred
+            barred |= found
+
+    def _bar(self, dependent: PackageId, move: Move) -> str:
+        """Say which requirement of a dependent allows the locked version and not the other; "" for none."""
+        facts = self.rules.facts(dependent)
+        for row in facts.dependencies if facts is not None else ():
+            if row.package == move.package.name and row.kind != "dev":
+                allowed = _allows(row.requirement, move.package.version)
+                if allowed and not _allows(row.requirement, move.version):
+                    return f"{dependent.label} wants `{row.requirement}`"
+        return ""
+
     def _facts(self, move: Move) -> CrateFacts | None:
         return self.rules.facts(move.target)
 
@@ -151,7 +183,7 @@ class _Versions:
         now = self._locked()
         missing = [move for move in moves if move.target not in now]
         if missing:
-            return "a requirement above it does not allow this version"
+            return "a manifest of the repository does not allow this version"
         for package in sorted(now - known):
             if self._is_too_new(package):
                 facts = self.rules.facts(package)
@@ -196,6 +228,14 @@ def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
             line = _moved_edge(line, names)
         made.append(line)
     return "".join(made)
+
+
+def _allows(requirement: str, version: str) -> bool:
+    """Whether a version meets a requirement; one that we cannot read is left to cargo."""
+    try:
+        return is_met(requirement, version)
+    except ValueError:
+        return True
 
 
 def _moved_edge(line: str, names: Mapping[str, Move]) -> str:
