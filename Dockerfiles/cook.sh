@@ -63,7 +63,7 @@ cook() {
 # is which of two crates fails first: what is said of each is sorted as one line.
 what_failed() {
     sed -n -e "s/^\( *thread '.*'\) ([0-9]*) panicked/\1 panicked/" -e '/^ *Compiling /d' -e '/^ *Checking /d' \
-        -e '/^warning: build failed/d' -e '/^error/,$p' "$LOG" |
+        -e '/^ *Timing report saved to /d' -e '/^warning: build failed/d' -e '/^error/,$p' "$LOG" |
         tr '\n' '\001' | sed -e 's/\x01$//' -e 's/\x01\(error[:[]\|warning:\)/\n\1/g' | LC_ALL=C sort | tr '\001' '\n'
 }
 

@@ -166,7 +166,7 @@ def test_the_runner_compiles_without_secrets(line: Line) -> None:
     assert "env CARGO_PKG_NAME=inner-witness\n" in seen
     assert "_TOKEN=" not in seen
     there = [path for path in paths if path.startswith("/run/")]
-    assert sorted(there) == ["/run/factory/cook.sh", "/run/factory/recipes", "/run/factory/settle.sh"]
+    assert sorted(there) == [f"/run/factory/{name}" for name in ("cook.sh", "prune.sh", "recipes", "settle.sh")]
     assert not any("tokens" in path or "config" in path for path in paths)
 
 
