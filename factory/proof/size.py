@@ -32,6 +32,8 @@ KEEP_INDEX = "-"
 """Given to the rules in the place of a list of locked packages: the registry's index is not looked at."""
 
 _MOST_FINDINGS = 20
+_TOLD = 0.1
+"""Megabytes of something else that are worth a word: cargo's configuration is a few bytes."""
 
 
 def rules() -> Path:
@@ -47,7 +49,7 @@ def size_of_image(container: Container, cargo_home: str, build_dir: str, *, time
     _must(container, ["sh", PRUNE, *arguments], timeout=timeout)
     after = _listed(container, cargo_home, build_dir, timeout=timeout)
     found = _must(container, ["sh", "-c", f"cat {SHARE}/*/contents.json | tr -d '\\n'"], timeout=timeout)
-    return _checks(before, after, _documents(found, where=SHARE))
+    return _checks(before, after, _documents(found, where=SHARE), weighs=sum(before.values()))
 
 
 def size_of_directory(folder: Path, *, timeout: float) -> tuple[Check, ...]:
@@ -70,14 +72,16 @@ def size_of_directory(folder: Path, *, timeout: float) -> tuple[Check, ...]:
         {path.replace(str(copy), str(folder), 1): size for path, size in before.items()},
         {path.replace(str(copy), str(folder), 1): size for path, size in after.items()},
         _documents(contents, where=where),
+        # Not that of the copy, in which files with two names are two files.
+        weighs=sum(list_sizes([folder / name for name in names]).values()),
     )
 
 
 def _checks(
-    before: Mapping[str, int], after: Mapping[str, int], layers: Iterable[Mapping[str, object]]
+    before: Mapping[str, int], after: Mapping[str, int], layers: Iterable[Mapping[str, object]], *, weighs: int
 ) -> tuple[Check, ...]:
     left = {path: size - after.get(path, 0) for path, size in before.items() if after.get(path) != size}
-    return _leftovers(left, in_all=sum(before.values())), _budgets(sum(before.values()), list(layers))
+    return _leftovers(left, in_all=weighs), _budgets(weighs, list(layers))
 
 
 def _leftovers(left: Mapping[str, int], *, in_all: int) -> Check:
@@ -104,12 +108,12 @@ def _budgets(weighs: int, layers: list[Mapping[str, object]]) -> Check:
     ]
     cooked = sum(own for _, own, _ in rows)
     # A base image may have brought some of it: more is what a derived image has added.
-    grown = weighs - cooked
+    grown = (weighs - cooked) / 1e6
     budgets = ", ".join(f"{name} {own / 1e6:.1f} MB" for name, own, _ in rows)
     return Check(
         name="within budget",
         ok=not over,
-        detail=f"{budgets}" + (f"; {grown / 1e6:.1f} MB came from elsewhere" if grown > 0 else ""),
+        detail=f"{budgets}" + (f"; {grown:.1f} MB came from elsewhere" if grown >= _TOLD else ""),
         findings=tuple(over),
     )
 

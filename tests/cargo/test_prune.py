@@ -76,6 +76,7 @@ def test_a_consumer_finds_all_of_it_fresh_and_nothing_left_over(program: Program
     checks = {check["name"]: check for check in proof["checks"]}
     assert checks["no leftovers"]["ok"]
     assert checks["within budget"]["ok"]
+    assert "elsewhere" not in checks["within budget"]["detail"]
 
 
 def test_no_objects_no_symbols_no_other_versions_are_left(cooked: Cooked) -> None:
