@@ -1,8 +1,8 @@
 """What others warm images with: packages with a list of crates, written so that `factory analyze` can take them.
 
 - the fixed list of hand-written warm-up Dockerfiles;
-- popular crates by name, as the Rust Playground has them: the names of its image that are still current, each at its
-  newest version with its default features (`popular_crates.txt`);
+- popular crates by name, as the Rust Playground has them: 134 names of an older manifest of its image, each at its
+  newest version with its default features (`popular_crates.txt`); not a list by downloads;
 - the union: one package that depends on all that the repositories depend on.
 """
 
