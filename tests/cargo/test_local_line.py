@@ -158,7 +158,7 @@ def tight(program: Program, samples: Path, tmp_path_factory: pytest.TempPathFact
     }
     write_files(folder / "profiles", profiles)
     variables = {
-        "FACTORY_COOK_CARGO_PROFILES": "dev",
+        "FACTORY_COOK_VARIANTS": "dev",
         "FACTORY_PROFILES": str(folder / "profiles"),
         "FACTORY_BUDGET_TOTAL": TIGHT,
     }
@@ -286,8 +286,8 @@ def test_repositories_that_pass_for_cooked_crates_or_each_other_run_their_own_co
     program: Program, without_library: Cooked, tmp_path: Path
 ) -> None:
     """Cargo takes two path packages of one name and version in one build directory for the same."""
-    (itoa,) = (unit for unit in without_library.plan["units"].values() if unit["identity"]["package"][0] == "itoa")
-    version = itoa["identity"]["package"][1]
+    (itoa,) = (unit for unit in without_library.plan["units"].values() if unit["package"][0] == "itoa")
+    version = itoa["package"][1]
     for folder, (name, own_version, number) in {
         "first": ("twin", "0.1.0", "1"),
         "second": ("twin", "0.1.0", "2"),
