@@ -171,7 +171,7 @@ def plain_dockerfiles(base: str, *, packages: Sequence[str], cargo_chef: str) ->
             "\nFROM warm AS planner\nCOPY . .\nRUN cargo chef prepare --recipe-path recipe.json\n"
             "\nFROM warm AS builder\nCOPY --from=planner /src/recipe.json recipe.json\n"
             "RUN cargo chef cook --release --locked --recipe-path recipe.json\n"
-            # As in ours: without it, sources older than the step above would be taken for compiled.
+            # As in ours: no source is to be older than what the step above compiled in its place.
             "COPY . .\nRUN find . -name '*.rs' -exec touch {} + && cargo build --release --locked\n"
         ),
     }
