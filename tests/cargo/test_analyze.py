@@ -84,7 +84,7 @@ BROKEN = {
     "no-lockfile": Broken(reason="no-lockfile", advice="cargo generate-lockfile", files={"Cargo.lock": None}),
     "git-gone": Broken(
         reason="git-dependency-unreachable",
-        advice="check the URL and the credentials",
+        advice="check the URL",
         dependencies='gone = { git = "file:///nowhere/gone.git" }',
         locked=("gone", "0.1.0", f"git+file:///nowhere/gone.git#{'a' * 40}"),
     ),
@@ -134,7 +134,7 @@ BROKEN = {
     ),
     "unknown-registry": Broken(
         reason="registry-unknown: nothing says where the registry `company` is",
-        advice="define it",
+        advice="name it under `registries`",
         dependencies='tool = { version = "1", registry = "company" }',
         locked=("tool", "1.0.0", "registry+https://example.invalid/index"),
     ),
