@@ -492,6 +492,7 @@ class AlignWishes:
 
     steps: frozenset[StepName]
     paying: bool
+    edit_requirements: bool
     allow_downgrade: bool
     advisory_db: Path | None
     variant: str | None
@@ -560,6 +561,7 @@ def _aligner(
             facts=facts,
             advisories=None if wishes.advisory_db is None else read_advisories(wishes.advisory_db),
             allow_downgrade=wishes.allow_downgrade,
+            edit_requirements=wishes.edit_requirements,
         ),
         features=FeatureRules(
             baseline=baseline,

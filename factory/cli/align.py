@@ -24,6 +24,10 @@ def align(
     profile: Annotated[
         bool, typer.Option("--profile", help="Take the step `profile` too: it changes how programs are compiled.")
     ] = False,
+    manifest: Annotated[
+        bool,
+        typer.Option("--manifest", help="Change requirements of the manifests, too, where they keep a version out."),
+    ] = False,
     paying: Annotated[
         bool,
         typer.Option(
@@ -62,6 +66,7 @@ def align(
     wishes = pipeline.AlignWishes(
         steps=_steps(step) | ({StepName.PROFILE} if profile else set()),
         paying=paying,
+        edit_requirements=manifest,
         allow_downgrade=allow_downgrade,
         advisory_db=advisory_db,
         variant=variant,

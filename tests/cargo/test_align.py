@@ -33,7 +33,7 @@ BEHIND = replace(
 )
 """Differs from the baseline in two versions, one of them on the host side, and in one feature."""
 
-HELD = replace(BEHIND, name="held", dependencies=('itoa = "=1.0.17"',))
+HELD = replace(BEHIND, name="held", dependencies=('itoa = "=1.0.17" # pinned',))
 """Its own requirement keeps it from one of the versions."""
 
 FULL = {"total": 8, "hit": 8}

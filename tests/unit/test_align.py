@@ -26,9 +26,11 @@ from factory.consumer.align.hack import (
     with_hack,
     without_hack,
 )
+from factory.consumer.align.model import Move
 from factory.consumer.align.profile import profile_changes, with_profile
+from factory.consumer.align.requirements import widened
 from factory.consumer.align.settle import MOST_ATTEMPTS, settle
-from factory.consumer.align.versions import Move, moved_lock
+from factory.consumer.align.versions import moved_lock
 from factory.errors import ConfigurationError
 from factory.model import PackageId, Side
 from factory.planning.baseline import BaselineProfile
@@ -292,6 +294,18 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
 def test_what_git_could_not_bring_back_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no git repository"):
         require_clean(tmp_path)
+
+
+def test_requirements_that_keep_a_version_out_are_changed_and_nothing_else() -> None:
+    text = (
+        "# top\n[package]\nname = 'a'\n\n[dependencies]\na = '=1.0.0'   # pinned\nb = '=1.0.0'\n"
+        'c = { package = "a", version = "~1.0.0", features = [ "x" ] } # renamed\n\n'
+        "[target.'cfg(unix)'.dev-dependencies.a]\nversion = '1'\n"
+    )
+    made, edits = widened({"Cargo.toml": text}, [Move(package=package("a"), version="1.1.0")])
+    expected = text.replace("a = '=1.0.0'   #", 'a = "1.1.0"   #').replace('"~1.0.0"', '"1.1.0"')
+    assert made == {"Cargo.toml": expected}
+    assert edits == [("Cargo.toml: a", "=1.0.0 -> 1.1.0"), ("Cargo.toml: c", "~1.0.0 -> 1.1.0")]
 
 
 def test_a_move_back_is_a_downgrade() -> None:

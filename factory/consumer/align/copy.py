@@ -121,8 +121,9 @@ def why_not(stderr: str, *, hide: str) -> str:
     if links:
         return f"two packages would link the native library `{links[1]}`"
     if conflict and "failed to select a version" in stderr:
-        wants = f" wants `{requirement[1]}`" if requirement else " does not allow it"
-        return f"{conflict['by']}{wants}"
+        name = re.search(r"failed to select a version for (?:the requirement )?`([^`=\s]+)", stderr)
+        wants = f" `{requirement[1]}`" if requirement else ""
+        return f"{conflict['by']} wants{f' {name[1]}' if name else ' another version'}{wants}"
     return explain(stderr, hide=hide).detail
 
 

@@ -6,7 +6,10 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import semver
+
 from factory.consumer.check_model import Amount
+from factory.model import PackageId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +34,28 @@ class Change:
 
     subject: str
     what: str
+
+
+@dataclass(frozen=True, order=True, slots=True, kw_only=True)
+class Move:
+    """A locked package, and the version that it should have."""
+
+    package: PackageId
+    version: str
+
+    @property
+    def target(self) -> PackageId:
+        """The package at that version."""
+        return PackageId(self.package.name, self.version, self.package.source)
+
+    @property
+    def is_downgrade(self) -> bool:
+        """Whether the locked version is the newer one."""
+        return semver.Version.parse(self.version) < semver.Version.parse(self.package.version)
+
+    def row(self, what: str) -> Change:
+        """Return the move as a row of the report."""
+        return Change(f"{self.package.name} {self.package.version} -> {self.version}", what)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

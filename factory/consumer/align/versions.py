@@ -6,11 +6,10 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import semver
-
 from factory.cargo.lock import parse_lock
 from factory.cargo.requirement import is_met
-from factory.consumer.align.model import Change
+from factory.consumer.align.model import Change, Move
+from factory.consumer.align.requirements import widened
 from factory.consumer.align.settle import settle
 from factory.model import CRATES_IO, PackageId
 from factory.planning.baseline import caret_range
@@ -27,32 +26,11 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 
 
-@dataclass(frozen=True, order=True, slots=True, kw_only=True)
-class Move:
-    """A locked package, and the version that it should have."""
-
-    package: PackageId
-    version: str
-
-    @property
-    def target(self) -> PackageId:
-        """The package at that version."""
-        return PackageId(self.package.name, self.version, self.package.source)
-
-    @property
-    def is_downgrade(self) -> bool:
-        """Whether the locked version is the newer one."""
-        return semver.Version.parse(self.version) < semver.Version.parse(self.package.version)
-
-    def row(self, what: str) -> Change:
-        """Return the move as a row of the report."""
-        return Change(f"{self.package.name} {self.package.version} -> {self.version}", what)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRules:
     """By what versions are chosen: what the registry says, what advisories say (`None`: not asked).
 
+    With `edit_requirements`, requirements of the repository's own manifests are changed where they keep a version out.
     With `allow_downgrade` a version that was yanked, or that an advisory warns of, may be gone back to.
     """
 
@@ -60,6 +38,7 @@ class VersionRules:
     facts: Callable[[PackageId], CrateFacts | None]
     advisories: Advisories | None
     allow_downgrade: bool
+    edit_requirements: bool = False
 
 
 @dataclass(slots=True)
@@ -68,7 +47,7 @@ class _Versions:
     rules: VersionRules
     used: frozenset[PackageId]
     first: frozenset[PackageId] = field(init=False)
-    moved: dict[PackageId, str] = field(default_factory=dict)
+    edits: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.first = self._locked()
@@ -91,7 +70,7 @@ class _Versions:
     def _changes(self) -> tuple[Change, ...]:
         """Tell what became of each package that was locked at first, and what is new."""
         now = self._locked()
-        rows = []
+        rows = [Change(self.copy.shown(subject), what) for subject, what in self.edits]
         gone = {(p.name, caret_range(p.version)): p for p in self.first - now}
         for package in sorted(now - self.first):
             old = gone.pop((package.name, caret_range(package.version)), None)
@@ -169,13 +148,17 @@ class _Versions:
         return rust_release(facts.rust_version) > rust_release(mine)
 
     def _attempt(self, moves: Sequence[Move]) -> str:
-        before = self.copy.lock.read_text(encoding="utf-8")
+        before = self.copy.read()
         known = self._locked()
         checksums = {move: facts.checksum for move in moves if (facts := self._facts(move)) is not None}
-        self.copy.lock.write_text(moved_lock(before, checksums), encoding="utf-8")
+        texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
+        lock = str(self.copy.lock.relative_to(self.copy.folder))
+        self.copy.write(texts | {lock: moved_lock(texts[lock], checksums)})
         why = self.copy.settle_lock() or self._disagreement(moves, known)
         if why:
-            self.copy.lock.write_text(before, encoding="utf-8")
+            self.copy.write(before)
+        else:
+            self.edits += edits
         return why
 
     def _disagreement(self, moves: Sequence[Move], known: frozenset[PackageId]) -> str:
@@ -183,7 +166,7 @@ class _Versions:
         now = self._locked()
         missing = [move for move in moves if move.target not in now]
         if missing:
-            return "a manifest of the repository does not allow this version"
+            return "a manifest of the repository does not allow this version (--manifest changes it)"
         for package in sorted(now - known):
             if self._is_too_new(package):
                 facts = self.rules.facts(package)
