@@ -126,9 +126,12 @@ def test_what_is_not_committed_is_not_written_over(program: Program, plan: Path,
 def test_a_requirement_that_holds_a_version_is_named(program: Program, plan: Path, tmp_path: Path) -> None:
     repo = write(tmp_path / "repo", HELD)
     left = steps(program.json("align", repo, "--plan", plan))["versions"]["left"]
-    assert left == [
-        {"subject": "itoa 1.0.17 -> 1.0.18", "why": "a manifest of the repository does not allow this version"}
-    ]
+    why = "a manifest of the repository does not allow this version (--manifest changes it)"
+    assert left == [{"subject": "itoa 1.0.17 -> 1.0.18", "why": why}]
+    versions = steps(program.json("align", repo, "--plan", plan, "--manifest"))["versions"]
+    assert versions["left"] == []
+    assert {"subject": "Cargo.toml: itoa", "what": "=1.0.17 -> 1.0.18"} in versions["changes"]
+    assert '+itoa = "1.0.18" # pinned' in versions["patch"].splitlines()
 
 
 def test_no_version_that_needs_a_newer_rust_than_the_repository_says(
