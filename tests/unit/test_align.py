@@ -205,6 +205,15 @@ def test_a_feature_brings_the_optional_crates_that_it_turns_on() -> None:
     assert brought["down"] == frozenset({"z"}), "features are followed through the crates that have them"
 
 
+def test_a_feature_turns_on_what_it_names_in_its_own_crate_and_below() -> None:
+    known = {
+        "a": facts("a", {"default": ["tls", "b/more"], "tls": []}, b={"optional": False}),
+        "b": facts("b", {"more": ["deep"], "deep": []}),
+    }
+    found = expansion(known, "a", "b").turns_on(package("a"), Side.TARGET, "default")
+    assert found == {("a", "default"), ("a", "tls"), ("b", "more"), ("b", "deep")}
+
+
 def test_what_is_compiled_anyway_or_for_another_system_brings_nothing() -> None:
     known = {"a": facts("a", {"f": ["dep:x", "dep:w"]}, x={}, w={"target": "cfg(windows)"}), "x": facts("x", {})}
     assert expansion(known, "a", "x").brings(package("a"), Side.TARGET, "f") == frozenset()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.model import CRATES_IO, PackageId, Side
@@ -10,11 +10,14 @@ from factory.planning.baseline import caret_range
 from factory.scan.cfg_expression import CfgSyntaxError, parse_target_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from factory.cargo.index_cache import CrateFacts, IndexDependency
     from factory.model import Unit
     from factory.scan.cfg_expression import CfgSet
+
+_Place = tuple[PackageId, Side, str]
+"""A feature of a package on a side."""
 
 _DIGITS = frozenset("0123456789")
 
@@ -62,53 +65,67 @@ class Expansion:
     facts: Callable[[PackageId], CrateFacts | None]
     cfgs: CfgSet
     triple: str
-    _known: dict[tuple[PackageId, Side, str], frozenset[str]] = field(default_factory=dict)
 
     def brings(self, package: PackageId, side: Side, feature: str) -> frozenset[str]:
         """Return the crates that a feature would add to what is compiled on a side; empty where it is free."""
-        place = (package, side, feature)
-        if place not in self._known:
-            # A feature that comes back to itself brings nothing more.
-            self._known[place] = frozenset()
-            self._known[place] = frozenset(self._brought(package, side, feature))
-        return self._known[place]
+        return frozenset(crate for crate, on in self._reached(package, side, feature) if not on)
 
-    def _brought(self, package: PackageId, side: Side, feature: str) -> Iterable[str]:
-        facts = self.facts(package)
-        if facts is None or feature in self.compiled.features.get((package, side), frozenset()):
-            return
+    def turns_on(self, package: PackageId, side: Side, feature: str) -> frozenset[tuple[str, str]]:
+        """Return the features, each with its crate, that come with a feature: those that are not on already."""
+        return frozenset((crate, on) for crate, on in self._reached(package, side, feature) if on)
+
+    def _reached(self, package: PackageId, side: Side, feature: str) -> frozenset[tuple[str, str]]:
+        """Return crates with a feature that is turned on, or with "" where the crate itself is new."""
+        found: set[tuple[str, str]] = set()
+        seen: set[_Place] = set()
+        pending = [(package, side, feature)]
+        while pending:
+            place = pending.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            facts = self.facts(place[0])
+            have = self.compiled.features.get(place[:2], frozenset())
+            if facts is None or place[2] not in facts.features or place[2] in have:
+                continue
+            found.add((place[0].name, place[2]))
+            for one in self._turned_on(place, facts):
+                if isinstance(one, str):
+                    found.add((one, ""))
+                else:
+                    pending.append(one)
+        return frozenset(found)
+
+    def _turned_on(self, place: _Place, facts: CrateFacts) -> Iterator[_Place | str]:
+        """Yield what a feature names: other features, of its own crate and of others, and new crates by name."""
+        package, side, feature = place
         by_name: dict[str, list[IndexDependency]] = {}
         for row in facts.dependencies:
             if row.kind != "dev" and self._applies(row.target):
                 by_name.setdefault(row.name, []).append(row)
+        # An optional dependency is a feature of its own name, unless the table says otherwise.
         for word in facts.feature_table.get(feature, (f"dep:{feature}",)):
             name, slash, below = word.removeprefix("dep:").partition("/")
             if not slash and not word.startswith("dep:") and word in facts.features:
-                if word != feature:
-                    yield from self.brings(package, side, word)
-                # An optional dependency is a feature of its own name, unless the table says otherwise.
-                rows = [] if word in facts.feature_table else by_name.get(word, [])
-                yield from self._turned_on(rows, side, ())
-                continue
-            weak = name.endswith("?")
-            rows = by_name.get(name.removesuffix("?"), [])
-            features = (below,) if slash else ()
-            yield from self._turned_on(rows, side, features, weak=weak)
+                yield (package, side, word)
+            else:
+                rows = by_name.get(name.removesuffix("?"), [])
+                for row in rows:
+                    yield from self._from_dependency(row, side, (below,) if slash else (), weak=name.endswith("?"))
 
-    def _turned_on(
-        self, rows: Sequence[IndexDependency], side: Side, more: tuple[str, ...], *, weak: bool = False
-    ) -> Iterable[str]:
-        for row in rows:
-            place = Side.HOST if row.kind == "build" else side
-            package = self._compiled(row, place)
-            if package is None:
-                if not weak:
-                    yield row.package
-                continue
-            on = Side.HOST if package in self.compiled.macros else place
-            wanted = more if weak else (*more, *row.features, *(("default",) if row.default_features else ()))
-            for feature in wanted:
-                yield from self.brings(package, on, feature)
+    def _from_dependency(
+        self, row: IndexDependency, side: Side, more: tuple[str, ...], *, weak: bool
+    ) -> Iterator[_Place | str]:
+        place = Side.HOST if row.kind == "build" else side
+        package = self._compiled(row, place)
+        if package is None:
+            if not weak:
+                yield row.package
+            return
+        on = Side.HOST if package in self.compiled.macros else place
+        wanted = more if weak else (*more, *row.features, *(("default",) if row.default_features else ()))
+        for feature in wanted:
+            yield (package, on, feature)
 
     def _compiled(self, row: IndexDependency, side: Side) -> PackageId | None:
         """Return what is compiled already of a dependency, where that is a version which can be meant."""

@@ -127,10 +127,14 @@ class _Features:
             return "the registry's index here does not know this version"
         if addition.feature not in facts.features:
             return "this version has no such feature"
-        never = self.rules.never.why_never(addition.package.name, addition.feature)
-        if never is not None:
-            return never
-        brought = expansion.brings(addition.package, addition.side, addition.feature)
+        place = (addition.package, addition.side, addition.feature)
+        # `default` and the like turn on more: none of it may change what the program does.
+        for crate, feature in sorted(expansion.turns_on(*place)):
+            never = self.rules.never.why_never(crate, feature)
+            if never is not None:
+                own = (crate, feature) == (addition.package.name, addition.feature)
+                return never if own else f"turns on {crate}/{feature}: {never}"
+        brought = expansion.brings(*place)
         if brought and not self.rules.paying:
             return f"brings {_listed(sorted(brought))}, which the repository has not got (--all-features-that-pay)"
         return ""
