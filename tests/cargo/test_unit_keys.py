@@ -440,17 +440,8 @@ def test_conflicting_features_make_two_recipes(pantry: Pantry) -> None:
     assert len(pantry.warm("conflicting features").recipes) == 2
 
 
-@pytest.mark.parametrize(
-    ("build", "crates"),
-    [
-        (with_lto(lib="crate-type = ['dylib']", is_bin=False), LTO_CRATES),
-        (Build(workspace=MACRO_MEMBER, variant="check:dev"), MACRO_CRATES),
-    ],
-    ids=["a dylib with LTO", "check of a proc-macro"],
-)
-def test_what_no_recipe_reproduces_is_found_out_before_cooking(
-    build: Build, crates: set[str], kitchen: Kitchen
-) -> None:
+def test_what_no_recipe_reproduces_is_found_out_before_cooking(kitchen: Kitchen) -> None:
+    build, crates = with_lto(lib="crate-type = ['dylib']", is_bin=False), LTO_CRATES
     warm = kitchen.cook(build)
     resolved = kitchen.resolve(build)
 

@@ -63,6 +63,10 @@ def align_repository(scan: Scan, aligner: Aligner, wishes: Wishes, *, warm: str,
     )
 
 
+_NOTHING = 0.05
+"""Seconds that are not worth a word."""
+
+
 def align_workspace(found: FoundWorkspace, aligner: Aligner, wishes: Wishes) -> WorkspaceAlignment:
     """Return the steps that move a workspace onto the baseline, and the files as they should be; writes nothing."""
     with scratch("factory-align-") as folder:
@@ -220,6 +224,12 @@ class _Alignment:
         after = self._state(analysis)
         if after.problem:
             raise ConfigurationError(f"after the step {name} cargo does not resolve it any more: {after.problem}")
+        lost = after.missing_seconds - state.missing_seconds
+        if changes and lost > _NOTHING:
+            # The plan has this repository as it is: the baseline helps it only where it is cooked.
+            self.copy.write(before)
+            notes = (*notes, f"not taken: with this plan {lost:.1f} s more would have to be compiled")
+            changes, left, analysis, after = (), (), self.copy.analyze(), state
         self.steps.append(
             Step(
                 name=name,
