@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,11 @@ settings.load_profile("any-machine")
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        # Whoever runs the tests may have a configuration of their own.
+        for name in [
+            name for name in os.environ if name.startswith("FACTORY_") and not name.startswith("FACTORY_TEST_")
+        ]:
+            patch.delenv(name)
         patch.setenv("FACTORY_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("FACTORY_COSTS_URL", f"sqlite:///{tmp_path_factory.mktemp('costs')}/costs.sqlite")
         yield
