@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import queue
 import re
 import shlex
+import tarfile
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +44,7 @@ ENGINE_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the engine says of an image: its id, layers (digests, lowest first), user, environment and labels.
+    """What the engine says of an image: id, layers (digests, lowest first), user, environment, labels and platform.
 
     `digest` is that of its manifest, `sha256:…`, or empty where the engine knows it by no registry's name.
     """
@@ -54,6 +56,7 @@ class ImageFacts:
     labels: Mapping[str, str]
     size: int
     digest: str = ""
+    platform: str = ""
 
 
 class Engine:
@@ -92,7 +95,34 @@ class Engine:
             labels=dict(config.get("Labels") or {}),
             size=facts["Size"],
             digest=next(iter(sorted(facts.get("RepoDigests") or ())), "").partition("@")[2],
+            platform=f"{facts.get('Os', '')}/{facts.get('Architecture', '')}",
         )
+
+    def tag(self, image: str, reference: str) -> None:
+        """Give a local image one more name."""
+        with _answering(f"{image} cannot be tagged {reference}"):
+            repository, _, tag = reference.rpartition(":")
+            self._client.images.get(image).tag(repository, tag)
+
+    def files(self, reference: str, folder: str) -> Mapping[str, bytes]:
+        """Return the files below a folder of a local image by their path in it; nothing of the image runs.
+
+        Raises `ConfigurationError` where the image has no such folder.
+        """
+        platform = self.image(reference).platform
+        with _answering(f"the files of {reference} cannot be read"):
+            # A command that is never run: an image may have none.
+            made = self._client.containers.create(reference, ["none"], platform=platform)
+            try:
+                chunks, _ = made.get_archive(folder)
+                archive = io.BytesIO(b"".join(chunks))
+            except docker.errors.NotFound as error:
+                raise ConfigurationError(
+                    f"{reference}: has no {folder}", advice="Name an image that `factory build` made."
+                ) from error
+            finally:
+                made.remove(force=True)
+        return _unpacked(archive)
 
     def manifest_digest(self, reference: str) -> str:
         """Return `sha256:…` of an image: what the reference names, else what this engine has; "" where nobody knows."""
@@ -190,6 +220,16 @@ class Engine:
         finally:
             with contextlib.suppress(docker.errors.APIError, requests.RequestException):
                 made.remove(force=True)
+
+
+def _unpacked(archive: io.BytesIO) -> dict[str, bytes]:
+    found = {}
+    with tarfile.open(fileobj=archive) as members:
+        for member in members:
+            content = members.extractfile(member) if member.isreg() else None
+            if content is not None:
+                found[member.name.partition("/")[2]] = content.read()
+    return found
 
 
 def certificates() -> Path | None:

@@ -1,4 +1,4 @@
-"""One build at a time where two would write into each other's files."""
+"""One build or push at a time where two would write into each other's files or tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def exclusive(lock: Path, *, using: Path) -> Iterator[None]:
+def exclusive(lock: Path, *, using: Path | str) -> Iterator[None]:
     """Hold the lock file `lock`, which is made where it is missing and stays, while the block uses `using`.
 
     Never waits: raises `EnvironmentFaultError` where another build holds it, and `ConfigurationError` where the file
@@ -31,7 +31,7 @@ def exclusive(lock: Path, *, using: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise EnvironmentFaultError(
-                f"another factory build is using {using}", advice="Wait for its end, and run the command again."
+                f"another factory is using {using}", advice="Wait for its end, and run the command again."
             ) from error
         except OSError as error:
             raise EnvironmentFaultError(

@@ -51,6 +51,10 @@ class ProgramFailedError(EnvironmentFaultError):
         self.completed = completed
 
 
+class ProgramTimeoutError(EnvironmentFaultError):
+    """A program ran longer than it may, and was stopped."""
+
+
 def nothing_beside(_session: int) -> contextlib.AbstractContextManager[None]:
     """Do nothing while a program runs."""
     return contextlib.nullcontext()
@@ -72,8 +76,8 @@ def run(
 
     `env` replaces the environment (default: ours). `on_stdout` and `on_stderr` get each line while the
     program runs; `beside` gets its process id, which is also that of its session, and is held open as long as the
-    program runs. Raises `EnvironmentFaultError` when the program cannot be started or runs longer than
-    `timeout` seconds, `ProgramFailedError` when `check` is set and it exits with another code than 0.
+    program runs. Raises `EnvironmentFaultError` when the program cannot be started, `ProgramTimeoutError` when it runs
+    longer than `timeout` seconds, `ProgramFailedError` when `check` is set and it exits with another code than 0.
     """
     words = tuple(str(arg) for arg in args)
     if _ending.is_set():
@@ -90,7 +94,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         _stop(child)
         message = f"`{shlex.join(words)}` did not finish within {timeout:g} s"
-        raise EnvironmentFaultError(message) from error
+        raise ProgramTimeoutError(message) from error
     except BaseException:
         _stop(child)
         raise

@@ -68,6 +68,8 @@ OFFICIAL_DIGESTS = {
 }
 
 TAG_PLACEHOLDERS = ("layer", "rust", "date", "plan")
+MINOR_PLACEHOLDER = "minor"
+"""Stands for the first two parts of {rust}: images of 1.95.1 take `web-1.95` over from those of 1.95.0."""
 CELL_PLACEHOLDERS = ("suite", "label")
 """Filled in first, in the settings of a cell: see `factory.config.matrix`."""
 
@@ -131,7 +133,7 @@ def _in_order(platforms: tuple[Platform, ...]) -> tuple[Platform, ...]:
 
 
 def _tag(template: str) -> str:
-    placeholders = (*TAG_PLACEHOLDERS, *CELL_PLACEHOLDERS)
+    placeholders = (*TAG_PLACEHOLDERS, MINOR_PLACEHOLDER, *CELL_PLACEHOLDERS)
     unknown = sorted(set(re.findall(r"\{([^{}]*)\}", template)) - set(placeholders))
     known = ", ".join(f"{{{name}}}" for name in placeholders)
     if unknown:
@@ -156,9 +158,14 @@ def _of_cell(template: str, *values: str) -> str:
 
 
 def _filled(template: str, *values: str) -> str:
-    for name, value in zip(TAG_PLACEHOLDERS, values, strict=True):
+    filled = dict(zip(TAG_PLACEHOLDERS, values, strict=True))
+    for name, value in (filled | {MINOR_PLACEHOLDER: _minor(filled["rust"])}).items():
         template = template.replace(f"{{{name}}}", value)
     return template
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
 
 
 def _quoted_version(value: object) -> object:
@@ -288,6 +295,7 @@ MirrorUrl = Annotated[
     Matches(r"sparse\+https?://\S+/", "write sparse+https://…/, with the slash at its end"),
 ]
 ProxyUrl = Annotated[str, AfterValidator(_no_password), Matches(r"(?:https?|socks5h?)://\S+", "write http://host:port")]
+SigningKey = Annotated[str, Matches(r"[^\x00-\x20\x7f-][^\x00-\x1f\x7f]*", "write a path or a KMS URI")]
 WholeId = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Seconds = Annotated[int, Field(ge=1, le=604_800)]
 
@@ -308,7 +316,10 @@ class ImageSettings(StrictModel):
     name: Repository = Field("org/rust-builder", description="Repository of the images; the layers differ by tag.")
     tags: Annotated[tuple[TagTemplate, ...], _NAMES, AfterValidator(_some_names)] = Field(
         ("{layer}", "{layer}-{rust}"),
-        description="Tags of an image, with {layer}, {rust}, {suite}, {label}, {date} (YYYYMMDD), {plan} (digest).",
+        description=(
+            "Tags of an image, with {layer}, {rust}, {minor} (1.95), {suite}, {label}, {date} (YYYYMMDD), {plan} "
+            "(digest)."
+        ),
     )
     compression: Literal["gzip", "zstd"] = Field(
         "gzip", description="How new layers are compressed: gzip, which everything reads, or zstd."
@@ -339,6 +350,11 @@ class ImageSettings(StrictModel):
     def tags_of(self, *, layer: str, rust: str, date: str, plan: str) -> tuple[str, ...]:
         """Return the tags of one image, in the order of the templates, each once."""
         return tuple(dict.fromkeys(_filled(template, layer, rust, date, plan) for template in self.tags))
+
+    def dated_tags_of(self, *, layer: str, rust: str, date: str, plan: str) -> tuple[str, ...]:
+        """Return the tags that stay with one build: those with {date} or {plan}."""
+        moving = self.moving_tags_of(layer=layer, rust=rust)
+        return tuple(tag for tag in self.tags_of(layer=layer, rust=rust, date=date, plan=plan) if tag not in moving)
 
     def moving_tags_of(self, *, layer: str, rust: str) -> tuple[str, ...]:
         """Return the tags that the next build of a layer takes over: those without {date} and {plan}."""
@@ -588,6 +604,28 @@ class ToolSettings(StrictModel):
     cargo_nextest: ToolVersion | None = Field(None, alias="cargo-nextest", description="Version of cargo-nextest.")
 
 
+class PushSettings(StrictModel):
+    """How images get into the registry."""
+
+    attempts: Annotated[int, Field(ge=1, le=20)] = Field(
+        5, description="How often in all is tried what the registry does not answer; what it refuses is not repeated."
+    )
+    timeout: Seconds = Field(3600, description="Seconds that one upload may take.")
+    sign: Literal["none", "key", "keyless"] = Field(
+        "none", description="Sign every index with cosign, by a key or by the identity of a CI job (keyless)."
+    )
+    key: SigningKey | None = Field(
+        None, validate_default=True, description="The private key for `sign: key`: a file, or a URI like awskms:///…."
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _key_for_sign(cls, key: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("sign") == "key" and key is None:
+            _refuse("is needed for push.sign: key; name the file that `cosign generate-key-pair` wrote, or a KMS URI")
+        return key
+
+
 class LimitSettings(StrictModel):
     """How much of this machine, and how long."""
 
@@ -645,6 +683,7 @@ class Settings(StrictModel):
     )
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     tools: ToolSettings = Field(default_factory=ToolSettings)
+    push: PushSettings = Field(default_factory=PushSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @property
@@ -672,7 +711,7 @@ class Settings(StrictModel):
         for row in self.rows:
             mine = (tag for tag in self.image.tags if ("{label}" in tag) == bool(row.label))
             named = dict.fromkeys(_of_cell(tag, row.suite, row.label) for tag in mine)
-            tags = {tag: tag.replace("{rust}", row.toolchain) for tag in named}
+            tags = {tag: _filled(tag, "{layer}", row.toolchain, "{date}", "{plan}") for tag in named}
             # Rows never have a plan in common, and so no tag with its digest.
             found.append(tuple(tag for tag, filled in tags.items() if filled not in taken or "{plan}" in tag))
             taken.update(tags.values())

@@ -16,7 +16,7 @@ from factory.files import cache_directory
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.layers import copies, growth_check
-from factory.proof.model import Proof, RepoProof
+from factory.proof.model import Proof, ProvenImage, RepoProof
 from factory.proof.secrets import secrets_check
 from factory.proof.size import PRUNE, rules, size_of_image
 from factory.proof.target import verified_image
@@ -84,7 +84,17 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
     units = _Units(build_dir=labels["build-dir"], layout=layout)
     build = partial(_build, image=image, request=request, engine=engine, units=units)
     repos = prove_repos(scan, request, build, target=image, output=output)
-    return Proof(target=image, repos=tuple(repos), checks=checks)
+    if engine.image(image).id != facts.id:
+        raise EnvironmentFaultError(
+            f"{image} became another image while it was verified", advice="Verify it again, after the build has ended."
+        )
+    proven = ProvenImage(
+        id=facts.id,
+        platform=facts.platform,
+        layer=labels["layer"],
+        plan=facts.labels.get("io.rust-warm-factory.plan", ""),
+    )
+    return Proof(target=image, repos=tuple(repos), checks=checks, image=proven)
 
 
 def _ownership(label: str) -> Ownership:

@@ -101,12 +101,24 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenImage:
+    """The image that a proof is of: its id in the engine, its platform, and the layer and plan that its labels name."""
+
+    id: str
+    platform: str
+    layer: str
+    plan: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """All that was verified of one image or directory."""
 
     target: str
     repos: tuple[RepoProof, ...]
     checks: tuple[Check, ...]
+    image: ProvenImage | None = None
+    """What an image target was while it was verified; `None` for a directory."""
 
     def ok(self, min_hit: float) -> bool:
         """Whether every check holds, every build succeeded and every repository has at least `min_hit` (0 to 1)."""

@@ -1,0 +1,1 @@
+"""From verified images to the registry: tags, indexes, signatures."""

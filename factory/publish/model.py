@@ -1,0 +1,81 @@
+"""What is pushed, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """An image of the engine: the layer and platform that it is for, its local name, the digest of its plan."""
+
+    layer: str
+    platform: str
+    reference: str
+    plan_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalImage:
+    """A built image that may be pushed: its id says which it is, whatever its name stands for by then."""
+
+    platform: str
+    reference: str
+    id: str
+
+    @property
+    def architecture(self) -> str:
+        """The platform as the end of a tag: `amd64`."""
+        return self.platform.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerPush:
+    """One layer to push: an image for each platform, tags that never move again, and tags that move to it."""
+
+    layer: str
+    images: tuple[LocalImage, ...]
+    immutable: tuple[str, ...]
+    moving: tuple[str, ...]
+
+    def staged(self, image: LocalImage) -> str:
+        """Return the tag that carries one platform's image into the registry."""
+        return f"{self.immutable[0]}-{image.architecture}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushedLayer:
+    """A layer in the registry: its index, the images in it by platform, its tags; `changed` where it was pushed now."""
+
+    layer: str
+    index: str
+    images: Mapping[str, str]
+    immutable: tuple[str, ...]
+    moving: tuple[str, ...]
+    changed: bool
+    signed: bool
+
+
+def pushed_to_json(repository: str, layers: Sequence[PushedLayer]) -> dict[str, Any]:
+    """Return what a push did as JSON values."""
+    return {
+        "schema": SCHEMA,
+        "repository": repository,
+        "layers": [
+            {
+                "layer": row.layer,
+                "index": row.index,
+                "platforms": dict(row.images),
+                "tags": {"immutable": list(row.immutable), "moving": list(row.moving)},
+                "changed": row.changed,
+                "signed": row.signed,
+            }
+            for row in layers
+        ],
+    }

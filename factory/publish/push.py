@@ -1,0 +1,270 @@
+"""The push: images up, indexes joined and signed under tags of their own, and the moving tags last, all together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from factory.errors import NothingToDoError, RegistryFaultError
+from factory.exclusive import exclusive
+from factory.files import cache_directory, digest
+from factory.publish.model import PushedLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from factory.engine import Engine
+    from factory.output import Output
+    from factory.publish.model import LayerPush, LocalImage
+    from factory.publish.registry import Registry, Remote
+
+
+class Signer(Protocol):
+    """What vouches for an index before anything moves to it."""
+
+    def has_signed(self, reference: str) -> bool:
+        """Whether an index, by digest, has all of our signatures already."""
+
+    def sign(self, layer: LayerPush, reference: str) -> None:
+        """Sign an index, by digest, and attach what is attested of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """One push into one repository: what goes there, how, and who signs it (`None`: nobody)."""
+
+    repository: str
+    layers: tuple[LayerPush, ...]
+    engine: Engine
+    registry: Registry
+    signer: Signer | None
+    output: Output
+
+    def name(self, tag: str) -> str:
+        """Return a tag's whole reference."""
+        return f"{self.repository}:{tag}"
+
+    def pinned(self, found: str) -> str:
+        """Return the reference of a digest."""
+        return f"{self.repository}@{found}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """A layer with what its moving tags stand for, and the index that it has already, if it is all there."""
+
+    layer: LayerPush
+    before: Mapping[str, Remote | None]
+    there: Remote | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    """A layer's moving tags on their way from what they stood for to an index, by digest."""
+
+    layer: LayerPush
+    before: Mapping[str, str | None]
+    index: str
+
+
+def push(request: Push) -> tuple[PushedLayer, ...]:
+    """Push every layer that is not in the registry yet, then move all tags to them.
+
+    Raises `NothingToDoError` where every tag stands for these very images, and `RegistryFaultError` for what the
+    registry does not do: before the tags move nothing that anybody pulls has changed, and tags that moved are moved
+    back where that is possible, and named.
+    """
+    lock = cache_directory() / "pushes" / f"{digest(request.repository)[:16]}.lock"
+    with exclusive(lock, using=request.repository):
+        standings = [_standing(request, layer) for layer in request.layers]
+        if all(standing.there is not None for standing in standings):
+            raise NothingToDoError(
+                f"nothing to push: {request.repository} has these images", advice="Build, and verify, other ones first."
+            )
+        indexes = {row.layer.layer: row.there or _upload(request, row.layer) for row in standings}
+        changed = [row for row in standings if row.there is None]
+        if request.signer is not None:
+            for row in changed:
+                _sign(request, request.signer, row.layer, indexes[row.layer.layer].digest)
+        _move_all(request, [_move(row, indexes[row.layer.layer].digest) for row in changed])
+        return tuple(_pushed(request, row, indexes[row.layer.layer]) for row in standings)
+
+
+def _pushed(request: Push, row: _Standing, index: Remote) -> PushedLayer:
+    return PushedLayer(
+        layer=row.layer.layer,
+        index=index.digest,
+        images=index.images,
+        # An unchanged layer keeps the tag of the day on which it was pushed.
+        immutable=row.layer.immutable if row.there is None else (),
+        moving=row.layer.moving,
+        changed=row.there is None,
+        signed=request.signer is not None,
+    )
+
+
+# What is there
+
+
+def _standing(request: Push, layer: LayerPush) -> _Standing:
+    before = {tag: request.registry.find(request.name(tag)) for tag in layer.moving}
+    found = list(before.values())
+    if not layer.moving:
+        found = [request.registry.find(request.name(tag)) for tag in layer.immutable]
+    first = found[0]
+    same = all(remote is not None and first is not None and remote.digest == first.digest for remote in found)
+    there = first if same and first is not None and _holds(request, first, layer) else None
+    if there is not None and request.signer is not None and not request.signer.has_signed(request.pinned(there.digest)):
+        there = None
+    return _Standing(layer=layer, before=before, there=there)
+
+
+def _holds(request: Push, index: Remote, layer: LayerPush) -> bool:
+    """Whether an index has exactly the images of a layer."""
+    if set(index.images) != {image.platform for image in layer.images}:
+        return False
+    return all(_same(request, index.images[image.platform], image) for image in layer.images)
+
+
+def _same(request: Push, found: str, image: LocalImage) -> bool:
+    """Whether a manifest in the registry is that of a local image.
+
+    With the containerd image store, an image's id is the digest of its manifest; elsewhere that of its configuration.
+    """
+    return image.id in {found, request.registry.configuration_digest(request.pinned(found))}
+
+
+# Up
+
+
+def _upload(request: Push, layer: LayerPush) -> Remote:
+    """Bring a layer's images up, and join them under its immutable tags; return the index."""
+    names = [request.name(tag) for tag in layer.immutable]
+    found = [request.registry.find(name) for name in names]
+    for name, remote in zip(names, found, strict=True):
+        if remote is not None and not _holds(request, remote, layer):
+            raise RegistryFaultError(
+                f"{name} is there already, and it is another image; such a tag never moves",
+                advice="Where these images are to stand beside it, give them a number of their own: --serial 2.",
+            )
+    there = next((remote for remote in found if remote is not None), None)
+    if there is None:
+        sources = [request.pinned(_upload_image(request, layer, image)) for image in layer.images]
+    else:
+        sources = [request.pinned(there.digest)]
+    missing = [name for name, remote in zip(names, found, strict=True) if remote is None]
+    if missing:
+        request.registry.join(sources, missing)
+    return _joined(request, layer, names[0])
+
+
+def _upload_image(request: Push, layer: LayerPush, image: LocalImage) -> str:
+    """Push one platform's image and return the digest of its manifest."""
+    name = request.name(layer.staged(image))
+    request.output.say(f"{layer.layer}: pushing {image.platform}")
+    # By its id: the name may stand for another image since it was verified.
+    request.engine.tag(image.id, name)
+    try:
+        request.registry.push(name)
+    finally:
+        request.engine.remove_image(name)
+    remote = request.registry.find(name)
+    found = "" if remote is None else remote.images.get(image.platform, remote.digest)
+    if not found or not _same(request, found, image):
+        raise RegistryFaultError(
+            f"{name} is not the image that was pushed", advice="Somebody pushes to it as well: run the command again."
+        )
+    return found
+
+
+def _joined(request: Push, layer: LayerPush, name: str) -> Remote:
+    """Return the index that a name stands for; raise `RegistryFaultError` where it lacks a platform."""
+    index = request.registry.find(name)
+    if index is None or not _holds(request, index, layer):
+        has = "nothing" if index is None else ", ".join(sorted(index.images)) or "no platform"
+        wanted = ", ".join(image.platform for image in layer.images)
+        raise RegistryFaultError(
+            f"{name} holds {has}, and {wanted} was put together: no tag was moved to it",
+            advice="Run the command again with --serial 2, and look at what changes images in this registry.",
+        )
+    return index
+
+
+def _sign(request: Push, signer: Signer, layer: LayerPush, index: str) -> None:
+    reference = request.pinned(index)
+    if not signer.has_signed(reference):
+        request.output.say(f"{layer.layer}: signing {index[:19]}")
+        signer.sign(layer, reference)
+
+
+# The moving tags
+
+
+def _move(row: _Standing, index: str) -> _Move:
+    before = {tag: None if remote is None else remote.digest for tag, remote in row.before.items()}
+    return _Move(layer=row.layer, before=before, index=index)
+
+
+def _move_all(request: Push, moves: Sequence[_Move]) -> None:
+    """Move the tags of all layers, or of none; say which stand where if that cannot be had."""
+    for move in moves:
+        _require_unmoved(request, move)
+    tried: list[_Move] = []
+    try:
+        for move in moves:
+            tried.append(move)
+            if move.layer.moving:
+                names = [request.name(tag) for tag in move.layer.moving]
+                request.registry.join([request.pinned(move.index)], names)
+    except RegistryFaultError as error:
+        raise RegistryFaultError(f"{error.what}\n{_move_back(request, tried)}", advice=error.advice) from error
+    for move in moves:
+        _require_moved(request, move)
+
+
+def _require_unmoved(request: Push, move: _Move) -> None:
+    for tag, before in move.before.items():
+        if (found := _digest_of(request, tag)) != before:
+            raise RegistryFaultError(
+                f"{request.name(tag)} was moved by somebody else during this push, to {found}: no tag was moved",
+                advice="Run the command again: it starts from what is there then.",
+            )
+
+
+def _require_moved(request: Push, move: _Move) -> None:
+    for tag in move.layer.moving:
+        if (found := _digest_of(request, tag)) != move.index:
+            raise RegistryFaultError(
+                f"{request.name(tag)} stands for {found} after it was moved to {move.index}: somebody else pushes too",
+                advice="Let one of them end, and run the command again.",
+            )
+
+
+def _move_back(request: Push, tried: Sequence[_Move]) -> str:
+    """Put the tags back that have moved; return a sentence for each group of them: where they stand."""
+    back, stay, unknown = [], [], []
+    for move in tried:
+        for tag, before in move.before.items():
+            try:
+                if _digest_of(request, tag) == before:
+                    continue
+                if before is None:
+                    # Nobody can have pulled it, and no command of a registry client takes a name away.
+                    stay.append(tag)
+                    continue
+                request.registry.join([request.pinned(before)], [request.name(tag)])
+                back.append(tag)
+            except RegistryFaultError:
+                unknown.append(f"{tag} (from {before or 'nothing'} to {move.index})")
+    rows = [
+        ("moved back", back),
+        ("new, and left there", stay),
+        ("not known whether moved", unknown),
+    ]
+    said = [f"{what}: {', '.join(tags)}" for what, tags in rows if tags]
+    return "\n".join(said) or "no tag was moved"
+
+
+def _digest_of(request: Push, tag: str) -> str | None:
+    remote = request.registry.find(request.name(tag))
+    return None if remote is None else remote.digest

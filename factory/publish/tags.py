@@ -1,0 +1,50 @@
+"""The tags of a pushed layer: those of one build, which never move again, and those that each build takes over."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from factory.errors import ConfigurationError
+from factory.publish.model import LayerPush
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from factory.config.model import Settings
+    from factory.publish.model import LocalImage
+
+LONGEST_TAG = 128
+_SHOWN_OF_DIGEST = 12
+
+
+def layer_push(
+    layer: str, images: Sequence[LocalImage], settings: Settings, *, cell: str, date: str, plan: str, serial: int
+) -> LayerPush:
+    """Return a layer's push with its tags; `date` is the day of the push (YYYYMMDD), `serial` counts pushes of it.
+
+    The first immutable tag is always `LAYER-RUST-DATE-PLAN`, with the row of the matrix in the place of the toolchain.
+    Raises `ConfigurationError` for a tag that no registry takes.
+    """
+    name = f"{layer}-{cell or settings.toolchain}-{date}-{plan}{f'-{serial}' if serial > 1 else ''}"
+    dated = settings.image.dated_tags_of(layer=layer, rust=settings.toolchain, date=date, plan=plan)
+    moving = settings.image.moving_tags_of(layer=layer, rust=settings.toolchain)
+    push = LayerPush(
+        layer=layer,
+        images=tuple(sorted(images, key=lambda image: image.platform)),
+        immutable=tuple(dict.fromkeys((name, *dated))),
+        moving=moving,
+    )
+    longest = max((*push.immutable, *(push.staged(image) for image in images)), key=len)
+    if len(longest) > LONGEST_TAG:
+        raise ConfigurationError(
+            f"{longest}: longer than the {LONGEST_TAG} characters of a tag", advice="Give the layer a shorter name."
+        )
+    return push
+
+
+def plan_tag(digests: Iterable[str]) -> str:
+    """Return what stands for the plan in a tag: of several platforms' plans, a digest of their digests."""
+    distinct = sorted(set(digests))
+    digest = distinct[0] if len(distinct) == 1 else hashlib.sha256("\n".join(distinct).encode()).hexdigest()
+    return digest[:_SHOWN_OF_DIGEST]
