@@ -42,6 +42,12 @@ ENGINE_ADVICE = (
 )
 
 
+FULL_ADVICE = (
+    "The disk of the engine's machine is full. Make room (`docker system df` tells what takes it, `docker buildx "
+    "prune` empties the build cache), and run the command again: layers that are finished stay."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What the engine says of an image: id, layers (digests, lowest first), user, environment, labels and platform.
@@ -315,7 +321,10 @@ def bake(
         # What is for programs would hide what is for people.
         said = [line for line in log if not line.startswith(MEASURED)]
         tail = "\n".join([*said[-30:], *plain[-10:]])
-        raise BuildFailedError(f"`{answer.command}` exited with {answer.returncode}\n{tail}".rstrip())
+        raise BuildFailedError(
+            f"`{answer.command}` exited with {answer.returncode}\n{tail}".rstrip(),
+            advice=FULL_ADVICE if "no space left on device" in tail else "",
+        )
     return "\n".join([*log, rest])
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from factory.planning.system_packages import PackageUse
     from factory.proof.model import Proof
     from factory.proof.second_build import SecondBuilds
+    from factory.publish.model import PushedLayer
 
 _MOST_VERSIONS = 4
 _MOST_ROWS = 25
@@ -301,6 +302,24 @@ def print_dry_run(dry: DryRun, output: Output, *, as_json: bool) -> None:
         output.answer(canonical_json(dry.bake_file, depth=9).rstrip())
     for command in dry.commands:
         output.answer(shlex.join(command))
+
+
+def print_pushed(pushed: Sequence[PushedLayer], output: Output) -> None:
+    """Print what a push left in the registry."""
+    output.answer_table(
+        "Pushed",
+        ("layer", "index", "platforms", "tags", "signed"),
+        [
+            (
+                row.layer if row.changed else f"{row.layer} (was there)",
+                row.index[:19],
+                ", ".join(row.images),
+                ", ".join((*row.moving, *row.immutable)),
+                "yes" if row.signed else "no",
+            )
+            for row in pushed
+        ],
+    )
 
 
 def print_proof(proof: Proof, output: Output) -> None:

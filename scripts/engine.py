@@ -10,6 +10,7 @@ mirror that apt already knows. Everything lives in one directory, `$FACTORY_ENGI
     python3 scripts/engine.py down           stop what `up` started; packages and images stay
     python3 scripts/engine.py registry up    a registry on a free port of 127.0.0.1; prints its address
     python3 scripts/engine.py registry down
+    python3 scripts/engine.py cosign         fetch cosign, for signatures; `env` puts it on the PATH
 
 Exit codes: 0 done, 2 usage, 4 the machine lacks something (said on stderr, with what to do).
 """
@@ -48,6 +49,7 @@ COMMAND_SECONDS = 600.0
 LONGEST_SOCKET_PATH = 107  # sun_path holds 108 bytes, the last of them NUL
 
 REGISTRY_PACKAGE = "docker-registry"
+COSIGN_PACKAGE = "cosign"
 SYSTEM_PACKAGES = {"runc": "runc", "mmdebstrap": "mmdebstrap"}
 """Programs the engine and `factory base` need on the system itself, each with the package that has it."""
 
@@ -58,6 +60,8 @@ class Suite:
 
     name: str
     tested: Mapping[str, str]
+    cosign: str | None = None
+    """Its version where the suite has one that signs as the factory does (3 or newer)."""
     system_packages: tuple[str, ...] = ()
 
 
@@ -71,6 +75,7 @@ SUITES = (
             "docker-buildx": "0.29.1",
             REGISTRY_PACKAGE: "2.8.3",
         },
+        cosign="3.1.1",
     ),
     Suite(
         name="trixie",
@@ -113,6 +118,11 @@ class Place:
     def programs(self) -> Path:
         """The unpacked packages: `usr/bin`, `usr/sbin`."""
         return self.root / "programs"
+
+    @property
+    def signing(self) -> Path:
+        """The unpacked package of cosign; apart, as the engine does without."""
+        return self.root / "signing"
 
     @property
     def socket(self) -> Path:
@@ -238,10 +248,10 @@ def env(place: Place) -> None:
     if usable(_client(place)):
         for name, value in place.environment().items():
             _answer(f"export {name}={shlex.quote(value)}")
-        if str(place.clients) not in os.get_exec_path():
-            _answer(f'export PATH={shlex.quote(str(place.clients))}:"$PATH"')
+        _answer_path([place.clients, place.signing / "usr" / "bin"])
     elif usable(os.environ):
         _answer("# the current docker is usable")
+        _answer_path([place.signing / "usr" / "bin"])
     else:
         msg = f"no usable docker, and the engine in {place.root} is not up\nRun `{sys.argv[0]} up` first."
         raise MachineError(msg)
@@ -271,7 +281,21 @@ def registry_down(place: Place) -> None:
     _say("stopped" if _registry(place).stop() else "was not running")
 
 
+def cosign(place: Place) -> None:
+    """Fetch cosign where it is not here yet, and print its path."""
+    if not place.signing.is_dir():
+        _fetch_cosign(place, _mirror())
+    _answer(str(place.signing / "usr" / "bin" / "cosign"))
+
+
+def _answer_path(folders: Sequence[Path]) -> None:
+    missing = [str(folder) for folder in folders if folder.is_dir() and str(folder) not in os.get_exec_path()]
+    if missing:
+        _answer(f'export PATH={shlex.quote(os.pathsep.join(missing))}:"$PATH"')
+
+
 COMMANDS = {
+    "cosign": cosign,
     "up": up,
     "env": env,
     "down": down,
@@ -293,8 +317,8 @@ def usable(environment: Mapping[str, str]) -> bool:
 def _parser() -> argparse.ArgumentParser:
     description = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(description=description)
-    commands = parser.add_subparsers(dest="first", required=True, metavar="up|env|down|registry")
-    for name in ("up", "env", "down"):
+    commands = parser.add_subparsers(dest="first", required=True, metavar="up|env|down|registry|cosign")
+    for name in ("up", "env", "down", "cosign"):
         commands.add_parser(name, help=(COMMANDS[name].__doc__ or "")).set_defaults(command=name)
     registry = commands.add_parser("registry", help="a registry on 127.0.0.1: up or down")
     actions = registry.add_subparsers(dest="second", required=True, metavar="up|down")
@@ -403,6 +427,22 @@ def _fetch_suite(place: Place, suite: Suite, mirror: str) -> None:
     for program in ("sbin/dockerd", "bin/containerd", "bin/docker", "bin/docker-registry"):
         _run([str(unpacked / "usr" / program), "--version"])
     unpacked.rename(place.programs)
+
+
+def _fetch_cosign(place: Place, mirror: str) -> None:
+    suite = next(suite for suite in SUITES if suite.cosign is not None)
+    packages = place.root / "packages" / suite.name
+    apt = _private_apt(packages, suite, mirror)
+    _run([*apt, "update"])
+    wanted = f"{COSIGN_PACKAGE}={_candidate(apt, COSIGN_PACKAGE, str(suite.cosign))}"
+    _say(f"downloading from {suite.name}: {wanted}")
+    _run([*apt, "download", wanted], cwd=packages)
+    unpacked = place.root / "signing.partial"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    archive = next(packages.glob(f"{COSIGN_PACKAGE}_{wanted.partition('=')[2].replace(':', '%3a')}_*.deb"))
+    _run(["dpkg-deb", "--extract", str(archive), str(unpacked)])
+    _run([str(unpacked / "usr" / "bin" / "cosign"), "version"])
+    unpacked.rename(place.signing)
 
 
 def _private_apt(packages: Path, suite: Suite, mirror: str) -> list[str]:

@@ -18,7 +18,7 @@ from factory.output import Output
 
 app = typer.Typer(
     name="factory",
-    help="A pre-warmed base-image factory for Rust. Order: analyze, plan, build, verify.",
+    help="A pre-warmed base-image factory for Rust. Order: analyze, plan, build, verify, push.",
     no_args_is_help=True,
     # Markup would eat the brackets of `tokio[full]`.
     rich_markup_mode=None,

@@ -11,8 +11,9 @@ from factory import pipeline, tables
 from factory.cli.app import JsonOption, PlanOption, run_of
 from factory.consumer.init import Flavour
 from factory.errors import BadAnswerError, ConfigurationError
-from factory.proof.model import proof_to_json
+from factory.proof.model import Proof, proof_to_json
 from factory.proof.second_build import Beside, SecondBuilds, second_builds_to_json
+from factory.publish.signing import Identity
 
 
 def verify(
@@ -60,6 +61,19 @@ def verify(
             "--bump", help="NAME@VERSION of a dependency for --second-build; may be repeated (default: found)."
         ),
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", help="Write the record that `push` asks for to this file too.")
+    ] = None,
+    signature: Annotated[
+        bool, typer.Option("--signature", help="Verify the signature of a pushed image, and nothing else.")
+    ] = False,
+    key: Annotated[str | None, typer.Option("--key", help="Public key of --signature: a file or a KMS URI.")] = None,
+    identity: Annotated[
+        str | None, typer.Option("--identity", help="Who signed without a key: a pattern of the CI job's identity.")
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", help="Who vouches for --identity: a pattern of the issuer's URL.")
+    ] = None,
     plan: PlanOption = Path("plan.json"),
     json: JsonOption = False,
 ) -> None:
@@ -69,6 +83,8 @@ def verify(
     sources are built as they are: their build scripts run. Exit 1 when a check fails, a build fails, or a repository
     has fewer fresh units than --min-hit.
 
+    What came out is kept for `factory push`, which takes only images whose last verification passed.
+
     With --reproducible the plan that the image was made from (--plan) is built once more, which takes as long as the
     first time; what differs is named by crate and file.
 
@@ -76,11 +92,24 @@ def verify(
     `factory init` writes: first, unchanged, after a change of its sources, of one dependency's version and of several.
     Told are seconds and cached steps, beside a Dockerfile without any caching and cargo-chef alone on the base image.
 
+    With --signature the image is one of a registry: its index has to be signed, and its list of crates and what it was
+    made from attested, by the owner of --key, or by --identity of --issuer.
+
     Example: factory verify org/rust-builder:web --repo ./repos/app
     """
     run = run_of(context)
+    if signature:
+        if repo or skeleton or cold or reproducible or min_hit or second_build or record:
+            raise ConfigurationError(
+                "--signature goes with --key, --identity, --issuer and --json only", advice="Verify the rest by itself."
+            )
+        who = Identity(key=key, identity=identity, issuer=issuer)
+        _judge(run, pipeline.verify_signature(run, target, who), min_hit=0, json=json)
+        return
+    if key or identity or issuer:
+        raise ConfigurationError("--key, --identity and --issuer are for signatures", advice="Add --signature.")
     if second_build is not None:
-        if repo or skeleton or cold or reproducible or min_hit:
+        if repo or skeleton or cold or reproducible or min_hit or record:
             raise ConfigurationError(
                 "--second-build goes with --flavour, --beside, --base, --bump and --json only",
                 advice="Verify the rest by itself.",
@@ -104,12 +133,18 @@ def verify(
     proof = pipeline.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
     if reproducible:
         proof = pipeline.reproduce(run, proof, pipeline.read_plan(plan))
+    if proof.image is not None or record is not None:
+        pipeline.record_proof(proof, min_hit=min_hit, copy=record)
+    _judge(run, proof, min_hit=min_hit, json=json)
+
+
+def _judge(run: pipeline.Run, proof: Proof, *, min_hit: float, json: bool) -> None:
     if json:
         run.output.answer_json(proof_to_json(proof, min_hit=min_hit))
     else:
         tables.print_proof(proof, run.output)
     if not proof.ok(min_hit):
-        raise BadAnswerError(f"{target} does not pass", advice="See the rows above that say why.")
+        raise BadAnswerError(f"{proof.target} does not pass", advice="See the rows above that say why.")
 
 
 def _answer(run: pipeline.Run, result: SecondBuilds, *, json: bool) -> None:

@@ -1,6 +1,6 @@
 """The stages, once, in the order in which the data passes them.
 
-    repos -> scan -> analyze -> plan -> build -> verify
+    repos -> scan -> analyze -> plan -> build -> verify -> push
     a consumer's repo + a plan, directory or image -> check
     a consumer's repo + a plan -> align
 
@@ -15,12 +15,21 @@ from factory.pipeline.forecasting import AlignWishes, WarmSource, align, apply_a
 from factory.pipeline.planning import explain, plan, report
 from factory.pipeline.projects import InitWishes, init, second_builds
 from factory.pipeline.proving import reproduce, verify
+from factory.pipeline.publishing import (
+    PushWishes,
+    built_images,
+    dry_run_push,
+    push,
+    record_proof,
+    verify_signature,
+)
 from factory.pipeline.run import Run
 
 __all__ = (
     "AlignWishes",
     "DryRun",
     "InitWishes",
+    "PushWishes",
     "Run",
     "WarmSource",
     "align",
@@ -28,19 +37,24 @@ __all__ = (
     "apply_alignment",
     "build_images",
     "build_locally",
+    "built_images",
     "check",
     "dry_run_images",
     "dry_run_locally",
+    "dry_run_push",
     "explain",
     "init",
     "plan",
+    "push",
     "read_analysis",
     "read_plan",
     "recommend",
+    "record_proof",
     "report",
     "reproduce",
     "scan",
     "second_builds",
     "verify",
+    "verify_signature",
     "weigh_in",
 )

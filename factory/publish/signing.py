@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING, Any
 
 from factory import process
@@ -125,8 +124,8 @@ def require_signed_by(checks: Sequence[Check], reference: str) -> None:
             raise BadAnswerError(f"{reference}: {check.name}: {check.detail}", advice="Do not use it as it is.")
 
 
-def sign_commands(reference: str, key: str | None, predicates: Mapping[str, Path]) -> tuple[tuple[str, ...], ...]:
-    """Return the commands that attest predicates (files by type) of an image, and then sign it, which stands for all."""
+def sign_commands(reference: str, key: str | None, predicates: Mapping[str, Path | str]) -> tuple[tuple[str, ...], ...]:
+    """Return the commands that attest predicates (files by type) of an image, and then sign it."""
     # Both flags are deprecated for a signing configuration without a log, which cosign 2 does not know.
     log = ("--use-signing-config=false", "--tlog-upload=false") if key is not None else ()
     how = ("--yes", *(() if key is None else (f"--key={key}",)), *log, *_plain_http(reference))

@@ -285,12 +285,13 @@ ONE_FAULT = {
     ),
     "tag placeholder": (
         "image: {tags: ['{layer}-{foo}']}\n",
-        "1:16: image.tags.0: {foo} is not a placeholder; use {layer}, {rust}, {date}, {plan}, {suite}, {label}",
+        "1:16: image.tags.0: {foo} is not a placeholder; "
+        "use {layer}, {rust}, {date}, {plan}, {minor}, {suite}, {label}",
     ),
     "tag letters": (
         "image: {tags: ['{layer}:x']}\n",
         '1:16: image.tags.0: "{layer}:x" does not make a tag; use letters, digits, "_", "." and "-" beside '
-        "{layer}, {rust}, {date}, {plan}, {suite}, {label}",
+        "{layer}, {rust}, {date}, {plan}, {minor}, {suite}, {label}",
     ),
     "tag twice": (
         "image: {tags: ['{layer}', '{layer}']}\n",

@@ -343,7 +343,7 @@ def test_two_builds_of_one_plan_do_not_share_a_folder(build: ImageBuild, docker:
     (build.folder / "reports").mkdir(parents=True)
     with (
         exclusive(build.folder.with_name("abc.lock"), using=build.folder),
-        pytest.raises(EnvironmentFaultError, match="another factory build is using"),
+        pytest.raises(EnvironmentFaultError, match="another factory is using"),
     ):
         cook(build)
     assert (build.folder / "reports").is_dir()

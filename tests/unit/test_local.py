@@ -105,7 +105,7 @@ def test_two_cooks_do_not_share_a_directory(tmp_path: Path) -> None:
     before = listing(warm)
     with (
         exclusive(warm / MARKER, using=warm),
-        pytest.raises(EnvironmentFaultError, match=rf"another factory build is using {re.escape(str(warm))}"),
+        pytest.raises(EnvironmentFaultError, match=rf"another factory is using {re.escape(str(warm))}"),
     ):
         cook(warm)
     assert listing(warm) == before

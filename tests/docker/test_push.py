@@ -1,0 +1,512 @@
+"""Pushing: on the real engine to the real registry, and through a proxy that lets the registry misbehave.
+
+The images are made from nothing, with the labels and the list of contents that `factory build` gives its own: what
+verifies and what builds has tests of its own, and an image of some kilobytes goes up in no time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factory import process
+from factory.cook.images import SHARE
+from factory.engine import Engine
+from factory.files import CACHEDIR_TAG, write_json, write_text
+from factory.planning.plan import Plan, plan_to_json
+from tests.docker.conftest import ENGINE
+from tests.fault_proxy import FaultProxy, Trouble
+from tests.unit.builders import plan_for, unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = ("core", "web")
+DAY = 1_795_824_000  # 2026-11-28
+DATE = "20261128"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """A repository of its own in a registry, with the environment and the folder of the commands."""
+
+    registry: str
+    name: str
+    environment: Mapping[str, str]
+    folder: Path
+
+    @property
+    def repository(self) -> str:
+        return f"{self.registry}/{self.name}"
+
+    def through(self, proxy: FaultProxy) -> Shop:
+        """The same repository, by way of a proxy."""
+        environment = {**self.environment, "FACTORY_IMAGE_REGISTRY": proxy.address}
+        return replace(self, registry=proxy.address, environment=environment)
+
+    def with_environment(self, **variables: str) -> Shop:
+        return replace(self, environment={**self.environment, **variables})
+
+    def factory(self, *args: str) -> process.Completed:
+        words = [sys.executable, "-m", "factory", *args]
+        return process.run(words, cwd=self.folder, env=self.environment, check=False, timeout=300)
+
+    def build(self, content: str, *, verified: bool = True) -> Plan:
+        """Make the images of both layers from nothing; `content` makes them, and their plan, what they are."""
+        plan = plan_for({layer: [unit(f"{layer}-{content}", name=f"{layer}-crate")] for layer in LAYERS})
+        write_json(self.folder / "plan.json", plan_to_json(plan))
+        for layer in LAYERS:
+            self._build_layer(layer, content, plan)
+        if verified:
+            self.verify()
+        return plan
+
+    def _build_layer(self, layer: str, content: str, plan: Plan) -> None:
+        context = self.folder / f"context-{layer}"
+        contents = {"units": [{"crate": f"{layer}-crate", "version": "1.0.0", "features": [], "source": "registry+x"}]}
+        write_json(context / "contents.json", contents)
+        write_text(context / "content", content * 100)
+        labels = f'LABEL io.rust-warm-factory.layer="{layer}" io.rust-warm-factory.plan="{plan.digest}"\n'
+        lines = f"FROM scratch\nCOPY contents.json {SHARE}/{layer}/contents.json\nCOPY content /content\n{labels}"
+        write_text(context / "Dockerfile", lines)
+        tags = [f"--tag={self.repository}:{layer}"]
+        process.run(["docker", "buildx", "build", "-q", "--provenance=false", "--load", *tags, str(context)])
+
+    def verify(self, *, ok: bool = True) -> None:
+        """Leave the records that `factory verify` leaves, as nothing can be built on these images."""
+        for layer in LAYERS:
+            facts = Engine().image(f"{self.repository}:{layer}")
+            record = {
+                "schema": 1,
+                "image": {"id": facts.id, "platform": facts.platform, "layer": layer, "plan": ""},
+                "ok": ok,
+                "min_hit": 0.9,
+                "checks": {"owners and modes": ok},
+                "repos": [],
+            }
+            cache = Path(self.environment["FACTORY_CACHE_DIR"])
+            write_json(cache / "proofs" / f"{facts.id.replace(':', '-')}.json", record)
+
+    def tags(self) -> dict[str, str]:
+        """The digest of each tag that moves, as far as it is there."""
+        found = {}
+        for layer in LAYERS:
+            for tag in (layer, f"{layer}-1.95"):
+                remote = self.inspect(tag)
+                if remote is not None:
+                    found[tag] = remote["digest"]
+        return found
+
+    def inspect(self, tag: str) -> dict[str, Any] | None:
+        words = ["docker", "buildx", "imagetools", "inspect", f"{self.repository}:{tag}", "--format={{json .Manifest}}"]
+        answer = process.run(words, check=False)
+        return json.loads(answer.stdout) if answer.ok else None
+
+
+@pytest.fixture(scope="module")
+def shops(registry: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    name = f"push-test/{secrets.token_hex(4)}"
+    folder = tmp_path_factory.mktemp("push")
+    environment = {
+        **docker_env,
+        "FACTORY_CACHE_DIR": str(folder / "cache"),
+        "FACTORY_IMAGE_REGISTRY": registry,
+        "FACTORY_IMAGE_NAME": name,
+        "FACTORY_IMAGE_TAGS": "{layer},{layer}-{minor}",
+        "FACTORY_PUSH_ATTEMPTS": "2",
+        "SOURCE_DATE_EPOCH": str(DAY),
+        "PYTHONPATH": str(ROOT),
+    }
+    write_text(folder / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
+    yield Shop(registry=registry, name=name, environment=environment, folder=folder)
+    listed = process.run(["docker", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()
+    ours = [image for image in listed if f"/{name}" in image]
+    if ours:
+        process.run(["docker", "image", "rm", "--force", *ours], check=False)
+
+
+@pytest.fixture
+def shop(shops: Shop) -> Shop:
+    """A repository that nothing was pushed to."""
+    name = f"{shops.name}-{secrets.token_hex(4)}"
+    return replace(shops, name=name, environment={**shops.environment, "FACTORY_IMAGE_NAME": name})
+
+
+@pytest.fixture
+def proxy(registry: str) -> Iterator[FaultProxy]:
+    with FaultProxy(registry) as proxy:
+        yield proxy
+
+
+def test_a_push_gives_every_layer_an_index_with_tags_that_stay_and_tags_that_move(shop: Shop) -> None:
+    plan = shop.build("one")
+    answer = shop.factory("push", "--json")
+    assert answer.returncode == 0, answer.stderr
+    pushed = {row["layer"]: row for row in json.loads(answer.stdout)["layers"]}
+    assert list(pushed) == list(LAYERS)
+    for layer in LAYERS:
+        stays = f"{layer}-1.95.0-{DATE}-{plan.digest[:12]}"
+        assert pushed[layer]["tags"] == {"immutable": [stays], "moving": [layer, f"{layer}-1.95"]}
+        index = shop.inspect(stays)
+        assert index is not None
+        assert index["digest"] == pushed[layer]["index"]
+        assert [row["digest"] for row in index["manifests"]] == [Engine().image(f"{shop.repository}:{layer}").id]
+    assert set(shop.tags().values()) == {row["index"] for row in pushed.values()}
+    # Nothing of the push is left in the engine.
+    left = process.run(["docker", "images", "--format={{.Tag}}", shop.repository]).stdout.split()
+    assert sorted(left) == sorted(LAYERS)
+
+
+def test_a_second_push_has_nothing_to_do_whatever_the_day(shop: Shop) -> None:
+    shop.build("one")
+    assert shop.factory("push").returncode == 0
+    for other in (shop, shop.with_environment(SOURCE_DATE_EPOCH=str(DAY + 86_400))):
+        again = other.factory("push")
+        assert (again.returncode, again.stdout) == (3, "")
+        assert "nothing to push" in again.stderr
+
+
+def test_only_what_was_verified_is_pushed(shop: Shop, tmp_path: Path) -> None:
+    shop.build("never verified", verified=False)
+    refused = shop.factory("push")
+    assert refused.returncode == 1
+    for layer in LAYERS:
+        assert f"Run `factory verify {shop.repository}:{layer}` first" in refused.stderr
+    shop.verify(ok=False)
+    failed = shop.factory("push")
+    assert failed.returncode == 1
+    assert "did not pass its last verification: owners and modes" in failed.stderr
+    assert shop.tags() == {}
+    # The record of another machine goes before.
+    shop.verify()
+    records = sorted(
+        (Path(shop.environment["FACTORY_CACHE_DIR"]) / "proofs").iterdir(), key=lambda p: p.stat().st_mtime
+    )
+    carried = []
+    for number, record in enumerate(records[-len(LAYERS) :]):
+        carried += ["--proof", str(record.rename(tmp_path / f"proof-{number}.json"))]
+    assert shop.factory("push").returncode == 1
+    assert shop.factory("push", *carried).returncode == 0
+
+
+def test_an_image_of_another_plan_is_not_pushed(shop: Shop) -> None:
+    shop.build("one")
+    other = plan_for({layer: [unit("other")] for layer in LAYERS[:1]})
+    write_json(shop.folder / "plan.json", plan_to_json(other))
+    answer = shop.factory("push")
+    assert answer.returncode == 2
+    assert "Name the plan that it was built from" in answer.stderr
+
+
+def test_a_platform_that_lacks_an_image_stops_everything(shop: Shop) -> None:
+    shop.build("one")
+    answer = shop.with_environment(FACTORY_PLATFORMS="linux/amd64,linux/arm64").factory("push")
+    assert answer.returncode == 2, answer.stderr
+    assert shop.tags() == {}
+
+
+def test_a_tag_that_stays_is_never_moved(shop: Shop) -> None:
+    plan = shop.build("one")
+    assert shop.factory("push").returncode == 0
+    before = shop.tags()
+    # Other bytes from the same plan, such as on another base image.
+    shop._build_layer("web", "other bytes", plan)
+    shop.verify()
+    answer = shop.factory("push")
+    assert answer.returncode == 6
+    assert "is there already, and it is another image" in answer.stderr
+    assert shop.tags() == before
+    numbered = shop.factory("push", "--serial", "2", "--json")
+    assert numbered.returncode == 0, numbered.stderr
+    core, web = json.loads(numbered.stdout)["layers"]
+    assert (core["changed"], web["changed"]) == (False, True)
+    assert web["tags"]["immutable"] == [f"web-1.95.0-{DATE}-{plan.digest[:12]}-2"]
+    assert shop.tags()["core"] == before["core"]
+
+
+def test_a_dry_run_prints_the_commands_and_asks_no_registry(shop: Shop, proxy: FaultProxy) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    answer = behind.factory("push", "--dry-run")
+    assert answer.returncode == 0, answer.stderr
+    assert proxy.asked == []
+    commands = answer.stdout.splitlines()
+    moves = [f"--tag={behind.repository}:{layer}" in row for row in commands for layer in LAYERS]
+    assert moves[-4:] == [True, False, False, True]
+    assert sum(moves) == 2
+
+
+# What may go wrong
+
+
+def test_a_registry_that_is_down_is_told_and_nothing_is_lost(shop: Shop) -> None:
+    with FaultProxy(shop.registry) as proxy:
+        behind = shop.through(proxy)
+    behind.build("one")
+    answer = behind.factory("push")
+    assert answer.returncode == 6
+    assert "it did not answer" in answer.stderr
+    assert "trying again in" in answer.stderr
+    assert "connection refused" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("pattern", "trouble"),
+    [
+        (("", "/blobs/uploads/"), Trouble(cut_after=0)),
+        (("PUT", "/blobs/uploads/"), Trouble(cut_after=50)),
+        (("PUT", "/manifests/"), Trouble(cut_after=50)),
+        (("", "/manifests/"), Trouble(status=429, headers={"Retry-After": "1"})),
+        (("", "/blobs/uploads/"), Trouble(status=503)),
+        (("PUT", "/manifests/"), Trouble(status=500)),
+    ],
+    ids=("cut at once", "cut in a blob", "cut in a manifest", "429", "503", "500"),
+)
+def test_what_passes_is_tried_again(shop: Shop, proxy: FaultProxy, pattern: tuple[str, str], trouble: Trouble) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    proxy.meet(pattern, trouble, times=1)
+    answer = behind.factory("push")
+    assert answer.returncode == 0, answer.stderr
+    assert set(shop.tags()) == {"core", "core-1.95", "web", "web-1.95"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "trouble", "told"),
+    [
+        (("", "/blobs/uploads/"), Trouble(cut_after=0), "it did not answer"),
+        (("PUT", "/manifests/"), Trouble(status=503), "it did not answer"),
+        (("", "/manifests/"), Trouble(status=429), "it asked for patience"),
+        (("", "/manifests/"), Trouble(status=401), "it refused"),
+        (("POST", "/blobs/uploads/"), Trouble(status=403), "it refused"),
+    ],
+    ids=("cut", "503", "429", "401", "403"),
+)
+def test_what_stays_wrong_moves_no_tag_and_a_rerun_succeeds(
+    shop: Shop, proxy: FaultProxy, pattern: tuple[str, str], trouble: Trouble, told: str
+) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    assert behind.factory("push").returncode == 0
+    before = shop.tags()
+    behind.build("two")
+    proxy.meet(pattern, trouble)
+    answer = behind.factory("push")
+    assert answer.returncode == 6, answer.stderr
+    assert told in answer.stderr
+    assert ("trying again" in answer.stderr) == (told != "it refused")
+    assert shop.tags() == before
+    proxy.behave()
+    assert behind.factory("push").returncode == 0
+    assert not set(shop.tags().values()) & set(before.values())
+
+
+def test_a_failure_between_the_moving_tags_moves_them_back(shop: Shop, proxy: FaultProxy) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    assert behind.factory("push").returncode == 0
+    before = shop.tags()
+    behind.build("two")
+    proxy.meet(("PUT", "/manifests/web-1.95"), Trouble(status=503))
+    # Its own immutable tag begins alike.
+    rule = proxy.rule
+    proxy.rule = lambda method, path: rule(method, path) if path.endswith("/web-1.95") else None
+    answer = behind.factory("push")
+    assert answer.returncode == 6
+    assert "moved back: core, core-1.95" in answer.stderr
+    assert shop.tags() == before
+    proxy.behave()
+    assert behind.factory("push").returncode == 0
+    assert not set(shop.tags().values()) & set(before.values())
+
+
+def test_tags_that_cannot_be_moved_back_are_named(shop: Shop, proxy: FaultProxy) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    assert behind.factory("push").returncode == 0
+    behind.build("two")
+    gone: list[str] = []
+
+    def rule(method: str, path: str) -> Trouble | None:
+        if method == "PUT" and path.endswith("/manifests/web"):
+            gone.append(path)
+        return Trouble(cut_after=0) if gone else None
+
+    proxy.rule = rule
+    answer = behind.factory("push")
+    assert answer.returncode == 6
+    assert "not known whether moved: core (from sha256:" in answer.stderr
+    proxy.behave()
+    assert behind.factory("push").returncode == 0
+    assert len(set(shop.tags().values())) == len(LAYERS)
+
+
+def test_a_slow_registry_is_waited_for_as_long_as_allowed(shop: Shop, proxy: FaultProxy) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    proxy.meet(("PUT", "/blobs/uploads/"), Trouble(wait=1), times=2)
+    assert behind.factory("push").returncode == 0
+    behind.build("two")
+    before = shop.tags()
+    proxy.meet(("PUT", "/blobs/uploads/"), Trouble(wait=8), times=2)
+    answer = behind.with_environment(FACTORY_PUSH_TIMEOUT="2", FACTORY_PUSH_ATTEMPTS="1").factory("push")
+    assert answer.returncode == 6
+    assert "did not finish within 2 s" in answer.stderr
+    assert shop.tags() == before
+
+
+def test_a_killed_push_leaves_old_tags_whole_and_the_next_one_finishes(shop: Shop, proxy: FaultProxy) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    assert behind.factory("push").returncode == 0
+    before = shop.tags()
+    behind.build("two")
+    proxy.meet(("PUT", "/manifests/web-1.95.0"), Trouble(wait=5))
+
+    def kill(session: int) -> Any:  # noqa: ANN401 - a context manager
+        return _killed(session, lambda: any("PUT" in row and "/web-1.95.0" in row for row in proxy.asked[seen:]))
+
+    seen = len(proxy.asked)
+    words = [sys.executable, "-m", "factory", "push"]
+    killed = process.run(words, cwd=behind.folder, env=behind.environment, check=False, timeout=120, beside=kill)
+    assert killed.returncode == -signal.SIGKILL
+    assert shop.tags() == before
+    proxy.behave()
+    assert behind.factory("push").returncode == 0
+    assert not set(shop.tags().values()) & set(before.values())
+
+
+class _killed:  # noqa: N801 - a context manager
+    """Kill a process once something is true, or after a minute."""
+
+    def __init__(self, pid: int, when: Any) -> None:  # noqa: ANN401 - a predicate
+        self._thread = threading.Thread(target=self._wait, args=(pid, when), daemon=True)
+
+    def _wait(self, pid: int, when: Any) -> None:  # noqa: ANN401 - a predicate
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not when():
+            time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+
+
+def test_two_pushes_at_once_do_not_race(shop: Shop, proxy: FaultProxy) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    proxy.meet(("PUT", "/blobs/uploads/"), Trouble(wait=4), times=1)
+    answers: list[process.Completed] = []
+    first = threading.Thread(target=lambda: answers.append(behind.factory("push")))
+    first.start()
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not any("PUT" in row for row in proxy.asked):
+        time.sleep(0.05)
+    second = behind.factory("push")
+    first.join()
+    assert second.returncode == 4
+    assert "another factory is using" in second.stderr
+    assert answers[0].returncode == 0, answers[0].stderr
+
+
+def test_a_push_from_another_machine_in_between_is_noticed(shop: Shop, proxy: FaultProxy) -> None:
+    behind = shop.through(proxy)
+    behind.build("one")
+    assert behind.factory("push").returncode == 0
+    behind.build("two")
+    stolen: list[str] = []
+
+    def rule(method: str, path: str) -> Trouble | None:
+        if method == "PUT" and "/manifests/web-1.95.0" in path and not stolen:
+            stolen.append(path)
+            names = [f"{shop.repository}:core", f"{shop.repository}:web"]
+            process.run(["docker", "buildx", "imagetools", "create", f"--tag={names[0]}", names[1]])
+        return None
+
+    proxy.rule = rule
+    answer = behind.factory("push")
+    assert answer.returncode == 6
+    assert "was moved by somebody else during this push" in answer.stderr
+    proxy.behave()
+    assert behind.factory("push").returncode == 0
+
+
+def test_a_clock_before_the_compilers_day_is_refused(shop: Shop) -> None:
+    plan = shop.build("one")
+    contract = plan_to_json(plan)
+    contract["contract"]["toolchain"]["rustc_verbose"] += "commit-date: 2026-04-14\n"
+    write_json(shop.folder / "plan.json", contract)
+    answer = shop.with_environment(SOURCE_DATE_EPOCH="0").factory("push")
+    assert answer.returncode in {2, 4}
+
+
+# Signatures
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory, docker_env: Mapping[str, str]) -> Mapping[str, str]:
+    """Fetch cosign; return the environment in which it signs by a new key, with `KEYS` as the folder."""
+    fetched = process.run([sys.executable, ENGINE, "cosign"], check=False)
+    if not fetched.ok:
+        pytest.skip(f"no cosign: {fetched.stderr.strip()}")
+    folder = tmp_path_factory.mktemp("keys")
+    path = f"{Path(fetched.stdout.strip()).parent}{os.pathsep}{docker_env['PATH']}"
+    environment = {"PATH": path, "COSIGN_PASSWORD": "secret of a test"}
+    for name in ("ours", "theirs"):
+        (folder / name).mkdir()
+        whole = {**docker_env, **environment}
+        process.run(["cosign", "generate-key-pair"], cwd=folder / name, env=whole)
+    return {**environment, "KEYS": str(folder)}
+
+
+@pytest.fixture
+def signed(shop: Shop, keys: Mapping[str, str]) -> Shop:
+    return shop.with_environment(**keys, FACTORY_PUSH_SIGN="key", FACTORY_PUSH_KEY=f"{keys['KEYS']}/ours/cosign.key")
+
+
+def test_an_index_is_signed_with_its_contents_before_tags_move_to_it(signed: Shop, keys: Mapping[str, str]) -> None:
+    signed.build("signed")
+    answer = signed.factory("push", "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert all(row["signed"] for row in json.loads(answer.stdout)["layers"])
+    verify = ("verify", f"{signed.repository}:web", "--signature", "--json", "--key")
+    verified = signed.factory(*verify, f"{keys['KEYS']}/ours/cosign.pub")
+    assert verified.returncode == 0, verified.stderr
+    checks = json.loads(verified.stdout)["checks"]
+    assert [check["name"] for check in checks] == ["signature", "attested cyclonedx", "attested slsaprovenance1"]
+    stranger = signed.factory(*verify, f"{keys['KEYS']}/theirs/cosign.pub")
+    assert stranger.returncode == 1
+    assert not any(check["ok"] for check in json.loads(stranger.stdout)["checks"])
+    again = signed.factory("push")
+    assert again.returncode == 3, again.stderr
+
+
+def test_what_was_pushed_unsigned_is_signed_by_the_next_push(signed: Shop, keys: Mapping[str, str]) -> None:
+    signed.build("later")
+    assert signed.with_environment(FACTORY_PUSH_SIGN="none").factory("push").returncode == 0
+    verify = ("verify", f"{signed.repository}:web", "--signature", "--key", f"{keys['KEYS']}/ours/cosign.pub")
+    assert signed.factory(*verify).returncode == 1
+    assert signed.factory("push").returncode == 0
+    assert signed.factory(*verify).returncode == 0
+
+
+def test_a_wrong_password_stops_before_anything_is_pushed(signed: Shop) -> None:
+    signed.build("locked")
+    answer = signed.with_environment(COSIGN_PASSWORD="wrong").factory("push")  # noqa: S106 - wrong on purpose
+    assert answer.returncode == 4
+    assert "COSIGN_PASSWORD" in answer.stderr
+    assert signed.tags() == {}
