@@ -7,7 +7,7 @@ import http.server
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -131,11 +131,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _forward(self, upstream: str) -> None:
         body = self._body()
-        there = http.client.HTTPConnection(upstream, timeout=60)
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "connection")}
-        there.request(self.command, self.path, body=body, headers=headers)
-        answer = there.getresponse()
-        content = answer.read()
+        with closing(http.client.HTTPConnection(upstream, timeout=60)) as there:
+            there.request(self.command, self.path, body=body, headers=headers)
+            answer = there.getresponse()
+            content = answer.read()
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
@@ -144,7 +144,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-        there.close()
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

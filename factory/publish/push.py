@@ -131,7 +131,7 @@ def _same(request: Push, found: str, image: LocalImage) -> bool:
 
     With the containerd image store, an image's id is the digest of its manifest; elsewhere that of its configuration.
     """
-    return image.id in {found, request.registry.configuration_digest(request.pinned(found))}
+    return found == image.id or request.registry.configuration_digest(request.pinned(found)) == image.id
 
 
 # Up

@@ -143,6 +143,17 @@ def shop(shops: Shop) -> Shop:
     return replace(shops, name=name, environment={**shops.environment, "FACTORY_IMAGE_NAME": name})
 
 
+@pytest.fixture(scope="module")
+def old(shops: Shop) -> Shop:
+    """A repository to which images were pushed before."""
+    shop = replace(
+        shops, name=f"{shops.name}-old", environment={**shops.environment, "FACTORY_IMAGE_NAME": f"{shops.name}-old"}
+    )
+    shop.build("old")
+    assert shop.factory("push").returncode == 0
+    return shop
+
+
 @pytest.fixture
 def proxy(registry: str) -> Iterator[FaultProxy]:
     with FaultProxy(registry) as proxy:
@@ -250,10 +261,15 @@ def test_a_dry_run_prints_the_commands_and_asks_no_registry(shop: Shop, proxy: F
 # What may go wrong
 
 
-def test_a_registry_that_is_down_is_told_and_nothing_is_lost(shop: Shop) -> None:
-    with FaultProxy(shop.registry) as proxy:
-        behind = shop.through(proxy)
-    behind.build("one")
+def new() -> str:
+    """Return the content of images that were never built."""
+    return secrets.token_hex(8)
+
+
+def test_a_registry_that_is_down_is_told_and_nothing_is_lost(old: Shop) -> None:
+    with FaultProxy(old.registry) as proxy:
+        behind = old.through(proxy)
+    behind.build(new())
     answer = behind.factory("push")
     assert answer.returncode == 6
     assert "it did not answer" in answer.stderr
@@ -273,13 +289,13 @@ def test_a_registry_that_is_down_is_told_and_nothing_is_lost(shop: Shop) -> None
     ],
     ids=("cut at once", "cut in a blob", "cut in a manifest", "429", "503", "500"),
 )
-def test_what_passes_is_tried_again(shop: Shop, proxy: FaultProxy, pattern: tuple[str, str], trouble: Trouble) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
+def test_what_passes_is_tried_again(old: Shop, proxy: FaultProxy, pattern: tuple[str, str], trouble: Trouble) -> None:
+    behind = old.through(proxy)
+    behind.build(new())
     proxy.meet(pattern, trouble, times=1)
     answer = behind.factory("push")
     assert answer.returncode == 0, answer.stderr
-    assert set(shop.tags()) == {"core", "core-1.95", "web", "web-1.95"}
+    assert set(old.tags()) == {"core", "core-1.95", "web", "web-1.95"}
 
 
 @pytest.mark.parametrize(
@@ -294,30 +310,26 @@ def test_what_passes_is_tried_again(shop: Shop, proxy: FaultProxy, pattern: tupl
     ids=("cut", "503", "429", "401", "403"),
 )
 def test_what_stays_wrong_moves_no_tag_and_a_rerun_succeeds(
-    shop: Shop, proxy: FaultProxy, pattern: tuple[str, str], trouble: Trouble, told: str
+    old: Shop, proxy: FaultProxy, pattern: tuple[str, str], trouble: Trouble, told: str
 ) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
-    assert behind.factory("push").returncode == 0
-    before = shop.tags()
-    behind.build("two")
+    behind = old.through(proxy)
+    before = old.tags()
+    behind.build(new())
     proxy.meet(pattern, trouble)
     answer = behind.factory("push")
     assert answer.returncode == 6, answer.stderr
     assert told in answer.stderr
     assert ("trying again" in answer.stderr) == (told != "it refused")
-    assert shop.tags() == before
+    assert old.tags() == before
     proxy.behave()
     assert behind.factory("push").returncode == 0
-    assert not set(shop.tags().values()) & set(before.values())
+    assert not set(old.tags().values()) & set(before.values())
 
 
-def test_a_failure_between_the_moving_tags_moves_them_back(shop: Shop, proxy: FaultProxy) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
-    assert behind.factory("push").returncode == 0
-    before = shop.tags()
-    behind.build("two")
+def test_a_failure_between_the_moving_tags_moves_them_back(old: Shop, proxy: FaultProxy) -> None:
+    behind = old.through(proxy)
+    before = old.tags()
+    behind.build(new())
     proxy.meet(("PUT", "/manifests/web-1.95"), Trouble(status=503))
     # Its own immutable tag begins alike.
     rule = proxy.rule
@@ -325,17 +337,15 @@ def test_a_failure_between_the_moving_tags_moves_them_back(shop: Shop, proxy: Fa
     answer = behind.factory("push")
     assert answer.returncode == 6
     assert "moved back: core, core-1.95" in answer.stderr
-    assert shop.tags() == before
+    assert old.tags() == before
     proxy.behave()
     assert behind.factory("push").returncode == 0
-    assert not set(shop.tags().values()) & set(before.values())
+    assert not set(old.tags().values()) & set(before.values())
 
 
-def test_tags_that_cannot_be_moved_back_are_named(shop: Shop, proxy: FaultProxy) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
-    assert behind.factory("push").returncode == 0
-    behind.build("two")
+def test_tags_that_cannot_be_moved_back_are_named(old: Shop, proxy: FaultProxy) -> None:
+    behind = old.through(proxy)
+    behind.build(new())
     gone: list[str] = []
 
     def rule(method: str, path: str) -> Trouble | None:
@@ -349,29 +359,27 @@ def test_tags_that_cannot_be_moved_back_are_named(shop: Shop, proxy: FaultProxy)
     assert "not known whether moved: core (from sha256:" in answer.stderr
     proxy.behave()
     assert behind.factory("push").returncode == 0
-    assert len(set(shop.tags().values())) == len(LAYERS)
+    assert len(set(old.tags().values())) == len(LAYERS)
 
 
-def test_a_slow_registry_is_waited_for_as_long_as_allowed(shop: Shop, proxy: FaultProxy) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
+def test_a_slow_registry_is_waited_for_as_long_as_allowed(old: Shop, proxy: FaultProxy) -> None:
+    behind = old.through(proxy)
+    behind.build(new())
     proxy.meet(("PUT", "/blobs/uploads/"), Trouble(wait=1), times=2)
     assert behind.factory("push").returncode == 0
-    behind.build("two")
-    before = shop.tags()
+    behind.build(new())
+    before = old.tags()
     proxy.meet(("PUT", "/blobs/uploads/"), Trouble(wait=8), times=2)
     answer = behind.with_environment(FACTORY_PUSH_TIMEOUT="2", FACTORY_PUSH_ATTEMPTS="1").factory("push")
     assert answer.returncode == 6
     assert "did not finish within 2 s" in answer.stderr
-    assert shop.tags() == before
+    assert old.tags() == before
 
 
-def test_a_killed_push_leaves_old_tags_whole_and_the_next_one_finishes(shop: Shop, proxy: FaultProxy) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
-    assert behind.factory("push").returncode == 0
-    before = shop.tags()
-    behind.build("two")
+def test_a_killed_push_leaves_old_tags_whole_and_the_next_one_finishes(old: Shop, proxy: FaultProxy) -> None:
+    behind = old.through(proxy)
+    before = old.tags()
+    behind.build(new())
     proxy.meet(("PUT", "/manifests/web-1.95.0"), Trouble(wait=5))
 
     def kill(session: int) -> Any:  # noqa: ANN401 - a context manager
@@ -381,10 +389,10 @@ def test_a_killed_push_leaves_old_tags_whole_and_the_next_one_finishes(shop: Sho
     words = [sys.executable, "-m", "factory", "push"]
     killed = process.run(words, cwd=behind.folder, env=behind.environment, check=False, timeout=120, beside=kill)
     assert killed.returncode == -signal.SIGKILL
-    assert shop.tags() == before
+    assert old.tags() == before
     proxy.behave()
     assert behind.factory("push").returncode == 0
-    assert not set(shop.tags().values()) & set(before.values())
+    assert not set(old.tags().values()) & set(before.values())
 
 
 class _killed:  # noqa: N801 - a context manager
@@ -406,9 +414,9 @@ class _killed:  # noqa: N801 - a context manager
         self._thread.join()
 
 
-def test_two_pushes_at_once_do_not_race(shop: Shop, proxy: FaultProxy) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
+def test_two_pushes_at_once_do_not_race(old: Shop, proxy: FaultProxy) -> None:
+    behind = old.through(proxy)
+    behind.build(new())
     proxy.meet(("PUT", "/blobs/uploads/"), Trouble(wait=4), times=1)
     answers: list[process.Completed] = []
     first = threading.Thread(target=lambda: answers.append(behind.factory("push")))
@@ -423,17 +431,15 @@ def test_two_pushes_at_once_do_not_race(shop: Shop, proxy: FaultProxy) -> None:
     assert answers[0].returncode == 0, answers[0].stderr
 
 
-def test_a_push_from_another_machine_in_between_is_noticed(shop: Shop, proxy: FaultProxy) -> None:
-    behind = shop.through(proxy)
-    behind.build("one")
-    assert behind.factory("push").returncode == 0
-    behind.build("two")
+def test_a_push_from_another_machine_in_between_is_noticed(old: Shop, proxy: FaultProxy) -> None:
+    behind = old.through(proxy)
+    behind.build(new())
     stolen: list[str] = []
 
     def rule(method: str, path: str) -> Trouble | None:
         if method == "PUT" and "/manifests/web-1.95.0" in path and not stolen:
             stolen.append(path)
-            names = [f"{shop.repository}:core", f"{shop.repository}:web"]
+            names = [f"{old.repository}:core", f"{old.repository}:web"]
             process.run(["docker", "buildx", "imagetools", "create", f"--tag={names[0]}", names[1]])
         return None
 
@@ -445,12 +451,12 @@ def test_a_push_from_another_machine_in_between_is_noticed(shop: Shop, proxy: Fa
     assert behind.factory("push").returncode == 0
 
 
-def test_a_clock_before_the_compilers_day_is_refused(shop: Shop) -> None:
-    plan = shop.build("one")
+def test_a_clock_before_the_compilers_day_is_refused(old: Shop) -> None:
+    plan = old.build(new())
     contract = plan_to_json(plan)
     contract["contract"]["toolchain"]["rustc_verbose"] += "commit-date: 2026-04-14\n"
-    write_json(shop.folder / "plan.json", contract)
-    answer = shop.with_environment(SOURCE_DATE_EPOCH="0").factory("push")
+    write_json(old.folder / "plan.json", contract)
+    answer = old.with_environment(SOURCE_DATE_EPOCH="0").factory("push")
     assert answer.returncode in {2, 4}
 
 
