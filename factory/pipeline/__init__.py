@@ -1,6 +1,7 @@
 """The stages, once, in the order in which the data passes them.
 
     repos -> scan -> analyze -> plan -> build -> verify
+    repos + what was built last -> rebuild: all of these where something changed, else nothing
     a consumer's repo + a plan, directory or image -> check
     a consumer's repo + a plan -> align
 
@@ -15,12 +16,15 @@ from factory.pipeline.forecasting import AlignWishes, WarmSource, align, apply_a
 from factory.pipeline.planning import explain, plan, report
 from factory.pipeline.projects import InitWishes, init, second_builds
 from factory.pipeline.proving import reproduce, verify
+from factory.pipeline.rebuilding import Rebuild, RebuildWishes, rebuild
 from factory.pipeline.run import Run
 
 __all__ = (
     "AlignWishes",
     "DryRun",
     "InitWishes",
+    "Rebuild",
+    "RebuildWishes",
     "Run",
     "WarmSource",
     "align",
@@ -36,6 +40,7 @@ __all__ = (
     "plan",
     "read_analysis",
     "read_plan",
+    "rebuild",
     "recommend",
     "report",
     "reproduce",
