@@ -604,7 +604,7 @@ leave_report() {
 # docs/misses.md has the format. The topmost layer is the one with the longest chain under it.
 write_report() {
     image=$(awk '$1 == "chain" && NF > most { most = NF; top = $NF } END { print top }' "$work/warm")
-    awk -v repo="$report_as" -v variant="$variant" -v image="$image" -v plan="$(fact plan)" -v rustc="$release" \
+    awk -v repo="$report_as" -v variant="$variant" -v image="$image" -v plan="$(fact "plan $image")" -v rustc="$release" \
         -v date="$(date -u +%Y-%m-%d)" "$JSON_TEXT"'
         {
             printf "{\"schema\":1,\"repo\":%s,\"date\":%s,\"plan\":%s,\"rustc\":%s,\"variant\":%s,\"image\":%s,\n", json(repo), \
@@ -658,7 +658,7 @@ by_curl() {
 
 # Slim images have no curl. What they have: openssl, which Debian's certificates need, and bash.
 by_hand() {
-    for variable in "${scheme}_proxy" "$(printf '%s_proxy' "$scheme" | tr a-z A-Z)" ALL_PROXY; do
+    for variable in "${scheme}_proxy" "$(printf '%s_proxy' "$scheme" | tr '[:lower:]' '[:upper:]')" ALL_PROXY; do
         eval "value=\${$variable:-}"
         if [ -n "$value" ]; then
             echo "a proxy is set ($variable), which takes curl: install it" >"$work/trouble"

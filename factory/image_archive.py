@@ -8,7 +8,7 @@ import hashlib
 import json
 import tarfile
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import zstandard
 
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
+_UNREADABLE = (
+    tarfile.TarError,
+    zstandard.ZstdError,
+    OSError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    EOFError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +56,84 @@ class Member:
         return ", ".join(name for name, differs in what if differs)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageArchive:
+    """An open archive of one image."""
+
+    _archive: tarfile.TarFile
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers, the lowest first."""
+        return tuple(str(name) for name in self._manifest["Layers"])
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """The configuration of the image, with its history."""
+        document: Mapping[str, Any] = self._json(self._manifest["Config"])
+        return document
+
+    def entries(self, layer: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+        """Yield what a layer holds, in its order: each entry, with its content where it is a file."""
+        with self._unpacked(layer) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
+            for entry in members:
+                yield entry, members.extractfile(entry) if entry.isreg() else None
+
+    @property
+    def _manifest(self) -> Mapping[str, Any]:
+        (only,) = self._json("manifest.json")
+        manifest: Mapping[str, Any] = only
+        return manifest
+
+    def _json(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        with self._file(name) as file:
+            return json.load(file)
+
+    def _file(self, name: str) -> IO[bytes]:
+        file = self._archive.extractfile(name)
+        if file is None:
+            message = f"{name}: not a file"
+            raise ValueError(message)
+        return file
+
+    @contextlib.contextmanager
+    def _unpacked(self, layer: str) -> Iterator[IO[bytes]]:
+        """Yield a layer without its compression: gzip, zstd or none."""
+        with self._file(layer) as raw:
+            head = raw.read(4)
+            raw.seek(0)
+            if head == _ZSTD:
+                with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
+                    yield cast("IO[bytes]", stream)
+            elif head[:2] == b"\x1f\x8b":
+                with gzip.open(raw) as stream:
+                    yield cast("IO[bytes]", stream)
+            else:
+                yield raw
+
+
+@contextlib.contextmanager
+def opened(archive: Path) -> Iterator[ImageArchive]:
+    """Yield an archive as `docker save` writes it; raise `EnvironmentFaultError` for one that cannot be read."""
+    try:
+        with tarfile.open(archive) as image:
+            yield ImageArchive(image)
+    except _UNREADABLE as error:
+        raise EnvironmentFaultError(
+            f"the layers of the image cannot be read: {error!r}",
+            advice="`docker save` of Docker 23 or newer has to be able to write the image to TMPDIR, its layers plain, "
+            "gzip or zstd.",
+        ) from error
+
+
 def read_layers(archive: Path, numbers: Sequence[int]) -> dict[int, dict[str, Member]]:
     """Return the members of some layers by path; layer 0 is the lowest.
 
     Raises `EnvironmentFaultError` for what is no archive of one image, or has fewer layers.
     """
-    try:
-        with tarfile.open(archive) as image:
-            names = _layers(image)
-            return {number: _members(image, names[number]) for number in numbers}
-    except (tarfile.TarError, zstandard.ZstdError, KeyError, IndexError, TypeError, ValueError, EOFError) as error:
-        raise EnvironmentFaultError(
-            f"{archive}: the engine's export of an image cannot be read: {error!r}", advice="Use Docker 23 or newer."
-        ) from error
+    with opened(archive) as image:
+        names = image.layers
+        return {number: _members(image, names[number]) for number in numbers}
 
 
 def differences(one: Mapping[str, Member], other: Mapping[str, Member]) -> dict[str, str]:
@@ -74,52 +149,26 @@ def differences(one: Mapping[str, Member], other: Mapping[str, Member]) -> dict[
     return found
 
 
-def _layers(image: tarfile.TarFile) -> list[str]:
-    manifest = image.extractfile("manifest.json")
-    if manifest is None:
-        raise KeyError("manifest.json")
-    with manifest:
-        (only,) = json.load(manifest)
-    return [str(name) for name in only["Layers"]]
-
-
-def _members(image: tarfile.TarFile, name: str) -> dict[str, Member]:
-    members = {}
-    with unpacked(image, name) as stream, tarfile.open(fileobj=stream, mode="r|") as layer:
-        for entry in layer:
-            members["/" + entry.name.rstrip("/")] = Member(
-                kind=entry.type.decode("ascii", "replace"),
-                mode=entry.mode,
-                owner=(entry.uid, entry.gid),
-                time=entry.mtime,
-                link=entry.linkname,
-                size=entry.size,
-                sha256=_digest(layer, entry),
-            )
-    return members
-
-
-@contextlib.contextmanager
-def unpacked(image: tarfile.TarFile, name: str) -> Iterator[IO[bytes]]:
-    """Yield a layer without its compression: gzip, zstd or none."""
-    with cast("IO[bytes]", image.extractfile(name)) as raw:
-        head = raw.read(4)
-        raw.seek(0)
-        if head == _ZSTD:
-            with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
-                yield cast("IO[bytes]", stream)
-        elif head[:2] == b"\x1f\x8b":
-            with gzip.open(raw) as stream:
-                yield cast("IO[bytes]", stream)
-        else:
-            yield raw
-
-
-def _digest(layer: tarfile.TarFile, entry: tarfile.TarInfo) -> str:
-    content = layer.extractfile(entry) if entry.isreg() else None
+def content_digest(content: IO[bytes] | None) -> str:
+    """Return the SHA-256 of a file's content, "" for what is no file."""
     if content is None:
         return ""
     found = hashlib.sha256()
     while chunk := content.read(_CHUNK):
         found.update(chunk)
     return found.hexdigest()
+
+
+def _members(image: ImageArchive, layer: str) -> dict[str, Member]:
+    return {
+        "/" + entry.name.rstrip("/"): Member(
+            kind=entry.type.decode("ascii", "replace"),
+            mode=entry.mode,
+            owner=(entry.uid, entry.gid),
+            time=entry.mtime,
+            link=entry.linkname,
+            size=entry.size,
+            sha256=content_digest(content),
+        )
+        for entry, content in image.entries(layer)
+    }

@@ -13,6 +13,7 @@ from factory.cli.demo import demo
 from factory.cli.init import init
 from factory.cli.plan import plan
 from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
+from factory.cli.rebuild import rebuild
 from factory.cli.recommend import recommend
 from factory.cli.report import report
 from factory.cli.verify import verify
@@ -24,6 +25,7 @@ for command in (
     plan,
     build,
     verify,
+    rebuild,
     check,
     align,
     recommend,

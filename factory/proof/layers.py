@@ -5,24 +5,20 @@ An image keeps the whole file again for it. A `chown -R` in a later step doubles
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-import tarfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-import zstandard
-
-from factory.errors import EnvironmentFaultError
 from factory.files import read_json, write_json
-from factory.image_archive import unpacked
+from factory.image_archive import content_digest, opened
 from factory.proof.model import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from factory.image_archive import ImageArchive
 
 SCHEMA = 1
 _MOST_FINDINGS = 20
@@ -30,7 +26,6 @@ _BLOB = re.compile(r"blobs/sha256/(?P<digest>[0-9a-f]{64})")
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _MEGABYTE = 1_000_000
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,22 +45,15 @@ def copies(archive: Path, share: str, *, within: Sequence[str], cache: Path) -> 
     room and are not copies. What a layer holds is kept in the folder `cache`: to read a base image takes a while, and
     many images have the same. Raises `EnvironmentFaultError` for an archive that cannot be read.
     """
-    try:
-        with tarfile.open(archive) as image:
-            roots = tuple(f"{folder}/" for folder in within)
-            found = _copies(image, share.strip("/"), cache)
-            return tuple(copy for copy in found if copy.path.startswith(roots))
-    except (tarfile.TarError, zstandard.ZstdError, OSError, KeyError, ValueError, EOFError) as error:
-        raise EnvironmentFaultError(
-            f"the layers of the image cannot be read: {error}",
-            advice="`docker save` has to be able to write the image to TMPDIR, its layers plain, gzip or zstd.",
-        ) from error
+    roots = tuple(f"{folder}/" for folder in within)
+    with opened(archive) as image:
+        return tuple(copy for copy in _copies(image, share.strip("/"), cache) if copy.path.startswith(roots))
 
 
-def own_layers(image: tarfile.TarFile, share: str, cache: Path) -> Iterator[tuple[int, str]]:
+def own_layers(image: ImageArchive, share: str, cache: Path) -> Iterator[tuple[int, str]]:
     """Yield number and name of the layers of an archive from the first with the directory `share` upwards."""
     ours = False
-    for number, name in enumerate(_names(image), start=1):
+    for number, name in enumerate(image.layers, start=1):
         ours = ours or share.strip("/") in _known_layer(image, name, cache).directories
         if ours:
             yield number, name
@@ -96,10 +84,10 @@ class _Layer:
     directories: frozenset[str]
 
 
-def _copies(image: tarfile.TarFile, share: str, cache: Path) -> Iterator[Copy]:
+def _copies(image: ImageArchive, share: str, cache: Path) -> Iterator[Copy]:
     known: dict[str, tuple[int, str]] = {}
     ours = False
-    for number, name in enumerate(_names(image), start=1):
+    for number, name in enumerate(image.layers, start=1):
         layer = _known_layer(image, name, cache)
         ours = ours or share in layer.directories
         if ours:
@@ -113,12 +101,7 @@ def _copies(image: tarfile.TarFile, share: str, cache: Path) -> Iterator[Copy]:
         known.update(layer.files)
 
 
-def _names(image: tarfile.TarFile) -> list[str]:
-    (manifest,) = json.load(_member(image, "manifest.json"))
-    return [str(name) for name in manifest["Layers"]]
-
-
-def _known_layer(image: tarfile.TarFile, name: str, cache: Path) -> _Layer:
+def _known_layer(image: ImageArchive, name: str, cache: Path) -> _Layer:
     """Return a layer, from the cache where its name is the digest of what it holds."""
     match = _BLOB.fullmatch(name)
     if match is None:
@@ -134,33 +117,17 @@ def _known_layer(image: tarfile.TarFile, name: str, cache: Path) -> _Layer:
     return layer
 
 
-def _member(image: tarfile.TarFile, name: str) -> IO[bytes]:
-    file = image.extractfile(name)
-    if file is None:
-        message = f"{name}: not a file"
-        raise ValueError(message)
-    return file
-
-
-def _read_layer(image: tarfile.TarFile, name: str) -> _Layer:
+def _read_layer(image: ImageArchive, name: str) -> _Layer:
     files: dict[str, tuple[int, str]] = {}
     removed: set[str] = set()
     directories: set[str] = set()
-    with unpacked(image, name) as stream, tarfile.open(fileobj=stream, mode="r|") as layer:
-        for entry in layer:
-            path = entry.name.removeprefix("./").strip("/")
-            last = PurePosixPath(path).name
-            if last.startswith(_WHITEOUT) and last != _OPAQUE:
-                removed.add(str(PurePosixPath(path).with_name(last.removeprefix(_WHITEOUT))))
-            elif entry.isdir():
-                directories.add(path)
-            elif entry.isreg():
-                files[path] = (entry.size, _digest(layer.extractfile(entry)))
+    for entry, content in image.entries(name):
+        path = entry.name.removeprefix("./").strip("/")
+        last = PurePosixPath(path).name
+        if last.startswith(_WHITEOUT) and last != _OPAQUE:
+            removed.add(str(PurePosixPath(path).with_name(last.removeprefix(_WHITEOUT))))
+        elif entry.isdir():
+            directories.add(path)
+        elif entry.isreg():
+            files[path] = (entry.size, content_digest(content))
     return _Layer(files, frozenset(removed), frozenset(directories))
-
-
-def _digest(file: IO[bytes] | None) -> str:
-    found = hashlib.sha256()
-    while file is not None and (block := file.read(_BLOCK)):
-        found.update(block)
-    return found.hexdigest()

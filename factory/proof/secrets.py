@@ -6,21 +6,20 @@ layers are its maker's affair.
 
 from __future__ import annotations
 
-import json
 import re
-import tarfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from factory.errors import EnvironmentFaultError
-from factory.image_archive import unpacked
+from factory.image_archive import opened
 from factory.proof.layers import own_layers
 from factory.proof.model import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from factory.image_archive import ImageArchive
 
 _MOST_FINDINGS = 20
 _CHUNK = 1 << 20
@@ -89,14 +88,8 @@ def secrets_check(
     search = _Search(
         planted={label: value.encode() for label, value in planted.items()}, cargo_home=cargo_home, build_dir=build_dir
     )
-    try:
-        with tarfile.open(archive) as image:
-            findings = tuple(_findings(image, share, search, cache))
-    except (tarfile.TarError, OSError, KeyError, ValueError, TypeError, EOFError) as error:
-        raise EnvironmentFaultError(
-            f"the layers of the image cannot be read: {error}",
-            advice="`docker save` has to be able to write the image.",
-        ) from error
+    with opened(archive) as image:
+        findings = tuple(_findings(image, share, search, cache))
     known = f", and none of the {len(planted)} tokens that the configuration names" if planted else ""
     return Check(
         name="no secrets",
@@ -110,12 +103,13 @@ def secrets_check(
     )
 
 
-def _findings(image: tarfile.TarFile, share: str, search: _Search, cache: Path) -> Iterator[str]:
-    (manifest,) = _json(image, "manifest.json")
-    yield from _in_configuration(_json(image, manifest["Config"]), search)
+def _findings(image: ImageArchive, share: str, search: _Search, cache: Path) -> Iterator[str]:
+    yield from _in_configuration(image.configuration, search)
     for number, name in own_layers(image, share, cache):
-        for path, what in _in_layer(image, name, search):
-            yield f"/{path} (layer {number}): {what}"
+        for entry, content in image.entries(name):
+            path = entry.name.removeprefix("./").strip("/")
+            if content is not None:
+                yield from (f"/{path} (layer {number}): {what}" for what in search.in_file(path, entry.size, content))
 
 
 def _in_configuration(document: Mapping[str, Any], search: _Search) -> Iterator[str]:
@@ -125,21 +119,3 @@ def _in_configuration(document: Mapping[str, Any], search: _Search) -> Iterator[
     texts += [("history", str(entry.get("created_by", ""))) for entry in document.get("history") or ()]
     for where, text in texts:
         yield from (f"{where}: {what}" for what in search.in_text(text))
-
-
-def _in_layer(image: tarfile.TarFile, name: str, search: _Search) -> Iterator[tuple[str, str]]:
-    with unpacked(image, name) as stream, tarfile.open(fileobj=stream, mode="r|") as layer:
-        for entry in layer:
-            path = entry.name.removeprefix("./").strip("/")
-            content = layer.extractfile(entry) if entry.isreg() else None
-            if content is not None:
-                for what in search.in_file(path, entry.size, content):
-                    yield path, what
-
-
-def _json(image: tarfile.TarFile, name: str) -> Any:  # noqa: ANN401 - any JSON value
-    file = image.extractfile(name)
-    if file is None:
-        raise KeyError(name)
-    with file:
-        return json.load(file)

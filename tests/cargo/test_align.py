@@ -165,3 +165,25 @@ def steps(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
     (workspace,) = answer["workspaces"]
     assert workspace["problem"] is None
     return {step["step"]: step for step in workspace["steps"]}
+
+
+def test_a_step_after_which_less_is_warm_is_not_taken(program: Program, tmp_path: Path) -> None:
+    """Two repositories have one feature and two another: all of them are warm, and their union is nobody's."""
+    features = {"one": "rc", "two": "rc", "three": "alloc", "four": "alloc"}
+    for name, feature in features.items():
+        serde = f'serde = {{ version = "1", features = ["std", "{feature}"] }}'
+        write(tmp_path / name, replace(BASE, dependencies=(serde, 'itoa = "1"')), git=True)
+    program("analyze", *features, "--top", "0", cwd=tmp_path)
+    program("plan", cwd=tmp_path)
+    before = texts(tmp_path / "one")
+
+    answer = program.json("align", tmp_path / "one", "--plan", tmp_path / "plan.json", "--check")
+
+    (workspace,) = answer["workspaces"]
+    (step,) = [step for step in workspace["steps"] if step["step"] == "features"]
+    assert answer["aligned"]
+    assert (step["changes"], step["patch"], step["after"]) == ([], "", step["before"])
+    assert any(note.startswith("not taken: ") for note in step["notes"])
+    assert workspace["after"]["units"] == FULL
+    program("align", tmp_path / "one", "--plan", tmp_path / "plan.json", "--apply")
+    assert texts(tmp_path / "one") == before

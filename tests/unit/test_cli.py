@@ -99,6 +99,7 @@ def test_these_are_the_commands() -> None:
         "plan",
         "build",
         "verify",
+        "rebuild",
         "check",
         "align",
         "recommend",

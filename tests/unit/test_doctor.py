@@ -750,8 +750,7 @@ REPORTED = "\n".join(
         finished(),
     )
 )
-TOKEN = 't0"ke\\n'
-CHAINS = (*FACTS, "chain core", "chain core web", f"plan {'0' * 64}")
+CHAINS = (*FACTS, "chain core", "chain core web", f"plan core {'1' * 64}", f"plan web {'0' * 64}")
 
 
 class Server:
@@ -790,8 +789,10 @@ def server() -> Iterator[Server]:
         made.thread.join()
 
 
-def reporting(folder: Path, *args: str, shell: tuple[str, ...] = ("sh",), **environment: str) -> process.Completed:
-    ground = Ground(folder=folder, facts=CHAINS, shell=shell, environment=environment)
+def reporting(
+    folder: Path, *args: str, shell: tuple[str, ...] = ("sh",), environment: Mapping[str, str] | None = None
+) -> process.Completed:
+    ground = Ground(folder=folder, facts=CHAINS, shell=shell, environment=dict(environment or {}))
     ground.prepare({})
     return ground.run("--after-build", "--report-as", "org/shop", *args, "-", stdin=REPORTED)
 
@@ -824,7 +825,7 @@ def test_a_miss_report_is_one_that_a_plan_reads(tmp_path: Path, shell: tuple[str
 
 
 def row(crate: str, version: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
-    known = {"key": None, "features": None, "kind": "lib", "seconds": None, "causes": []}
+    known: dict[str, object] = {"key": None, "features": None, "kind": "lib", "seconds": None, "causes": []}
     return known | {"crate": crate, "version": version} | changes
 
 
@@ -834,14 +835,16 @@ def test_a_miss_report_is_sent(tmp_path: Path, server: Server, sender: str) -> N
         without(tmp_path, "curl")
     path = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'some'}"} if sender == "by hand" else {}
     for end in ("/misses/", "/collect?key=s3cret"):
-        told = reporting(tmp_path, "--report-to", f"{server.url}{end}", FACTORY_REPORT_TOKEN=TOKEN, **path)
+        told = reporting(
+            tmp_path, "--report-to", f"{server.url}{end}", environment={"FACTORY_REPORT_TOKEN": 't"k\\n'} | path
+        )
         assert (told.returncode, "s3cret" in told.stderr) == (0, False)
         assert told.stderr.startswith(f"reported to {server.url}/")
     (put, post) = server.got
     assert (put[0], post[:2]) == ("PUT", ("POST", "/collect?key=s3cret"))
     assert put[1].startswith("/misses/")
     assert put[1].endswith(".json")
-    assert put[2] == post[2] == f"Bearer {TOKEN}"
+    assert put[2] == post[2] == 'Bearer t"k\\n'
     assert put[3] == post[3]
     (tmp_path / "got").mkdir()
     (tmp_path / "got" / "1.json").write_text(put[3], encoding="utf-8")
@@ -870,10 +873,11 @@ def test_a_slim_image_sends_through_openssl(tmp_path: Path, server: Server) -> N
     server.listening.socket = context.wrap_socket(server.listening.socket, server_side=True)
     url = server.url.replace("http://127.0.0.1", "https://localhost")
     path = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'some'}"}
-    told = reporting(tmp_path, "--report-to", f"{url}/x", SSL_CERT_FILE=str(certificate), **path)
+    trusting = path | {"SSL_CERT_FILE": str(certificate)}
+    told = reporting(tmp_path, "--report-to", f"{url}/x", environment=trusting)
     assert (told.returncode, told.stderr) == (0, f"reported to {url}/x\n")
     assert [got[:2] for got in server.got] == [("POST", "/x")]
-    refused = reporting(tmp_path, "--report-to", f"{url}/x", **path)
+    refused = reporting(tmp_path, "--report-to", f"{url}/x", environment=path)
     assert refused.stderr.startswith("warning: ")
     assert len(server.got) == 1
 
@@ -891,13 +895,13 @@ def test_a_report_that_cannot_be_delivered_is_a_warning(tmp_path: Path, server: 
         str(tmp_path / "file"): "",
     }
     for target, why in places.items():
-        told = reporting(tmp_path, "--report-to", target, FACTORY_REPORT_TOKEN=TOKEN, **path)
-        assert (told.returncode, "s3cret" in told.stderr, TOKEN in told.stderr) == (0, False, False), told.stderr
+        told = reporting(tmp_path, "--report-to", target, environment={"FACTORY_REPORT_TOKEN": "t0ken"} | path)
+        assert (told.returncode, "s3cret" in told.stderr, "t0ken" in told.stderr) == (0, False, False), told.stderr
         assert told.stderr.startswith("warning: ")
         assert "the miss report cannot be delivered" in told.stderr
         assert why in told.stderr
         assert told.stderr.count("\n") == 1
-        failed = reporting(tmp_path, "--report-to", target, "--require-report", **path)
+        failed = reporting(tmp_path, "--report-to", target, "--require-report", environment=path)
         assert failed.returncode == 4
     assert {path for _, path, _, _ in server.got} == {"/gone?key=s3cret", "/moved"}
 
@@ -913,7 +917,7 @@ def test_a_report_that_cannot_be_delivered_is_a_warning(tmp_path: Path, server: 
     ],
 )
 def test_targets_that_are_refused(tmp_path: Path, target: str, said: str) -> None:
-    refused = reporting(tmp_path, "--report-to", target, FACTORY_REPORT_TOKEN=TOKEN)
+    refused = reporting(tmp_path, "--report-to", target, environment={"FACTORY_REPORT_TOKEN": "t0ken"})
     assert (refused.returncode, refused.stdout) == (2, "")
     assert said in refused.stderr
     assert "s3cret" not in refused.stderr

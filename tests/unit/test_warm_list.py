@@ -33,7 +33,7 @@ def test_a_list_has_the_surroundings_and_what_was_cooked() -> None:
     assert found == {
         "layer": ["web"],
         "chain": ["core web"],
-        "plan": [PLAN.digest],
+        "plan": [f"web {PLAN.layer_digest('web')}"],
         "cargo-home": ["/usr/local/cargo"],
         "build-dir": ["/build"],
         "layout": ["build-dir"],

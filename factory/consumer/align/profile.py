@@ -8,7 +8,6 @@ import tomlkit
 from tomlkit.items import AbstractTable
 
 from factory.cargo.profile_table import default_settings, manifest_value
-from factory.cargo.variants import Variant
 from factory.consumer.align.model import Change
 from factory.errors import ConfigurationError
 
@@ -75,11 +74,6 @@ def with_profile(text: str, use: VariantUse, baseline: BaselineProfile) -> str:
         table.pop("package", None)
     _remove_empty(document, baseline.table.name)
     return tomlkit.dumps(document)
-
-
-def profile_name(variant: str) -> str:
-    """Return the cargo profile of a variant."""
-    return Variant.parse(variant).profile
 
 
 def _rows(place: str, mine: dict[str, Any], common: dict[str, Any], defaults: Mapping[str, Any]) -> list[Change]:

@@ -179,8 +179,7 @@ class _Alignment:
             return analysis, state
         before = self.copy.read()
         changes, left = move_versions(self.copy, self.aligner.versions, _packages(analysis))
-        analysis = self.copy.analyze()
-        return self._took(StepName.VERSIONS, changes, left, before, state, analysis)
+        return self._took(StepName.VERSIONS, changes, left, before, analysis, state, self.copy.analyze())
 
     def _features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
         if StepName.FEATURES not in self.wishes.steps:
@@ -191,7 +190,7 @@ class _Alignment:
         if self.wishes.paying:
             added, note = self._more_features(added, analysis, before)
             notes = (note,)
-        return self._took(StepName.FEATURES, added.changes, added.left, before, state, added.analysis, notes)
+        return self._took(StepName.FEATURES, added.changes, added.left, before, analysis, state, added.analysis, notes)
 
     def _more_features(self, free: Added, analysis: Analysis, before: Mapping[str, str]) -> tuple[Added, str]:
         """Take the features that bring other crates as well, where that gains more seconds than a cold build pays."""
@@ -217,11 +216,13 @@ class _Alignment:
         changes: tuple[Change, ...],
         left: tuple[Change, ...],
         before: Mapping[str, str],
-        state: State,
         analysis: Analysis,
+        state: State,
+        made: Analysis,
         notes: tuple[str, ...] = (),
     ) -> tuple[Analysis, State]:
-        after = self._state(analysis)
+        """Note a step from `analysis` and `state` to what it `made`; one that loses seconds is undone."""
+        after = self._state(made)
         if after.problem:
             raise ConfigurationError(f"after the step {name} cargo does not resolve it any more: {after.problem}")
         lost = after.missing_seconds - state.missing_seconds
@@ -229,7 +230,7 @@ class _Alignment:
             # The plan has this repository as it is: the baseline helps it only where it is cooked.
             self.copy.write(before)
             notes = (*notes, f"not taken: with this plan {lost:.1f} s more would have to be compiled")
-            changes, left, analysis, after = (), (), self.copy.analyze(), state
+            changes, left, made, after = (), (), analysis, state
         self.steps.append(
             Step(
                 name=name,
@@ -242,7 +243,7 @@ class _Alignment:
                 after=after,
             )
         )
-        return analysis, after
+        return made, after
 
     def _files(self, original: Mapping[str, str]) -> dict[str, str | None]:
         """Return what differs from the repository, by path in the copy, with the sources of our crate."""

@@ -1,0 +1,135 @@
+"""From repositories to what they compile."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.analysis import analyze as analysis_stage
+from factory.analysis.model import Status, Workspace
+from factory.analysis.uses import pin_conflict
+from factory.consumer import misses as miss_reports
+from factory.consumer.misses import read_misses
+from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.files import cache_directory
+from factory.pipeline.toolchains import resolving
+from factory.process import ProgramFailedError
+from factory.scan.discover import find_workspaces
+from factory.scan.git_source import fetch, is_git_url, without_secret
+from factory.scan.model import Scan, Skipped, SkipReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from factory.analysis.model import Analysis
+    from factory.cargo.toolchain import Toolchain
+    from factory.cargo.variants import Variant
+    from factory.pipeline.run import Run
+
+
+def scan(run: Run, paths: Sequence[str]) -> Scan:
+    """Find the workspaces below paths and git URLs; a git source that cannot be had becomes an explained row."""
+    if not paths:
+        raise ConfigurationError(
+            "no repositories named", advice="Name PATHs, or list `sources` in registry-config.yaml."
+        )
+    for text in paths:
+        if not is_git_url(text) and not Path(text).is_dir():
+            raise ConfigurationError(f"{text}: no such directory", advice="Name directories or git URLs.")
+    with ThreadPoolExecutor(run.jobs) as pool:
+        folders = list(pool.map(lambda text: _folder(run, text), paths))
+    found = find_workspaces([folder for folder in folders if isinstance(folder, Path)])
+    builds = {
+        folder.resolve(): run.builds.get(text, 1.0)
+        for folder, text in zip(folders, paths, strict=True)
+        if isinstance(folder, Path)
+    }
+    found = replace(
+        found, workspaces=tuple(replace(row, builds=builds[row.scan_root.resolve()]) for row in found.workspaces)
+    )
+    unreachable = tuple(row for row in folders if isinstance(row, Skipped))
+    return replace(found, skipped=tuple(sorted((*found.skipped, *unreachable))))
+
+
+def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
+    """Resolve every workspace; raise `NothingToDoError` where there is none at all."""
+    require_manifests(found)
+    cache = cache_directory()
+    cargo_home, toolchain = resolving(run, run.settings.toolchain)
+    variants = run.settings.cook.parsed_variants
+    _require_targets(toolchain, variants)
+    resolver = analysis_stage.Resolver(
+        toolchain=toolchain,
+        variants=variants,
+        cargo_home=cargo_home,
+        cache=cache / "resolved",
+        jobs=run.jobs,
+        offline=offline,
+        timeout=run.settings.limits.resolve_timeout,
+        rustflags=run.settings.contract.rustflags,
+    )
+    with run.output.progress("resolving", len(found.workspaces)) as advance:
+        analysis = analysis_stage.analyze(found, resolver, advance=advance)
+    version = analysis.toolchain.version
+    builds = {workspace.path: workspace.builds for workspace in found.workspaces}
+    workspaces = (replace(row, builds=builds.get(row.path, 1.0)) for row in analysis.workspaces)
+    return replace(analysis, workspaces=tuple(_tell_pin(workspace, version) for workspace in workspaces))
+
+
+def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:
+    """Return an analysis that counts those who reported misses as users too; say what cannot be helped by a plan."""
+    if not misses:
+        return analysis
+    reports = read_misses(misses)
+    weighed = miss_reports.weigh_in(reports, analysis)
+    run.output.say(f"weighing in {len(reports)} miss reports")
+    for row in weighed.unknown:
+        run.output.say(
+            f"{row.crate}@{row.version}: missed by {', '.join(row.repos)}, and no analysed repository has it"
+        )
+    return weighed.analysis
+
+
+def require_manifests(found: Scan) -> None:
+    """Raise `NothingToDoError` where there is no manifest at all."""
+    if not found.workspaces and not found.skipped:
+        raise NothingToDoError(
+            "no Cargo.toml below these paths", advice="Name directories that hold Rust repositories."
+        )
+
+
+def _require_targets(toolchain: Toolchain, variants: Sequence[Variant]) -> None:
+    """Raise `ConfigurationError` for a target of ours that rustc does not know: no workspace is to blame for it."""
+    for variant in variants:
+        if variant.target is None:
+            continue
+        try:
+            toolchain.print_cfg(variant.target)
+        except ProgramFailedError as error:
+            raise ConfigurationError(
+                f"cook.variants: {variant}: rustc {toolchain.version} has no target {variant.target}",
+                advice="`rustc --print target-list` lists those that it has.",
+            ) from error
+
+
+def _folder(run: Run, text: str) -> Path | Skipped:
+    if not is_git_url(text):
+        return Path(text)
+    url, _, ref = text.partition("#")
+    try:
+        return fetch(url, ref or None, cache_directory() / "git", output=run.output)
+    except EnvironmentFaultError as error:
+        shown = without_secret(text)
+        return Skipped(
+            path=shown, repo=shown, reason=SkipReason.SOURCE_UNREACHABLE, detail=str(error).replace("\n", "; ")
+        )
+
+
+def _tell_pin(workspace: Workspace, version: str) -> Workspace:
+    """A pin to another toolchain does not keep a workspace out of the analysis, but its reader has to know."""
+    conflict = pin_conflict(workspace, version)
+    if workspace.status is Status.SKIPPED or conflict is None:
+        return workspace
+    return replace(workspace, reason="; ".join(filter(None, (conflict, workspace.reason))))

@@ -1,0 +1,88 @@
+"""From a plan to images or a directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.cargo.home import user_mirror
+from factory.cargo.toolchain import find_toolchain
+from factory.config.access import fetching
+from factory.config.model import has_digest
+from factory.cook import images, local
+from factory.files import cache_directory
+from factory.pipeline.costing import record, require_store
+from factory.pipeline.toolchains import engine_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from factory.cook.report import LayerReport
+    from factory.engine import Engine
+    from factory.pipeline.run import Run
+    from factory.planning.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What a build would do: its commands in order, and the bake file that they read (Docker only)."""
+
+    commands: tuple[tuple[str, ...], ...]
+    bake_file: Mapping[str, object] | None = None
+
+
+def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]:
+    """Cook the plan into a directory."""
+    toolchain = find_toolchain(plan.contract.toolchain.version)
+    require_store(run)
+    reports = local.cook_locally(
+        plan,
+        folder,
+        toolchain=toolchain,
+        output=run.output,
+        timeout=run.settings.limits.cook_timeout,
+        fetching=fetching(run.settings, user_mirror=user_mirror()),
+        measure=run.settings.costs.record,
+        budget=run.settings.budget,
+    )
+    record(run, plan, reports, homes=[folder / "cargo-home"])
+    return reports
+
+
+def dry_run_locally(plan: Plan) -> DryRun:
+    """Return the commands that cook a plan into a directory, each run in the folder of its recipe."""
+    return DryRun(commands=local.build_commands(plan))
+
+
+def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
+    """Cook the plan into images of the Docker engine."""
+    engine = engine_of(run)
+    base = run.settings.base_image
+    if not has_digest(base):
+        run.output.warn(f"{base} is a tag, which may stand for another image tomorrow: `factory base --pin {base}`")
+    require_store(run)
+    reports = images.build_images(image_build(run, plan, engine), engine=engine, output=run.output)
+    record(run, plan, reports, homes=[])
+    return reports
+
+
+def dry_run_images(run: Run, plan: Plan) -> DryRun:
+    """Return the commands that cook a plan into images."""
+    engine = engine_of(run)
+    build = image_build(run, plan, engine)
+    return DryRun(
+        commands=images.build_commands(build, engine),
+        bake_file=images.bake_definition(build, host_network=engine.needs_host_network),
+    )
+
+
+def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
+    """Return the build of a plan by the settings of a run, in the cache's folder for that plan."""
+    return images.image_build(
+        plan,
+        run.settings,
+        cache_directory() / "bake" / plan.digest[:12],
+        fetching=fetching(run.settings, user_mirror=user_mirror()),
+        base_digest=engine.manifest_digest(run.settings.base_image),
+    )

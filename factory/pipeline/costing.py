@@ -1,0 +1,77 @@
+"""What units cost: asked before a plan, kept after a cook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factory.costs.estimate import costs_of, fit, how_sure
+from factory.costs.record import records_of
+from factory.costs.shipped import shipped_records
+from factory.costs.sources import Sources
+from factory.costs.store import open_store, store_url
+from factory.errors import EnvironmentFaultError
+from factory.files import cache_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from factory.analysis.model import Analysis, ToolchainFacts
+    from factory.cook.report import LayerReport
+    from factory.costs.model import UnitCost
+    from factory.model import UnitKey
+    from factory.pipeline.run import Run
+    from factory.planning.plan import Plan
+
+
+def costs_of_analysis(run: Run, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
+    """Return what every unit costs, by what was measured so far, and say how sure that is."""
+    with open_store(store_url(run.settings.costs.url)) as store:
+        records = store.records()
+    sources = crate_sources([])
+    rustc, platform = _compiler(analysis.toolchain)
+    measured = {r.key: r.cost for r in records if (r.rustc, r.platform) == (rustc, platform)}
+    estimator = fit([*shipped_records(), *records])
+    costs = costs_of(analysis.units, measured, estimator, sources)
+    sources.remember()
+    run.output.say(how_sure(costs, estimator))
+    return costs
+
+
+def require_store(run: Run) -> None:
+    """Raise the store's own error before a cook that could not be recorded."""
+    if run.settings.costs.record:
+        with open_store(store_url(run.settings.costs.url)):
+            pass
+
+
+def record(run: Run, plan: Plan, reports: Sequence[LayerReport], *, homes: Sequence[Path]) -> None:
+    """Keep what a cook measured; a store that is gone by now must not make a good build a failed one."""
+    observed = {key: seen for report in reports for key, seen in report.observed.items()}
+    if not observed:
+        return
+    url = store_url(run.settings.costs.url)
+    sources = crate_sources(homes)
+    rustc, platform = _compiler(plan.contract.toolchain)
+    units = {key: planned.unit for key, planned in plan.units.items()}
+    records = records_of(observed, units, rustc=rustc, platform=platform, sources=sources)
+    sources.remember()
+    try:
+        with open_store(url) as store:
+            store.add(records)
+    except EnvironmentFaultError as error:
+        run.output.warn(f"what this cook measured is lost: {error}")
+        return
+    seconds = sum(seen.seconds for seen in observed.values())
+    run.output.say(f"measured {len(observed)} units, {seconds:.0f} core seconds: kept in {url.text}")
+
+
+def crate_sources(homes: Sequence[Path]) -> Sources:
+    """Return what knows how large crates' sources are: those in CARGO_HOMEs, and those that were weighed before."""
+    cache = cache_directory()
+    return Sources([*homes, cache / "cargo-home"], cache / "crate-sizes.json")
+
+
+def _compiler(toolchain: ToolchainFacts) -> tuple[str, str]:
+    """Return what measurements are kept by beside the key: the compiler, and where it runs."""
+    return toolchain.rustc_verbose.partition("\n")[0], toolchain.host

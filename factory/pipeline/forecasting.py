@@ -1,0 +1,246 @@
+"""What a consumer's repository will find warm, and how it finds more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from factory.analysis import analyze as analysis_stage
+from factory.cargo.advisories import read_advisories
+from factory.cargo.home import prepare_resolving_home
+from factory.cargo.index_cache import CrateIndex
+from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
+from factory.cargo.variants import Variant
+from factory.consumer import check as check_stage
+from factory.consumer import recommend as recommend_stage
+from factory.consumer.align.apply import require_clean, write_files
+from factory.consumer.align.features import FeatureRules
+from factory.consumer.align.steps import Aligner, Wishes, align_repository
+from factory.consumer.align.versions import VersionRules
+from factory.consumer.check import Question, default_variant
+from factory.consumer.check_model import Amount
+from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
+from factory.consumer.recommend import Recommendation
+from factory.costs.estimate import costs_of, fit
+from factory.costs.shipped import shipped_records
+from factory.engine import Engine
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.files import cache_directory
+from factory.pipeline.analyzing import require_manifests, scan
+from factory.pipeline.artefacts import read_plan
+from factory.pipeline.costing import crate_sources
+from factory.planning.behaviour import read_behaviour_features
+from factory.scan.cfg_expression import CfgSet
+from factory.scan.git_source import without_secret
+from factory.scan.model import Scan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from factory.analysis.model import Analysis
+    from factory.cargo.toolchain import Toolchain
+    from factory.consumer.align.model import AlignReport, StepName
+    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check_warm import Warm
+    from factory.pipeline.run import Run
+    from factory.planning.baseline import Baseline
+    from factory.scan.model import FoundWorkspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmSource:
+    """What a forecast is for: an image, a cooked directory, or else a plan."""
+
+    plan: Path
+    image: str | None = None
+    folder: Path | None = None
+
+    def read(self) -> Warm:
+        """Return the warm units; raise `ConfigurationError` where an image and a directory are named."""
+        if self.image is not None and self.folder is not None:
+            raise ConfigurationError("an image and a directory are named", advice="Give --image or --dir, not both.")
+        if self.image is not None:
+            return warm_from_image(Engine(), self.image)
+        if self.folder is not None:
+            return warm_from_directory(self.folder)
+        return warm_from_plan(read_plan(self.plan), name=str(self.plan))
+
+
+def check(run: Run, repo: str, source: WarmSource, question: Question, *, offline: bool) -> CheckReport:
+    """Forecast what a repository will find warm; raise `NothingToDoError` where none of it can be resolved."""
+    return _check(run, repo, source, source.read(), question, offline=offline)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignWishes:
+    """What the user of `align` named."""
+
+    steps: frozenset[StepName]
+    paying: bool
+    edit_requirements: bool
+    allow_downgrade: bool
+    advisory_db: Path | None
+    variant: str | None
+
+
+def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: bool) -> AlignReport:
+    """Return the steps that move a repository onto a plan's baseline; nothing is written."""
+    source = WarmSource(plan=plan)
+    made = read_plan(plan)
+    if made.baseline is None:
+        raise ConfigurationError(f"{plan}: has no baseline", advice="Run `factory plan` without --no-baseline.")
+    warm = warm_from_plan(made, name=str(plan))
+    variant = wishes.variant or default_variant(warm)
+    warm.require_variant(variant)
+    found = scan(run, [str(repo)])
+    require_manifests(found)
+    for row in found.skipped:
+        run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
+    aligner = _aligner(run, made.baseline, warm, _forecaster(run, warm, source, offline=offline), wishes)
+    steps = Wishes(variant=variant, steps=wishes.steps, paying=wishes.paying)
+    return align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
+
+
+def apply_alignment(run: Run, repo: Path, report: AlignReport, *, force: bool) -> None:
+    """Write what aligning a repository found; raise `BadAnswerError` where a workspace could not be aligned."""
+    problems = [f"{workspace.path}: {workspace.problem}" for workspace in report.workspaces if workspace.problem]
+    if problems:
+        raise BadAnswerError("; ".join(problems), advice=f"Nothing was written. Mend {repo}, or name a part of it.")
+    changed = [workspace for workspace in report.workspaces if workspace.files]
+    if not changed:
+        run.output.say("aligned: nothing to write")
+        return
+    if not force:
+        for folder in sorted({workspace.folder for workspace in changed}):
+            require_clean(folder)
+    for workspace in changed:
+        write_files(workspace.folder, workspace.files)
+        for path in sorted(workspace.files):
+            run.output.say(f"wrote {workspace.folder / path}")
+    run.output.say("next: build and test it as ever, look at `git diff`, and commit it")
+
+
+def recommend(
+    run: Run, repos: Sequence[str], plan: Path, *, bandwidth: int, offline: bool
+) -> tuple[Recommendation, ...]:
+    """Weigh the plan's images for every repository; one that cannot be forecast is a row that says why."""
+    if not repos:
+        raise ConfigurationError(
+            "no repositories named", advice="Name PATHs, or list `sources` in registry-config.yaml."
+        )
+    source = WarmSource(plan=plan)
+    warm = source.read()
+    rows: list[Recommendation] = []
+    for repo in repos:
+        try:
+            report = _check(run, repo, source, warm, Question(), offline=offline)
+        except NothingToDoError as error:
+            row = Recommendation(repo=without_secret(repo), variant="", total=Amount(), offers=(), problem=error.what)
+            rows.append(row)
+        else:
+            rows += recommend_stage.recommend(report, warm, bandwidth=bandwidth)
+    return tuple(rows)
+
+
+def _aligner(
+    run: Run, baseline: Baseline, warm: Warm, resolver: analysis_stage.Resolver, wishes: AlignWishes
+) -> Aligner:
+    sources, estimator = crate_sources([]), fit(shipped_records())
+    known = {key: unit.cost for key, unit in warm.units.items()}
+    facts = CrateIndex(resolver.cargo_home)
+    host = warm.toolchain.host
+
+    def measure(workspace: FoundWorkspace, analysis: Analysis) -> CheckReport:
+        costs = costs_of(analysis.units, known, estimator, sources)
+        return check_stage.check(
+            Scan(workspaces=(workspace,), skipped=()),
+            analysis,
+            warm,
+            Question(variant=wishes.variant or default_variant(warm), ignore_pin=True),
+            costs=costs,
+            jobs=run.settings.worth.jobs,
+        )
+
+    return Aligner(
+        resolver=resolver,
+        versions=VersionRules(
+            baseline=baseline,
+            facts=facts,
+            advisories=None if wishes.advisory_db is None else read_advisories(wishes.advisory_db),
+            allow_downgrade=wishes.allow_downgrade,
+            edit_requirements=wishes.edit_requirements,
+        ),
+        features=FeatureRules(
+            baseline=baseline,
+            facts=facts,
+            never=read_behaviour_features(),
+            cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
+            triple=host,
+        ),
+        measure=measure,
+    )
+
+
+def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Question, *, offline: bool) -> CheckReport:
+    image = question.image or (warm.topmost if source.image is not None else None)
+    if image is not None:
+        warm.require_layer(image)
+    variant = question.variant or default_variant(warm)
+    warm.require_variant(variant)
+    found = scan(run, [repo])
+    require_manifests(found)
+    analysis = analysis_stage.analyze(
+        found, _forecaster(run, warm, source, offline=offline), advance=lambda _path: None
+    )
+    if not analysis.resolved:
+        reasons = "; ".join(f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces)
+        raise NothingToDoError(f"no workspace could be resolved: {reasons}", advice="Mend it, or name another folder.")
+    # A consumer's machine keeps no measurements: what is warm has its costs with it.
+    sources = crate_sources([])
+    known = {key: unit.cost for key, unit in warm.units.items()}
+    costs = costs_of(analysis.units, known, fit(shipped_records()), sources)
+    sources.remember()
+    return check_stage.check(
+        found,
+        analysis,
+        warm,
+        replace(question, variant=variant, image=image),
+        costs=costs,
+        jobs=run.settings.worth.jobs,
+    )
+
+
+def _forecaster(run: Run, warm: Warm, source: WarmSource, *, offline: bool) -> analysis_stage.Resolver:
+    """Return what resolves a consumer as the toolchain of the warm units would."""
+    cache = cache_directory()
+    toolchain = _toolchain_of(run, warm, source)
+    return analysis_stage.Resolver(
+        # Cargo hashes the whole text of the compiler that cooked, be it another build of the same version.
+        toolchain=replace(toolchain, rustc_verbose=warm.toolchain.rustc_verbose),
+        variants=tuple(Variant.parse(name) for name in warm.variants),
+        cargo_home=prepare_resolving_home(cache / "cargo-home"),
+        cache=cache / "resolved",
+        jobs=run.jobs,
+        offline=offline,
+        timeout=run.settings.limits.resolve_timeout,
+        rustflags=warm.rustflags,
+    )
+
+
+def _toolchain_of(run: Run, warm: Warm, source: WarmSource) -> Toolchain:
+    version = warm.toolchain.version
+    try:
+        toolchain = find_toolchain(version)
+    except EnvironmentFaultError as here:
+        image = source.image or run.settings.base_image
+        run.output.say(f"{here.what}: asking the image {image}")
+        Engine().require_image(image)
+        toolchain = find_toolchain_in_image(image)
+    if (toolchain.version, toolchain.host) != (version, warm.toolchain.host):
+        raise EnvironmentFaultError(
+            f"{warm.name} is for rustc {version} on {warm.toolchain.host}, and only {toolchain.version} on "
+            f"{toolchain.host} is here",
+            advice=f"Run `rustup toolchain install {version}` on a machine of that platform.",
+        )
+    return toolchain

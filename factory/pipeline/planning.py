@@ -1,0 +1,118 @@
+"""From what is compiled to what is worth cooking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from factory.cargo.index_cache import CrateIndex
+from factory.config.access import fetching
+from factory.config.layers import load_layer_profiles
+from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.pipeline.artefacts import read_analysis, read_plan
+from factory.pipeline.costing import costs_of_analysis
+from factory.pipeline.toolchains import resolving
+from factory.planning.agreement import agreement
+from factory.planning.baseline_rules import BaselineRules, derive_baseline
+from factory.planning.behaviour import read_behaviour_features
+from factory.planning.choose import Policy, choose
+from factory.planning.explain import explain_crate
+from factory.planning.make_plan import RecipeCheck, make_plan
+from factory.report.figures import figures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from factory.analysis.model import Analysis
+    from factory.pipeline.run import Run
+    from factory.planning.baseline import Baseline
+    from factory.planning.choose import Choice
+    from factory.planning.explain import Explanation
+    from factory.planning.plan import Plan
+    from factory.report.figures import Figures
+
+
+def plan(run: Run, analysis: Analysis, profiles: Path | None, *, baseline: bool = True) -> Plan:
+    """Choose what to cook; raise `NothingToDoError` where no registry unit is left to choose.
+
+    With `baseline`, the plan says also what the repositories could agree on.
+    """
+    choice = _choose(run, analysis, profiles)
+    cargo_home, toolchain = resolving(run, analysis.toolchain.version)
+    if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
+        raise EnvironmentFaultError(
+            "the analysis was made with another build of rustc than the one found now",
+            advice="Run `factory analyze` again.",
+        )
+    check = RecipeCheck(toolchain=toolchain, cargo_home=cargo_home, jobs=run.jobs)
+    with run.output.counter("confirming recipes") as progress:
+        made = make_plan(choice, check, progress=progress)
+    if not made.units:
+        reasons = "; ".join(sorted({row.reason for row in made.excluded})[:5])
+        raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
+    if not baseline:
+        return made
+    meeting = _baseline(run, analysis, cargo_home)
+    return replace(made, baseline=meeting, agreement=agreement(analysis, meeting, choice.costs))
+
+
+def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, made: Plan | None) -> Explanation:
+    """Explain every unit of a crate (`NAME` or `NAME@VERSION`): what is planned, and what kept the rest out.
+
+    `made` is the plan of this analysis, where there is one: it knows what cargo did not confirm. Raises
+    `NothingToDoError` where no repository uses the crate.
+    """
+    return explain_crate(_choose(run, analysis, profiles), crate, made)
+
+
+def report(
+    run: Run, analysis: Path, plan: Path, *, earlier: Sequence[Path], profiles: Path | None, most_crates: int
+) -> Figures:
+    """Compute the figures of a report on a plan; raise `ConfigurationError` where it is for another compiler."""
+    now, made = read_analysis(analysis), read_plan(plan)
+    if made.contract.toolchain != now.toolchain:
+        raise ConfigurationError(
+            f"{plan} is for rustc {made.contract.toolchain.version}, {analysis} for {now.toolchain.version} or another "
+            "build of it",
+            advice="Run `factory plan` on this analysis.",
+        )
+    others = [(path.stem, read_analysis(path)) for path in earlier]
+    return figures(_choose(run, now, profiles), made, others, name=analysis.stem, most_crates=most_crates)
+
+
+def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:
+    if not analysis.units:
+        raise NothingToDoError("the analysis holds no registry unit", advice="See what `factory analyze` skipped.")
+    settings = run.settings
+    tree = load_layer_profiles(profiles)
+    budgets = {profile.name: profile.budget_bytes for profile in tree.layers}
+    policy = Policy(
+        tree=tree,
+        # Sizes are estimates until something was cooked: part of every budget stays free.
+        total_budget=settings.budget.plannable(settings.budget.total),
+        layer_budgets={name: size and settings.budget.plannable(size) for name, size in budgets.items()},
+        cargo_home=settings.contract.cargo_home,
+        build_dir=settings.contract.build_dir,
+        rustflags=settings.contract.rustflags,
+        costs=costs_of_analysis(run, analysis),
+        jobs=settings.worth.jobs,
+        suite=settings.base.suite,
+        sources=fetching(settings).cookable,
+    )
+    choice = choose(analysis, policy)
+    if find_spec("scipy") is None:
+        run.output.say("selection: greedy, as scipy is not installed: pip install 'rust-warm-factory[exact]'")
+    return choice
+
+
+def _baseline(run: Run, analysis: Analysis, cargo_home: Path) -> Baseline:
+    settings = run.settings.baseline
+    rules = BaselineRules(
+        min_repos=settings.min_repos,
+        msrv_share=settings.msrv_percent / 100,
+        never=read_behaviour_features(),
+        facts=CrateIndex(cargo_home),
+    )
+    return derive_baseline(analysis, rules)

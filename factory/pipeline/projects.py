@@ -1,0 +1,149 @@
+"""A consumer's project on the images: the files it builds by, and its builds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.analysis.model import Status
+from factory.base import PACKAGES
+from factory.config.layers import load_layer_profiles
+from factory.consumer.init import (
+    CARGO_CHEF,
+    Choices,
+    Ci,
+    CompilerCache,
+    Flavour,
+    LayerCache,
+    ProjectFiles,
+    Runtime,
+    make_files,
+)
+from factory.consumer.project import layer_by_anchors, read_project
+from factory.engine import Engine
+from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.pipeline.analyzing import analyze
+from factory.planning.system_packages import PackageUse, Purpose, analysis_uses, read_table
+from factory.proof import second_build
+from factory.scan.model import Scan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from factory.consumer.project import Project
+    from factory.pipeline.run import Run
+    from factory.proof.second_build import SecondBuilds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitWishes:
+    """What the user of `init` named; `None` leaves it to what the project and the configuration suggest."""
+
+    layer: str | None
+    image: str | None
+    flavour: Flavour
+    runtime: Runtime | None
+    ci: Ci
+    layer_cache: LayerCache | None
+    compiler_cache: CompilerCache
+    program: str | None
+    branch: str
+
+
+def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> ProjectFiles:
+    """Return the files with which a project builds on the images; nothing is written."""
+    project = read_project(folder)
+    packages = _packages_of(run, project)
+    choices = Choices(
+        builder=wishes.image or _image_for(run, project, wishes.layer, profiles),
+        build_packages=_to_build(packages),
+        runtime_packages=tuple({use.package for use in packages if use.purpose is Purpose.RUNTIME}),
+        flavour=wishes.flavour,
+        runtime=wishes.runtime,
+        ci=wishes.ci,
+        layer_cache=wishes.layer_cache or (LayerCache.REGISTRY if wishes.ci is Ci.GITLAB else LayerCache.GHA),
+        compiler_cache=wishes.compiler_cache,
+        program=wishes.program,
+        branch=wishes.branch,
+    )
+    return make_files(project, choices, run.settings)
+
+
+def second_builds(
+    run: Run,
+    image: str,
+    folder: Path,
+    flavours: Sequence[Flavour],
+    *,
+    beside: Sequence[second_build.Beside],
+    base: str | None,
+    bumps: Sequence[str],
+) -> SecondBuilds:
+    """Build a project on an image change after change, by the Dockerfiles of `init`, and on the base beside it."""
+    engine = Engine()
+    engine.image(image)
+    project = read_project(folder)
+    packages = _to_build(_packages_of(run, project))
+    plain = base or run.settings.base_image
+    compared = second_build.plain_dockerfiles(
+        plain, packages=packages, cargo_chef=run.settings.tools.cargo_chef or CARGO_CHEF
+    )
+    dockerfiles = {name.value: text for name, text in compared.items() if name in beside}
+    for flavour in flavours:
+        choices = Choices(
+            builder=image,
+            flavour=flavour,
+            # Nothing of it is built: only the stage with the compiler is.
+            runtime=Runtime.SLIM,
+            ci=Ci.NONE,
+            layer_cache=LayerCache.INLINE,
+            compiler_cache=CompilerCache.LOCAL,
+            program=None,
+            branch="main",
+            build_packages=packages,
+        )
+        dockerfiles[f"init {flavour}"] = make_files(project, choices, run.settings).texts["Dockerfile"]
+    request = second_build.Request(
+        image=image,
+        base=plain,
+        dockerfiles=dockerfiles,
+        bumps=tuple(bumps),
+        timeout=run.settings.limits.cook_timeout,
+    )
+    return second_build.second_builds(project.workspace, request, engine=engine, output=run.output)
+
+
+def _image_for(run: Run, project: Project, layer: str | None, profiles: Path | None) -> str:
+    tree = load_layer_profiles(profiles)
+    if layer is None:
+        layer, anchor = layer_by_anchors(project, tree)
+        run.output.say(f"building on {layer}" + (f", as Cargo.lock has {anchor}" if anchor else ""))
+    image = run.settings.image
+    tags = image.moving_tags_of(layer=tree.layer(layer).name, rust=run.settings.toolchain)
+    if not tags:
+        raise ConfigurationError(
+            "every tag of `image.tags` has a date or a digest in it, so none stands for the newest image",
+            advice="Name one with --image.",
+        )
+    return f"{image.repository}:{tags[0]}"
+
+
+def _to_build(packages: Sequence[PackageUse]) -> tuple[str, ...]:
+    # Programs and libraries alike: what is there already costs nothing.
+    return tuple(sorted({use.package for use in packages if use.purpose is not Purpose.RUNTIME} - set(PACKAGES)))
+
+
+def _packages_of(run: Run, project: Project) -> tuple[PackageUse, ...]:
+    """Return the Debian packages that a project needs; where it cannot be resolved here, say so and return none."""
+    try:
+        analysis = analyze(run, Scan(workspaces=(project.workspace,), skipped=()), offline=False)
+        problem = "; ".join(row.reason for row in analysis.workspaces if row.status is Status.SKIPPED)
+    except (EnvironmentFaultError, NothingToDoError) as error:
+        problem, analysis = error.what, None
+    if problem or analysis is None:
+        run.output.warn(
+            f"{project.name} cannot be resolved here, so the Debian packages it needs are not known: {problem}"
+        )
+        return ()
+    return analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
