@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import threading
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -858,6 +859,27 @@ def without(folder: Path, left_out: str) -> None:
             link = folder / "some" / program.name
             if program.name != left_out and not link.is_symlink():
                 link.symlink_to(program)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_a_slim_image_sends_through_openssl(tmp_path: Path, server: Server) -> None:
+    without(tmp_path, "curl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2", "-nodes"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", *words, "-keyout", key, "-out", certificate]
+    process.run([str(word) for word in made], timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.listening.socket = context.wrap_socket(server.listening.socket, server_side=True)
+    url = server.url.replace("http://127.0.0.1", "https://localhost")
+    path = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'some'}"}
+    trusting = path | {"SSL_CERT_FILE": str(certificate)}
+    told = reporting(tmp_path, "--report-to", f"{url}/x", environment=trusting)
+    assert (told.returncode, told.stderr) == (0, f"reported to {url}/x\n")
+    assert [got[:2] for got in server.got] == [("POST", "/x")]
+    refused = reporting(tmp_path, "--report-to", f"{url}/x", environment=path)
+    assert refused.stderr.startswith("warning: ")
+    assert len(server.got) == 1
 
 
 @pytest.mark.parametrize("sender", ["curl", "by hand"])
