@@ -15,17 +15,28 @@ IFS='
 
 # shellcheck disable=SC2016
 USAGE='usage: warm-doctor [--json] [DIRECTORY]
-       warm-doctor --after-build [--json] [--min-hit PERCENT] FILE
+       warm-doctor --after-build [--json] [--min-hit PERCENT]
+                   [--report-to FOLDER|URL [--report-as NAME] [--variant NAME] [--require-report]] FILE
 
 The first names each clause of the contract that the project in DIRECTORY (by default: here) breaks, where, and what
-to do. The second counts the hits in what `cargo build --message-format=json` wrote to FILE; `-` stands for stdin.
+to do. The second counts the hits in what `cargo build --message-format=json` wrote to FILE; `-` stands for stdin. It
+can leave them as a miss report, which the next `factory plan --misses` weighs in: in a folder, by PUT below a URL that
+ends in `/`, by POST to any other. FACTORY_REPORT_TOKEN is sent as bearer token. NAME is the repository (by default
+GITHUB_REPOSITORY, CI_PROJECT_PATH or the name of this folder) or what was built (release). A report that cannot be
+delivered is a warning, with --require-report an error.
 
-exit code: 0 all is well; 1 a clause is broken, the build failed or has too few hits; 2 usage; 4 not such an image'
+exit code: 0 all is well; 1 a clause is broken, the build failed or has too few hits; 2 usage; 4 not such an image, or a
+required report was not delivered'
 
 main() {
     answer=text
     task=examine
     min_hit=
+    report_to=
+    report_as=
+    variant=release
+    require_report=
+    only_after=
     while [ $# -gt 0 ]; do
         case $1 in
         --json) answer=json ;;
@@ -34,6 +45,21 @@ main() {
             [ $# -gt 1 ] || usage "--min-hit: name a percentage"
             shift
             min_hit=$1
+            only_after=--min-hit
+            ;;
+        --report-to | --report-as | --variant)
+            [ $# -gt 1 ] && [ -n "$2" ] || usage "$1: needs a value"
+            case $1 in
+            --report-to) report_to=$2 ;;
+            --report-as) report_as=$2 ;;
+            --variant) variant=$2 ;;
+            esac
+            only_after=$1
+            shift
+            ;;
+        --require-report)
+            require_report=yes
+            only_after=$1
             ;;
         -h | --help)
             printf '%s\n' "$USAGE"
@@ -49,6 +75,7 @@ main() {
     '' | 100 | [0-9] | [0-9][0-9]) ;;
     *) usage "--min-hit $min_hit: write a whole percentage, 0 to 100" ;;
     esac
+    [ -z "$report_to" ] || prepare_report
     work=$(mktemp -d) || fail 4 "no room for temporary files in ${TMPDIR:-/tmp}"
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT
@@ -60,7 +87,7 @@ main() {
         [ $# -eq 1 ] || usage "--after-build: name the file with cargo's messages, or - for stdin"
         count_hits "$1"
     else
-        [ -z "$min_hit" ] || usage "--min-hit goes with --after-build"
+        [ -z "$only_after" ] || usage "$only_after goes with --after-build"
         examine "${1:-.}"
     fi
 }
@@ -500,9 +527,178 @@ count_hits() {
     grep -q '^{"reason":"build-finished"' "$work/messages" ||
         fail 2 "$1: holds no messages of a build that came to its end: cargo build --release --message-format=json > FILE"
     code=0
-    awk -v answer="$answer" -v min_hit="$min_hit" -v most="$MOST_NAMED" "$JSON_TEXT$COUNTER" \
+    : >"$work/hits"
+    : >"$work/misses"
+    : >"$work/amounts"
+    awk -v answer="$answer" -v min_hit="$min_hit" -v most="$MOST_NAMED" -v work="$work" "$JSON_TEXT$COUNTER" \
         "$work/warm" "$work/messages" || code=$?
+    [ -z "$report_to" ] || leave_report
     exit "$code"
+}
+
+# Miss reports --------------------------------------------------------------------------------------------------------
+
+# What a report needs to know, and where it must not go: before anything else is done.
+prepare_report() {
+    [ "$task" = count ] || return 0
+    report_as=${report_as:-${FACTORY_REPORT_AS:-${GITHUB_REPOSITORY:-${CI_PROJECT_PATH:-}}}}
+    report_as=${report_as:-$(pwd -P | sed 's,.*/,,')}
+    report_as=${report_as:-unnamed}
+    [ "${#report_as}" -le 200 ] && [ "${#variant}" -le 200 ] || usage "--report-as, --variant: at most 200 characters"
+    printf '%s' "$report_as$variant" | awk '/[\001-\037\177]/ { exit 1 }' || usage "--report-as, --variant: a control character"
+    case $report_to in
+    http://* | https://*) split_url "$report_to" ;;
+    *://*) usage "--report-to: write https://HOST/PATH, or a folder" ;;
+    esac
+}
+
+# scheme, host (with the port), path and shown: the URL without user, password and query, which may let somebody in.
+split_url() {
+    scheme=${1%%://*}
+    rest=${1#*://}
+    rest=${rest%%#*}
+    host_part=${rest%%[/?]*}
+    url_path=${rest#"$host_part"}
+    url_host=${host_part##*@}
+    shown=$scheme://$url_host${url_path%%\?*}
+    case $rest in
+    *[!!-~]*) usage "--report-to $shown: a blank or another odd character in a URL" ;;
+    esac
+    case $url_path in
+    /*) ;;
+    *) url_path=/$url_path ;;
+    esac
+    [ -n "$url_host" ] || usage "--report-to: a URL without a host"
+    if [ "$host_part" != "$url_host" ]; then
+        usage "--report-to $shown: put what logs in into FACTORY_REPORT_TOKEN, not into the URL"
+    fi
+    case ${FACTORY_REPORT_TOKEN:-} in
+    *[!!-~]*) usage "FACTORY_REPORT_TOKEN: a blank or another odd character in it" ;;
+    '') return 0 ;;
+    esac
+    case $scheme-$url_host in
+    https-* | http-localhost | http-localhost:* | http-127.* | 'http-[::1]'*) ;;
+    *) usage "--report-to $shown: the token in FACTORY_REPORT_TOKEN is not sent without TLS" ;;
+    esac
+}
+
+leave_report() {
+    if [ ! -s "$work/amounts" ]; then
+        printf 'note: no miss report: the build did not come to a good end\n' >&2
+        return 0
+    fi
+    write_report >"$work/report"
+    name=$(sha256sum <"$work/report" | cut -c1-32).json
+    case $report_to in
+    *://*) send_report >"$work/trouble" 2>&1 ;;
+    *) keep_report 2>"$work/trouble" ;;
+    esac || {
+        why=$(tail -n 1 "$work/trouble" | tr -d '\r')
+        [ -z "$require_report" ] || fail 4 "${shown:-$report_to}: the miss report cannot be delivered: $why"
+        printf 'warning: %s: the miss report cannot be delivered: %s\n' "${shown:-$report_to}" "$why" >&2
+        return 0
+    }
+    printf 'reported to %s\n' "${shown:-$report_to/$name}" >&2
+}
+
+# docs/misses.md has the format. The topmost layer is the one with the longest chain under it.
+write_report() {
+    image=$(awk '$1 == "chain" && NF > most { most = NF; top = $NF } END { print top }' "$work/warm")
+    awk -v repo="$report_as" -v variant="$variant" -v image="$image" -v plan="$(fact "plan $image")" -v rustc="$release" \
+        -v date="$(date -u +%Y-%m-%d)" "$JSON_TEXT"'
+        {
+            printf "{\"schema\":1,\"repo\":%s,\"date\":%s,\"plan\":%s,\"rustc\":%s,\"variant\":%s,\"image\":%s,\n", json(repo), \
+                json(date), json(plan), json(rustc), json(variant), json(image)
+            printf "\"units\":{\"hit\":%d,\"total\":%d},\n", $1, $2
+        }' "$work/amounts"
+    printf '"warm":[%s],\n' "$(records hits)"
+    printf '"misses":[%s]}\n' "$(records misses)"
+}
+
+records() {
+    sort -u "$work/$1" | awk '{ printf "%s%s", (NR > 1 ? ",\n " : ""), $0 }'
+}
+
+# In one step: who reads the folder sees whole reports only.
+keep_report() {
+    mkdir -p "$report_to" && cp "$work/report" "$report_to/.$name.$$" && mv "$report_to/.$name.$$" "$report_to/$name"
+}
+
+send_report() {
+    how=POST
+    case $url_path in
+    *[?]*) ;;
+    */) how=PUT url_path=$url_path$name ;;
+    esac
+    if command -v curl >/dev/null 2>&1; then
+        status=$(by_curl) || return 1
+    else
+        by_hand >"$work/answer" || true
+        status=$(sed -n '1s,^HTTP/1\.[01] \([0-9]*\).*,\1,p' "$work/answer")
+    fi
+    case $status in
+    2[0-9][0-9]) return 0 ;;
+    '' | 000) [ -s "$work/trouble" ] || echo "the server does not answer" ;;
+    *) echo "the server answered $status" ;;
+    esac
+    return 1
+}
+
+# Redirects are not followed: they would take the token to a server that nobody named. Nor is the token an argument,
+# which every user of the machine could read.
+by_curl() {
+    {
+        [ -z "${FACTORY_REPORT_TOKEN:-}" ] || printf 'header = "Authorization: Bearer %s"\n' \
+            "$(printf '%s' "$FACTORY_REPORT_TOKEN" | sed 's/[\\"]/\\&/g')"
+        printf 'url = "%s://%s%s"\n' "$scheme" "$url_host" "$(printf '%s' "$url_path" | sed 's/[\\"]/\\&/g')"
+    } | curl --config - --globoff --silent --show-error --request "$how" --data-binary "@$work/report" \
+        --header 'Content-Type: application/json' --header 'Expect:' --output /dev/null --write-out '%{http_code}' \
+        --connect-timeout 10 --max-time 60 2>"$work/trouble"
+}
+
+# Slim images have no curl. What they have: openssl, which Debian's certificates need, and bash.
+by_hand() {
+    for variable in "${scheme}_proxy" "$(printf '%s_proxy' "$scheme" | tr '[:lower:]' '[:upper:]')" ALL_PROXY; do
+        eval "value=\${$variable:-}"
+        if [ -n "$value" ]; then
+            echo "a proxy is set ($variable), which takes curl: install it" >"$work/trouble"
+            return 1
+        fi
+    done
+    name_part=${url_host%:*}
+    port=${url_host##*:}
+    case $url_host in
+    *]) name_part=$url_host port= ;;
+    *:*) ;;
+    *) port= ;;
+    esac
+    {
+        printf '%s %s HTTP/1.0\r\nHost: %s\r\nContent-Type: application/json\r\nConnection: close\r\n' \
+            "$how" "$url_path" "$url_host"
+        [ -z "${FACTORY_REPORT_TOKEN:-}" ] || printf 'Authorization: Bearer %s\r\n' "$FACTORY_REPORT_TOKEN"
+        printf 'Content-Length: %d\r\n\r\n' "$(wc -c <"$work/report")"
+        cat "$work/report"
+    } >"$work/request"
+    case $scheme in
+    https)
+        need openssl || return 1
+        timeout 60 openssl s_client -quiet -verify_return_error -verify_hostname "$name_part" \
+            -servername "$name_part" -connect "$name_part:${port:-443}" <"$work/request" 2>"$work/trouble"
+        ;;
+    http)
+        need bash || return 1
+        # shellcheck disable=SC2016 # for bash
+        timeout 60 bash -c 'exec 3<>"/dev/tcp/$1/$2" && cat "$3" >&3 && cat <&3' - \
+            "$name_part" "${port:-80}" "$work/request" 2>"$work/trouble"
+        ;;
+    esac
+}
+
+need() {
+    command -v "$1" >/dev/null 2>&1 || {
+        echo "neither curl nor $1 is here: install one, or name a folder and let the CI keep it" >"$work/trouble"
+        return 1
+    }
 }
 
 # Reading TOML --------------------------------------------------------------------------------------------------------
@@ -975,16 +1171,27 @@ FNR == NR {
     sub(/^.*#/, "", id)
     split(id, part, "@")
     total++
-    if (/"fresh":true/) { fresh++; next }
+    public = /"package_id":"(registry\+https:\/\/github\.com\/rust-lang\/crates\.io-index|sparse\+https:\/\/index\.crates\.io\/)#/
+    if (/"fresh":true/) { fresh++; if (public) print record("") >(work "/hits"); next }
+    if (public) print record(!((part[1], part[2]) in warm) && part[1] in versions ? "\"version\"" : "") >(work "/misses")
     missed[++misses] = part[1] " " part[2] (/"kind":\["custom-build"\]/ ? " (build script)" : "")
     reason[misses] = (part[1], part[2]) in warm ? "warm at this version: other features, another cargo profile, or something below it differs" \
         : part[1] in versions ? "warm at another version: " versions[part[1]] : "not in this image"
 }
 END {
     rate = total ? int(fresh * 100 / total) : 100
+    if (success) print fresh + 0, total + 0 >(work "/amounts")
     enough = success && (min_hit == "" || rate >= min_hit + 0)
     if (answer == "json") count_json(); else count_text()
     exit !enough
+}
+
+# Whoever reads the report learns nothing of a private registry.
+function record(causes,    kind, features) {
+    kind = match($0, /"kind":\["[^"]*"/) ? substr($0, RSTART + 9, RLENGTH - 10) : "lib"
+    features = match($0, /"features":\[[^]]*\]/) ? substr($0, RSTART + 11, RLENGTH - 11) : "null"
+    return "{\"crate\":" json(part[1]) ",\"version\":" json(part[2]) ",\"features\":" features ",\"kind\":" json(kind) \
+        ",\"causes\":[" causes "]}"
 }
 
 function count_text(    number) {

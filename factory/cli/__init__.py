@@ -14,6 +14,7 @@ from factory.cli.init import init
 from factory.cli.plan import plan
 from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
 from factory.cli.push import push
+from factory.cli.rebuild import rebuild
 from factory.cli.recommend import recommend
 from factory.cli.report import report
 from factory.cli.verify import verify
@@ -26,6 +27,7 @@ for command in (
     build,
     verify,
     push,
+    rebuild,
     check,
     align,
     recommend,

@@ -103,8 +103,9 @@ def _platforms(configuration: Configuration) -> tuple[str, ...]:
 
 
 def _builds(configuration: Configuration) -> dict[str, float]:
-    """Return how often each configured source is built."""
-    return dict(zip(_sources(configuration), (row.builds for row in configuration.settings.sources), strict=True))
+    """Return how often those sources are built of which the configuration says it."""
+    rows = zip(_sources(configuration), configuration.settings.sources, strict=True)
+    return {text: row.builds for text, row in rows if row.builds is not None}
 
 
 def _sources(configuration: Configuration) -> tuple[str, ...]:

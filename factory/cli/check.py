@@ -18,11 +18,12 @@ from factory.consumer.check_model import check_to_json
 from factory.consumer.check_print import print_check
 from factory.consumer.check_sarif import github_annotations, sarif
 from factory.consumer.misses import deliver, miss_report
-from factory.errors import BadAnswerError, ConfigurationError
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import write_json
 
 if TYPE_CHECKING:
     from factory.consumer.check_model import CheckReport
+    from factory.output import Output
 
 
 class Measure(enum.StrEnum):
@@ -78,6 +79,10 @@ def check(
             help="The repository's name in the report (default: the name of its folder).",
         ),
     ] = None,
+    require_report: Annotated[
+        bool,
+        typer.Option("--require-report", help="Exit 4 where the report cannot be delivered, instead of a warning."),
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -96,7 +101,7 @@ def check(
         write_json(sarif_file, sarif(report))
         run.output.say(f"wrote {sarif_file}")
     if report_to is not None:
-        run.output.say(f"reported to {_deliver(report, report_to, report_as)}")
+        _leave(report, report_to, report_as, required=require_report, output=run.output)
     if annotations is Annotations.GITHUB:
         for line in github_annotations(report):
             sys.stderr.write(f"{line}\n")
@@ -105,6 +110,16 @@ def check(
     else:
         print_check(report, run.output, top=top)
     _gate(report, min_hit, by)
+
+
+def _leave(report: CheckReport, target: str, name: str | None, *, required: bool, output: Output) -> None:
+    """Deliver a miss report: a server that is down is nothing that a consumer's CI should fail for unasked."""
+    try:
+        output.say(f"reported to {_deliver(report, target, name)}")
+    except EnvironmentFaultError as error:
+        if required:
+            raise
+        output.warn(f"{error} (--require-report makes this an error)")
 
 
 def _deliver(report: CheckReport, target: str, name: str | None) -> str:

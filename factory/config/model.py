@@ -448,6 +448,10 @@ class WorthSettings(StrictModel):
     jobs: Annotated[int, Field(ge=1, le=4096)] = Field(
         4, description="Parallel jobs of the machines that will build on the images; GitHub's runners have 4."
     )
+    builds: Literal["equal", "history"] = Field(
+        "equal",
+        description="How often repositories are built: equal, or history for what their git histories tell.",
+    )
 
 
 class BaselineSettings(StrictModel):
@@ -505,8 +509,8 @@ class RepositorySource(StrictModel):
     path: LocalPath | None = Field(None, description="Directory; relative to this file.")
     git: GitUrl | None = Field(None, description="URL of a git repository.")
     ref: GitRef | None = Field(None, description="Branch, tag or commit; null for the default branch.")
-    builds: Annotated[float, Field(ge=0, le=1_000_000, strict=False)] = Field(
-        1.0, description="How often it is built, compared with the others: what it saves counts as often."
+    builds: Annotated[float, Field(ge=0, le=1_000_000, strict=False)] | None = Field(
+        None, description="How often it is built, compared with the others; null for what worth.builds says."
     )
 
     @model_validator(mode="after")

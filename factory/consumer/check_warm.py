@@ -28,6 +28,8 @@ _END = "--- end of file"
 class Warm:
     """Warm units by key; `parents` has every layer with the one that it stands on, parents before children.
 
+    `digest` is that of what the topmost layer holds (`Plan.layer_digest`).
+
     `excluded` are the plan's reasons for what is not there (`None`: an image does not know them), `dropped` the units
     that were planned and could not be cooked, each with the reason.
     """
@@ -76,7 +78,7 @@ def warm_from_plan(plan: Plan, *, name: str) -> Warm:
     contract = plan.contract
     return Warm(
         name=name,
-        digest=plan.digest,
+        digest=plan.layer_digest(plan.layers[-1].name),
         toolchain=contract.toolchain,
         variants=contract.variants,
         rustflags=contract.rustflags,
@@ -140,8 +142,10 @@ def _of_documents(
     *,
     name: str,
 ) -> Warm:
-    path, contract = contracts[0]
     units: dict[UnitKey, WarmUnit] = {}
+    parents = _parents_first({document["layer"]: document["parent"] for _, document in contents})
+    topmost = list(parents)[-1]
+    [(path, contract)] = [(path, document) for path, document in contracts if document["layer"] == topmost]
     for _, document in contents:
         units |= facts_from_json(document["facts"], document["layer"])
     return Warm(
@@ -150,7 +154,7 @@ def _of_documents(
         toolchain=_toolchain(recorded_rustc(json.dumps(contract), where=path)),
         variants=tuple(contract["variants"]),
         rustflags=tuple(contract["rustflags"]),
-        parents=_parents_first({document["layer"]: document["parent"] for _, document in contents}),
+        parents=parents,
         units=units,
         dropped={UnitKey(row["key"]): row["reason"] for _, document in contents for row in document["dropped"]},
     )

@@ -53,8 +53,8 @@ class UnitCounts(StrictModel):
     hit: _Count
 
 
-class MissedUnitRecord(StrictModel):
-    """One unit that was not warm. Without a key it stands for every unit of the crate that fits."""
+class UnitRecord(StrictModel):
+    """One unit. Without a key it stands for every unit of the crate that fits."""
 
     key: _Key | None = Field(None, description="The unit's key; null where the reporter does not know it.")
     crate: _Name = Field(description="The crate's name.")
@@ -77,7 +77,8 @@ class MissReport(StrictModel):
     image: _Text = Field(description="The layer whose image was used.")
     units: UnitCounts
     hits: tuple[_Key, ...] = Field((), description="Keys of the units that were warm, sorted.")
-    misses: tuple[MissedUnitRecord, ...] = Field(description="The units that were not, sorted.")
+    warm: tuple[UnitRecord, ...] = Field((), description="Those that were warm, where their keys are not known.")
+    misses: tuple[UnitRecord, ...] = Field(description="The units that were not, sorted.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ def miss_report(report: CheckReport, *, repo: str, date: str) -> MissReport:
     """Return the report of a forecast's variant; `date` is the day as YYYY-MM-DD."""
     hits = sorted({key for check in report.chosen for key in check.hits})
     missed = {
-        row.unit.key: MissedUnitRecord(
+        row.unit.key: UnitRecord(
             key=row.unit.key,
             crate=row.unit.package.name,
             version=row.unit.package.version,
@@ -195,7 +196,11 @@ def weigh_in(reports: Iterable[MissReport], analysis: Analysis) -> Weighed:
     used: dict[str, dict[str, set[UnitKey]]] = defaultdict(lambda: defaultdict(set))
     unknown: dict[tuple[str, str], set[str]] = defaultdict(set)
     for report in reports:
-        keys = {UnitKey(key) for key in report.hits} if _last_part(report.repo) not in analysed else set[UnitKey]()
+        keys = set[UnitKey]()
+        if _last_part(report.repo) not in analysed:
+            keys |= {UnitKey(key) for key in report.hits}
+            for found in report.warm:
+                keys |= _keys_of(found, by_crate[found.crate, found.version])
         for missed in report.misses:
             meant = _keys_of(missed, by_crate[missed.crate, missed.version])
             if not meant:
@@ -239,7 +244,7 @@ def _kind(unit: Unit) -> str:
     return unit.mode.value if unit.mode is Mode.RUN_CUSTOM_BUILD else unit.target_kind
 
 
-def _keys_of(missed: MissedUnitRecord, units: Sequence[Unit]) -> set[UnitKey]:
+def _keys_of(missed: UnitRecord, units: Sequence[Unit]) -> set[UnitKey]:
     """The units of a crate that a record means: the one of its key, or all that fit what it says."""
     if missed.key is not None:
         return {unit.key for unit in units if unit.key == missed.key}

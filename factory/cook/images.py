@@ -77,8 +77,8 @@ class ImageBuild:
 
     def tags(self, layer: str) -> tuple[str, ...]:
         """Return the full names of a layer's image."""
-        image = self.settings.image
-        tags = image.tags_of(layer=layer, rust=self.settings.toolchain, date=self.date, plan=self.plan.digest[:12])
+        image, plan = self.settings.image, self.plan.layer_digest(layer)[:12]
+        tags = image.tags_of(layer=layer, rust=self.settings.toolchain, date=self.date, plan=plan)
         return tuple(f"{image.repository}:{tag}" for tag in tags)
 
 
@@ -313,10 +313,10 @@ def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerRepor
             f"{len(cooked)} units compiled ahead" if known else f"up to {len(planned)} units compiled ahead"
         ),
         "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(build.epoch)),
-        "org.opencontainers.image.version": plan.digest[:12],
+        "org.opencontainers.image.version": plan.layer_digest(layer.name)[:12],
         "org.opencontainers.image.base.name": build.settings.base_image.partition("@")[0],
         "io.rust-warm-factory.layer": layer.name,
-        "io.rust-warm-factory.plan": plan.digest,
+        "io.rust-warm-factory.plan": plan.layer_digest(layer.name),
         "io.rust-warm-factory.rustc": plan.contract.toolchain.version,
         "io.rust-warm-factory.cargo-home": plan.contract.cargo_home,
         "io.rust-warm-factory.build-dir": plan.contract.build_dir,

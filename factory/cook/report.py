@@ -133,7 +133,7 @@ def contract(plan: Plan, layer: str) -> dict[str, Any]:
         "rustc": toolchain.rustc_verbose.splitlines(),
         "variants": list(plan.contract.variants),
         "rustflags": list(plan.contract.rustflags),
-        "plan": plan.digest,
+        "plan": plan.layer_digest(layer),
     }
 
 

@@ -1,7 +1,8 @@
 """`warm.list`: what a layer holds and how it was cooked, for `warm-doctor`, which has no JSON reader.
 
 One fact a line, words parted by blanks, sorted: `layer`, `cargo-home`, `build-dir` (and as which key of cargo's
-configuration it is set: `layout`), `release`, `host` and the lines of `rustc -vV`; `context ID COMMAND CARGO-PROFILE
+configuration it is set: `layout`), `release`, `host` and the lines of `rustc -vV`; `plan LAYER DIGEST` of what it holds
+and `chain LAYER...`, the layers of this image from the lowest up; `context ID COMMAND CARGO-PROFILE
 TARGET UNITS` for each way in which units were cooked, with its `flags`, its `setting`s that are not cargo's defaults,
 and its `override`s; `unit ID CRATE VERSION` for every package.
 """
@@ -26,7 +27,8 @@ _NO_TARGET = "-"
 def warm_list(plan: Plan, layer: str, cooked: Iterable[UnitKey]) -> str:
     """Return the text of a layer's `warm.list`; `cooked` are the units of its own that are there."""
     contexts = _contexts(plan)
-    lines = {f"layer {layer}", *_surroundings(plan)}
+    lines = {f"layer {layer}", f"chain {' '.join(plan.chain(layer))}", f"plan {layer} {plan.layer_digest(layer)}"}
+    lines |= set(_surroundings(plan))
     units: Counter[RecipeContext] = Counter()
     for key in cooked:
         package = plan.units[key].identity.package

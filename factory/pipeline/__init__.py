@@ -1,6 +1,7 @@
 """The stages, once, in the order in which the data passes them.
 
     repos -> scan -> analyze -> plan -> build -> verify -> push
+    repos + what was built last -> rebuild: all of these where something changed, else nothing
     a consumer's repo + a plan, directory or image -> check
     a consumer's repo + a plan -> align
 
@@ -23,6 +24,7 @@ from factory.pipeline.publishing import (
     record_proof,
     verify_signature,
 )
+from factory.pipeline.rebuilding import Rebuild, RebuildWishes, rebuild
 from factory.pipeline.run import Run
 
 __all__ = (
@@ -30,6 +32,8 @@ __all__ = (
     "DryRun",
     "InitWishes",
     "PushWishes",
+    "Rebuild",
+    "RebuildWishes",
     "Run",
     "WarmSource",
     "align",
@@ -48,6 +52,7 @@ __all__ = (
     "push",
     "read_analysis",
     "read_plan",
+    "rebuild",
     "recommend",
     "record_proof",
     "report",

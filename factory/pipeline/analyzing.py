@@ -16,17 +16,20 @@ from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToD
 from factory.files import cache_directory
 from factory.pipeline.toolchains import resolving
 from factory.process import ProgramFailedError
+from factory.scan.build_history import builds_of, cut_short, fetch_history, read_history
 from factory.scan.discover import find_workspaces
 from factory.scan.git_source import fetch, is_git_url, without_secret
 from factory.scan.model import Scan, Skipped, SkipReason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.cargo.variants import Variant
     from factory.pipeline.run import Run
+    from factory.scan.build_history import History
+    from factory.scan.model import FoundWorkspace
 
 
 def scan(run: Run, paths: Sequence[str]) -> Scan:
@@ -41,16 +44,41 @@ def scan(run: Run, paths: Sequence[str]) -> Scan:
     with ThreadPoolExecutor(run.jobs) as pool:
         folders = list(pool.map(lambda text: _folder(run, text), paths))
     found = find_workspaces([folder for folder in folders if isinstance(folder, Path)])
-    builds = {
-        folder.resolve(): run.builds.get(text, 1.0)
-        for folder, text in zip(folders, paths, strict=True)
-        if isinstance(folder, Path)
-    }
-    found = replace(
-        found, workspaces=tuple(replace(row, builds=builds[row.scan_root.resolve()]) for row in found.workspaces)
-    )
+    named = {folder.resolve(): text for folder, text in zip(folders, paths, strict=True) if isinstance(folder, Path)}
+    found = replace(found, workspaces=_with_builds(run, found.workspaces, named))
     unreachable = tuple(row for row in folders if isinstance(row, Skipped))
     return replace(found, skipped=tuple(sorted((*found.skipped, *unreachable))))
+
+
+def _with_builds(
+    run: Run, workspaces: Sequence[FoundWorkspace], named: Mapping[Path, str]
+) -> tuple[FoundWorkspace, ...]:
+    """Say of every workspace how often it is built; `named` has the text that named each scanned folder."""
+    builds = {row.repo_root: run.builds.get(named[row.scan_root.resolve()]) for row in workspaces}
+    if run.settings.worth.builds == "history":
+        unsaid = sorted(folder for folder, number in builds.items() if number is None)
+        urls = {folder: text for folder, text in named.items() if is_git_url(text)}
+        builds |= _by_history(run, unsaid, urls)
+    return tuple(replace(row, builds=1.0 if (n := builds[row.repo_root]) is None else n) for row in workspaces)
+
+
+def _by_history(run: Run, folders: Sequence[Path], urls: Mapping[Path, str]) -> dict[Path, float]:
+    histories: dict[str, History] = {}
+    for folder in folders:
+        try:
+            histories[str(folder)] = _history(run, folder, urls.get(folder))
+        except EnvironmentFaultError as error:
+            run.output.warn(f"counted as built as often as the mean: {error}")
+    for name in cut_short(histories):
+        run.output.warn(f"counted as built as often as the mean: {name}: a shallow copy of less than 90 days")
+    return {Path(name): number for name, number in builds_of(histories).items()}
+
+
+def _history(run: Run, folder: Path, text: str | None) -> History:
+    if text is None:
+        return read_history(folder)
+    url, _, ref = text.partition("#")
+    return fetch_history(url, ref or None, output=run.output)
 
 
 def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from factory.analysis import analyze as analysis_stage
+from factory.cargo.advisories import read_advisories
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.index_cache import CrateIndex
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.consumer import check as check_stage
 from factory.consumer import recommend as recommend_stage
-from factory.consumer.align.advisories import read_advisories
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.features import FeatureRules
 from factory.consumer.align.steps import Aligner, Wishes, align_repository

@@ -23,7 +23,7 @@ class Run:
     sources: tuple[str, ...] = ()
     """Paths and git URLs to analyse where the command line names none."""
     builds: Mapping[str, float] = field(default_factory=dict)
-    """How often what is in a source is built, by the text that names the source; 1 for the others."""
+    """How often what is in a source is built, by the text that names the source; the others as `worth.builds` says."""
     platforms: tuple[str, ...] = ()
     """The platforms that the user asks for; none for the engine's own, whatever it is."""
     cell: str = ""

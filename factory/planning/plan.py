@@ -191,25 +191,21 @@ class Plan:
         layers = [[layer["name"], layer["parent"], layer["keys"]] for layer in document["layers"]]
         return digest([document["contract"], layers, document["recipes"]])
 
+    def layer_digest(self, layer: str) -> str:
+        """A digest of what the image of a layer holds: equal as long as nothing of it or of its parents moves."""
+        by_name = {planned.name: planned for planned in self.layers}
+        names = self.chain(layer)
+        layers = [[name, sorted(by_name[name].keys), sorted(by_name[name].packages)] for name in names]
+        recipes = [_recipe_to_json(recipe) for name in names for recipe in self.recipes_of(name)]
+        return digest([_contract_to_json(self.contract), layers, recipes])
+
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON values; the order of everything depends on the content alone."""
-    toolchain = plan.contract.toolchain
     profiles = number_profiles(planned.unit for planned in plan.units.values())
     return {
         "schema": SCHEMA,
-        "contract": {
-            "cargo_home": plan.contract.cargo_home,
-            "build_dir": plan.contract.build_dir,
-            "layout": plan.contract.layout.value,
-            "toolchain": {
-                "version": toolchain.version,
-                "host": toolchain.host,
-                "rustc_verbose": toolchain.rustc_verbose,
-            },
-            "variants": list(plan.contract.variants),
-            "rustflags": list(plan.contract.rustflags),
-        },
+        "contract": _contract_to_json(plan.contract),
         "layers": [
             {
                 "name": layer.name,
@@ -301,6 +297,22 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         baseline=None if document["baseline"] is None else baseline_from_json(document["baseline"]),
         agreement=None if document["agreement"] is None else agreement_from_json(document["agreement"]),
     )
+
+
+def _contract_to_json(contract: Contract) -> dict[str, Any]:
+    toolchain = contract.toolchain
+    return {
+        "cargo_home": contract.cargo_home,
+        "build_dir": contract.build_dir,
+        "layout": contract.layout.value,
+        "toolchain": {
+            "version": toolchain.version,
+            "host": toolchain.host,
+            "rustc_verbose": toolchain.rustc_verbose,
+        },
+        "variants": list(contract.variants),
+        "rustflags": list(contract.rustflags),
+    }
 
 
 def _planned_to_json(planned: PlannedUnit, profiles: Mapping[CargoProfile, int]) -> dict[str, Any]:

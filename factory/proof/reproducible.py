@@ -81,9 +81,10 @@ def _original(image: str, plan: Plan, engine: Engine) -> Original:
         raise ConfigurationError(
             f"{image}: not an image that factory built ({error} is missing)", advice="Name one that it did."
         ) from error
-    if made_from != plan.digest:
+    planned = plan.layer_digest(layer) if any(one.name == layer for one in plan.layers) else "without that layer"
+    if made_from != planned:
         raise ConfigurationError(
-            f"{image} was made from the plan {made_from[:12]}, and this one is {plan.digest[:12]}",
+            f"{image} was made from the plan {made_from[:12]}, and this one is {planned[:12]}",
             advice="Name the plan of the image with --plan.",
         )
     layers = plan.chain(layer)

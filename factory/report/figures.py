@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from factory.analysis.uses import CrateUse
     from factory.costs.model import UnitCost
     from factory.model import UnitKey
+    from factory.planning.agreement import Agreement
     from factory.planning.choose import Choice
     from factory.planning.plan import Forecast, Plan
 
@@ -90,6 +91,8 @@ class Figures:
     coverage: tuple[Coverage, ...]
     savings: tuple[Saving, ...]
     layers: tuple[LayerSize, ...]
+    agreement: Agreement | None
+    """What the repositories would share if they agreed; `None` in a plan without a baseline."""
     ages: tuple[Age, ...]
 
 
@@ -112,6 +115,7 @@ def figures(
         coverage=_coverage(choice),
         savings=tuple(sorted((_saving(row, plan) for row in plan.forecast), key=_by_seconds_saved)),
         layers=_layers(plan),
+        agreement=plan.agreement,
         ages=_ages([*others, (name, analysis)], plan) if others else (),
     )
 

@@ -35,6 +35,9 @@ TIMEOUT_SECONDS = 600.0
 ABANDONED_SECONDS = 24 * 3600.0
 """The age at which an unfinished copy cannot be another process's any more."""
 
+_MOST_GENERATIONS = 5000
+"""Of commits that are fetched for a history; more than most repositories have in a year."""
+
 _UNFINISHED = ".unfinished-"
 _URL = re.compile(r"(?P<scheme>https?|ssh|git|file)://(?!-)\S+")
 _SCP_LIKE = re.compile(r"(?!-)(?:[\w.-]+@)(?!-)[\w.-]+:(?!:)\S+")
@@ -72,8 +75,7 @@ _SETTINGS = (
     "http.lowSpeedTime=60",
     "advice.detachedHead=false",
 )
-# Variables that would lead git to another repository or index than the one made here.
-_FORGOTTEN = (
+REDIRECTING_VARIABLES = (
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -85,6 +87,7 @@ _FORGOTTEN = (
     "GIT_EXTERNAL_DIFF",
     "GIT_TRACE",
 )
+"""Variables that would lead git to another repository or index than the one it is called for."""
 
 
 def is_git_url(text: str) -> bool:
@@ -120,6 +123,25 @@ def fetch(url: str, ref: str | None, cache: Path, *, output: Output) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return place / remote.name
+
+
+def fetch_main_line(url: str, ref: str | None, *, output: Output) -> str:
+    """Return the times of the newest commits on a remote's main line, as `git rev-list --timestamp` prints them, and
+    last `shallow` where there are more than were fetched.
+
+    Fetched are commits, as far as the server can leave out the rest. Raises as `fetch` does.
+    """
+    remote = _Remote(url=url, ref=ref)
+    remote.check()
+    process.which("git", advice="Install git, or leave `worth.builds` at equal.")
+    with tempfile.TemporaryDirectory(prefix="factory-history-") as name:
+        repository = Path(name)
+        remote.git(repository, ["init", "--quiet", "--bare", "--template="], output)
+        commit = remote.commit(repository, output)
+        only_commits = (f"--depth={_MOST_GENERATIONS}", "--filter=tree:0", "--no-tags", "--quiet")
+        remote.git(repository, ["fetch", *only_commits, "origin", commit], output)
+        listed = remote.git(repository, ["rev-list", "--first-parent", "--timestamp", commit], output)
+        return listed + ("shallow\n" if (repository / "shallow").exists() else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +189,7 @@ class _Remote:
 
     def _environment(self) -> dict[str, str]:
         """The user's environment, without questions; it holds the URL, as others can read command lines."""
-        inherited = {name: value for name, value in os.environ.items() if name not in _FORGOTTEN}
+        inherited = {name: value for name, value in os.environ.items() if name not in REDIRECTING_VARIABLES}
         count = inherited.get("GIT_CONFIG_COUNT", "0")
         number = int(count) if count.isdecimal() else 0
         return {

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.analysis.model import VariantUse
+from factory.cargo.advisories import read_advisories
 from factory.cargo.index_cache import CrateFacts, parse_index_line
 from factory.cargo.profile_table import ProfileTable
 from factory.cargo.requirement import is_met
-from factory.consumer.align.advisories import read_advisories
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.expand import CompiledCrates, Expansion
 from factory.consumer.align.hack import (

@@ -205,6 +205,14 @@ def test_misses_and_hits_of_an_unknown_repository_are_uses_with_all_below() -> N
     assert weighed.analysis.workspaces[:-2] == analysis().workspaces
 
 
+def test_warm_units_without_keys_are_uses_too() -> None:
+    found = [{"crate": "b", "version": "1.0.0", "kind": "lib", "features": []}]
+    (used,) = users(weigh_in([report(hits=[], warm=found)], analysis())).values()
+    assert used == {A.key, B.key, LOW.key}
+    known = organisation().workspaces[0].repo
+    assert B.key not in set().union(*users(weigh_in([report(repo=known, hits=[], warm=found)], analysis())).values())
+
+
 def test_hits_of_an_analysed_repository_count_once() -> None:
     known = organisation().workspaces[0].repo
     assert users(weigh_in([report(repo=f"org/{known}")], analysis())) == {f"reported:org/{known}": {A.key, LOW.key}}

@@ -100,6 +100,7 @@ def test_these_are_the_commands() -> None:
         "build",
         "verify",
         "push",
+        "rebuild",
         "check",
         "align",
         "recommend",

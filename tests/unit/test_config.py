@@ -733,7 +733,7 @@ def test_show_has_a_row_for_every_key_with_its_source(tmp_path: Path) -> None:
     assert ("image.registry", '""', "default") in rows
     assert ("user.uid", "7", "FACTORY_USER_UID") in rows
     assert ("budget.total", "2 GB", "default") in rows
-    assert ("sources", '[{"path": "./x", "git": null, "ref": null, "builds": 1.0}]', f"{FILE_NAME}:3") in rows
+    assert ("sources", '[{"path": "./x", "git": null, "ref": null, "builds": null}]', f"{FILE_NAME}:3") in rows
 
 
 def test_the_schema_and_its_defaults_say_what_the_model_says() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
+import threading
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from factory import process
+from factory.consumer.misses import read_misses
 from tests.hostile import write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 pytestmark = pytest.mark.runs_programs
 
@@ -724,3 +728,207 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     ground.prepare({})
     ground.examine()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+# Miss reports
+
+
+def built(*packages: str, fresh: bool) -> str:
+    """What cargo says of crates with the feature `std`."""
+    return "\n".join(
+        message(package, fresh=fresh).replace('"fresh"', '"features":["default","std"],"fresh"') for package in packages
+    )
+
+
+REPORTED = "\n".join(
+    (
+        built("itoa 1.0.17", fresh=True),
+        built("syn 2.0.1", fresh=False),
+        message("tokio 1.0.0", fresh=False, kind="custom-build"),
+        message("inside 1.0.0", fresh=False, source="registry+https://crates.example.org/index"),
+        message("app 0.1.0", fresh=False, source="path+file:///work/app"),
+        finished(),
+    )
+)
+CHAINS = (*FACTS, "chain core", "chain core web", f"plan core {'1' * 64}", f"plan web {'0' * 64}")
+
+
+class Server:
+    """A server on loopback that keeps what it gets: what begins with `/gone` is refused, `/moved` redirects."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, str, str | None, str]] = []
+        got = self.got
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                got.append((self.command, self.path, self.headers["Authorization"], body))
+                self.send_response({"/gone": 410, "/move": 307}.get(self.path[:5], 201))
+                self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_POST = do_PUT = answer  # noqa: N815 - named by the library
+
+            def log_message(self, *_args: object) -> None:
+                """Say nothing."""
+
+        self.listening = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.listening.server_port}"
+        self.thread = threading.Thread(target=self.listening.serve_forever)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    with made.listening:
+        made.thread.start()
+        yield made
+        made.listening.shutdown()
+        made.thread.join()
+
+
+def reporting(
+    folder: Path, *args: str, shell: tuple[str, ...] = ("sh",), environment: Mapping[str, str] | None = None
+) -> process.Completed:
+    ground = Ground(folder=folder, facts=CHAINS, shell=shell, environment=dict(environment or {}))
+    ground.prepare({})
+    return ground.run("--after-build", "--report-as", "org/shop", *args, "-", stdin=REPORTED)
+
+
+@pytest.mark.parametrize("shell", shells())
+def test_a_miss_report_is_one_that_a_plan_reads(tmp_path: Path, shell: tuple[str, ...]) -> None:
+    answer = reporting(tmp_path, "--report-to", str(tmp_path / "new" / "misses"), shell=shell)
+    assert answer.returncode == 0
+    assert answer.stdout.startswith("1 of 4 compiled units of registries were fresh (25 %)")
+    (place,) = (tmp_path / "new" / "misses").iterdir()
+    assert answer.stderr == f"reported to {place}\n"
+    (read,) = read_misses([place.parent])
+    assert read.model_dump(mode="json", by_alias=True, exclude={"date"}) == {
+        "schema": 1,
+        "repo": "org/shop",
+        "plan": "0" * 64,
+        "rustc": "1.95.0",
+        "variant": "release",
+        "image": "web",
+        "units": {"total": 4, "hit": 1},
+        "hits": [],
+        "warm": [row("itoa", "1.0.17", features=["default", "std"])],
+        "misses": [
+            row("syn", "2.0.1", features=["default", "std"], causes=["version"]),
+            row("tokio", "1.0.0", kind="custom-build"),
+        ],
+    }
+    reporting(tmp_path, "--report-to", str(tmp_path / "new" / "misses"), shell=shell)
+    assert len(list(place.parent.iterdir())) == 1
+
+
+def row(crate: str, version: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    known: dict[str, object] = {"key": None, "features": None, "kind": "lib", "seconds": None, "causes": []}
+    return known | {"crate": crate, "version": version} | changes
+
+
+@pytest.mark.parametrize("sender", ["curl", "by hand"])
+def test_a_miss_report_is_sent(tmp_path: Path, server: Server, sender: str) -> None:
+    if sender == "by hand":
+        without(tmp_path, "curl")
+    path = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'some'}"} if sender == "by hand" else {}
+    for end in ("/misses/", "/collect?key=s3cret"):
+        told = reporting(
+            tmp_path, "--report-to", f"{server.url}{end}", environment={"FACTORY_REPORT_TOKEN": 't"k\\n'} | path
+        )
+        assert (told.returncode, "s3cret" in told.stderr) == (0, False)
+        assert told.stderr.startswith(f"reported to {server.url}/")
+    (put, post) = server.got
+    assert (put[0], post[:2]) == ("PUT", ("POST", "/collect?key=s3cret"))
+    assert put[1].startswith("/misses/")
+    assert put[1].endswith(".json")
+    assert put[2] == post[2] == 'Bearer t"k\\n'
+    assert put[3] == post[3]
+    (tmp_path / "got").mkdir()
+    (tmp_path / "got" / "1.json").write_text(put[3], encoding="utf-8")
+    assert [report.repo for report in read_misses([tmp_path / "got"])] == ["org/shop"]
+
+
+def without(folder: Path, left_out: str) -> None:
+    """A directory `some` with links to all programs of this machine but one."""
+    (folder / "some").mkdir()
+    for place in (Path("/bin"), Path("/usr/bin")):
+        for program in place.iterdir():
+            link = folder / "some" / program.name
+            if program.name != left_out and not link.is_symlink():
+                link.symlink_to(program)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_a_slim_image_sends_through_openssl(tmp_path: Path, server: Server) -> None:
+    without(tmp_path, "curl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2", "-nodes"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", *words, "-keyout", key, "-out", certificate]
+    process.run([str(word) for word in made], timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.listening.socket = context.wrap_socket(server.listening.socket, server_side=True)
+    url = server.url.replace("http://127.0.0.1", "https://localhost")
+    path = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'some'}"}
+    trusting = path | {"SSL_CERT_FILE": str(certificate)}
+    told = reporting(tmp_path, "--report-to", f"{url}/x", environment=trusting)
+    assert (told.returncode, told.stderr) == (0, f"reported to {url}/x\n")
+    assert [got[:2] for got in server.got] == [("POST", "/x")]
+    refused = reporting(tmp_path, "--report-to", f"{url}/x", environment=path)
+    assert refused.stderr.startswith("warning: ")
+    assert len(server.got) == 1
+
+
+@pytest.mark.parametrize("sender", ["curl", "by hand"])
+def test_a_report_that_cannot_be_delivered_is_a_warning(tmp_path: Path, server: Server, sender: str) -> None:
+    path = {"PATH": f"{tmp_path / 'bin'}:{tmp_path / 'some'}"} if sender == "by hand" else {}
+    if path:
+        without(tmp_path, "curl")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    places = {
+        f"{server.url}/gone?key=s3cret": "the server answered 410",
+        f"{server.url}/moved": "the server answered 307",
+        "http://127.0.0.1:9/x": "",
+        str(tmp_path / "file"): "",
+    }
+    for target, why in places.items():
+        told = reporting(tmp_path, "--report-to", target, environment={"FACTORY_REPORT_TOKEN": "t0ken"} | path)
+        assert (told.returncode, "s3cret" in told.stderr, "t0ken" in told.stderr) == (0, False, False), told.stderr
+        assert told.stderr.startswith("warning: ")
+        assert "the miss report cannot be delivered" in told.stderr
+        assert why in told.stderr
+        assert told.stderr.count("\n") == 1
+        failed = reporting(tmp_path, "--report-to", target, "--require-report", environment=path)
+        assert failed.returncode == 4
+    assert {path for _, path, _, _ in server.got} == {"/gone?key=s3cret", "/moved"}
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("http://reports.example.org/", "is not sent without TLS"),
+        ("https://user:s3cret@reports.example.org/", "put what logs in into FACTORY_REPORT_TOKEN"),
+        ("ftp://127.0.0.1/", "write https://HOST/PATH, or a folder"),
+        ("https:///x", "a URL without a host"),
+        ("http://127.0.0.1/a b", "odd character in a URL"),
+    ],
+)
+def test_targets_that_are_refused(tmp_path: Path, target: str, said: str) -> None:
+    refused = reporting(tmp_path, "--report-to", target, environment={"FACTORY_REPORT_TOKEN": "t0ken"})
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert said in refused.stderr
+    assert "s3cret" not in refused.stderr
+
+
+def test_a_failed_build_is_not_reported(tmp_path: Path) -> None:
+    ground = Ground(folder=tmp_path, facts=CHAINS)
+    ground.prepare({})
+    failed = ground.run(
+        "--after-build", "--report-to", str(tmp_path / "new"), "-", stdin=REPORTED.replace("true}", "false}")
+    )
+    assert (failed.returncode, failed.stderr.startswith("note: no miss report")) == (1, True)
+    assert not (tmp_path / "new").exists()
+    assert "--report-to goes with --after-build" in ground.run("--report-to", "x", ".").stderr

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.costs.model import UnitCost
+from factory.planning.agreement import Agreement, CrateAgreement, Shared, SharedByWorkspace
 from factory.planning.choose import Policy, choose
 from factory.planning.plan import Forecast
 from factory.report.drawing import polyline, treemap
@@ -120,6 +121,59 @@ def test_the_page_needs_nothing_else_and_is_well_formed() -> None:
     assert (reader.foreign, reader.open) == ([], [])
     assert "url(" not in text
     assert "Drift" in text
+
+
+def agreed(analysis: Analysis) -> Figures:
+    """Figures with an agreement: one workspace that gains all by the versions, one crate to agree on."""
+    none, all_of_it = Shared(units=0, seconds=0.0), Shared(units=2, seconds=4.0)
+    row = SharedByWorkspace(
+        path="app", repo="app", total=all_of_it, as_is=none, versions=all_of_it, features=all_of_it, profile=all_of_it
+    )
+    crate = CrateAgreement(
+        crate="syn",
+        range="2",
+        version="2.0.117",
+        versions=7,
+        feature_sets=3,
+        repos=2,
+        add=("full",),
+        blocked=31.0,
+        alone=17.0,
+        together=17.0,
+    )
+    return replace(made(analysis), agreement=Agreement(crates=(crate,), workspaces=(row,)))
+
+
+def test_what_agreeing_would_bring_is_on_the_page_and_in_the_figures() -> None:
+    found = agreed(organisation())
+    text = page(found)
+    row = re.search(r'<th scope="row">app</th><td class="n">4</td>(.*)</tr>', text)
+    assert row is not None
+    assert re.findall(r"\d+ %", row[1]) == ["0 %", "100 %", "100 %", "100 %"]
+    assert "add where lacking: full" in text
+    document = json.loads(json.dumps(figures_to_json(found)))
+    assert document["agreement"]["crates"][0]["blocked"] == 31.0
+    assert "agreeing" not in page(made(organisation()))
+
+
+def test_a_thousand_workspaces_stay_readable_and_none_is_lost_from_the_figures() -> None:
+    found = made(organisation())
+    idle = replace(found.savings[0], path="idle", units=0)
+    many = replace(found, savings=(*(replace(found.savings[0], path=f"repo-{n}") for n in range(1000)), idle))
+    text = page(many)
+    assert len(re.findall(r'<th scope="row">repo-', text)) == 200
+    assert "800 more" in text
+    assert "1 workspaces compile nothing" in text
+    assert len(figures_to_json(many)["savings"]) == 1001
+
+
+def test_budgets_along_the_axis_and_names_in_boxes_leave_each_other_room() -> None:
+    found = made(organisation())
+    places = [float(x) for x in re.findall(r'<text x="([\d.]+)" y="258.0" text-anchor="middle">', page(found))]
+    assert len(places) >= 4
+    assert all(one - other >= 30 for one, other in itertools.pairwise(places))
+    long = replace(found.layers[0], crates=(("a" * 300, 10), ("b", 10)))
+    assert re.search(r">a{20,80}…</text>", page(replace(found, layers=(long,))))
 
 
 def test_names_from_repositories_are_escaped() -> None:

@@ -179,7 +179,7 @@ def test_the_contract_says_in_which_surroundings_units_stay_fresh() -> None:
         "rustc": ["rustc 1.95.0", "LLVM: 21"],
         "variants": ["release"],
         "rustflags": [],
-        "plan": PLAN.digest,
+        "plan": PLAN.layer_digest("web"),
     }
 
 

@@ -32,6 +32,8 @@ def test_a_list_has_the_surroundings_and_what_was_cooked() -> None:
     (context,) = (row.split()[0] for row in found["context"])
     assert found == {
         "layer": ["web"],
+        "chain": ["core web"],
+        "plan": [f"web {PLAN.layer_digest('web')}"],
         "cargo-home": ["/usr/local/cargo"],
         "build-dir": ["/build"],
         "layout": ["build-dir"],

@@ -18,8 +18,8 @@ from factory.planning.baseline_rules import rust_release
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from factory.cargo.advisories import Advisories
     from factory.cargo.index_cache import CrateFacts
-    from factory.consumer.align.advisories import Advisories
     from factory.consumer.align.copy import WorkingCopy
     from factory.planning.baseline import Baseline
 

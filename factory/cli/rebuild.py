@@ -1,0 +1,100 @@
+"""`factory rebuild`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from factory import pipeline
+from factory.cli.app import Backend, JsonOption, PathsArgument, ProfilesOption, runs_of
+from factory.errors import ConfigurationError, NothingToDoError
+from factory.upkeep.decide import Rules
+
+if TYPE_CHECKING:
+    from factory.output import Output
+
+
+def rebuild(
+    context: typer.Context,
+    paths: PathsArgument = None,
+    backend: Annotated[
+        Backend, typer.Option("--backend", help="docker: images. local: a directory; needs only cargo.")
+    ] = Backend.DOCKER,
+    output: Annotated[Path | None, typer.Option("--output", help="The directory to cook into (local backend).")] = None,
+    state: Annotated[
+        Path, typer.Option("--state", help="Folder of what the last rebuild was made from; keep it from run to run.")
+    ] = Path("rebuild"),
+    profiles: ProfilesOption = None,
+    max_age: Annotated[
+        int | None, typer.Option("--max-age", min=1, help="Rebuild what is this many days old, changed or not.")
+    ] = None,
+    keep_within: Annotated[
+        float,
+        typer.Option(
+            "--keep-within",
+            min=0,
+            max=1,
+            help="Keep the plan while it saves all but this part of what a new one would.",
+        ),
+    ] = 0.02,
+    if_hit_below: Annotated[
+        float | None,
+        typer.Option(
+            "--if-hit-below", min=0, max=1, help="Keep the plan until it hits less than this part of the seconds."
+        ),
+    ] = None,
+    advisory_db: Annotated[
+        Path | None, typer.Option("--advisory-db", help="A checkout of RustSec's advisory-db to compare with.")
+    ] = None,
+    verify_on: Annotated[
+        list[str] | None, typer.Option("--verify-on", help="Build this repository on the result; can be repeated.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Resolve without the network.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be rebuilt and why, and stop.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Analyze, plan, build and verify, where something changed.
+
+    Exit 3 when nothing did: then nothing is built. The reasons are printed. A crate that was yanked, or that an
+    advisory warns of, has the images rebuilt once no repository locks it any more; until then it is told.
+
+    Example: factory rebuild ./repos --max-age 30
+    """
+    if (backend is Backend.LOCAL) != (output is not None):
+        raise ConfigurationError("--backend local and --output DIR go together", advice="Give both, or neither.")
+    built = False
+    for run in runs_of(context, single="--json" if json else "" if output is None else "--output"):
+        wishes = pipeline.RebuildWishes(
+            paths=tuple(paths or run.sources),
+            state=(state / run.cell if run.cell else state).absolute(),
+            folder=None if output is None else output.absolute(),
+            profiles=profiles,
+            rules=Rules(tolerance=keep_within, if_hit_below=if_hit_below, max_age=max_age),
+            advisory_db=advisory_db,
+            verify_on=tuple(verify_on or ()),
+            offline=offline,
+            dry_run=dry_run,
+        )
+        done = pipeline.rebuild(run, wishes)
+        _answer(done, run.output, as_json=json)
+        built = built or bool(done.decision.reasons)
+    if not built:
+        raise NothingToDoError("nothing to rebuild", advice="The notes above say what was weighed, if anything.")
+
+
+def _answer(done: pipeline.Rebuild, output: Output, *, as_json: bool) -> None:
+    if as_json:
+        output.answer_json(done.to_json())
+        return
+    for reason in done.decision.reasons:
+        output.answer(f"{reason.cause}: {reason.detail}")
+    if done.decision.reasons:
+        names = [layer.name for layer in done.decision.plan.layers]
+        kept = [name for name in names if name not in done.decision.changed]
+        output.answer(
+            f"changed layers: {', '.join(done.decision.changed) or 'none'}; as before: {', '.join(kept) or 'none'}"
+        )
+    for note in done.decision.notes:
+        output.answer(f"note: {note}")

@@ -1,0 +1,271 @@
+"""All stages in one go, doing nothing where nothing changed: what a schedule calls."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.analysis.model import analysis_to_json
+from factory.cargo.advisories import read_advisories
+from factory.cargo.index_cache import CrateIndex
+from factory.cargo.refresh_index import refresh_index
+from factory.config.layers import load_layer_profiles
+from factory.cook.budgets import require_within_budgets
+from factory.cook.images import image_build
+from factory.cook.local import is_warm_directory, local_plan
+from factory.costs.estimate import costs_of, fit
+from factory.costs.shipped import shipped_records
+from factory.engine import Engine
+from factory.errors import BadAnswerError, ConfigurationError
+from factory.exclusive import exclusive
+from factory.files import cache_directory, digest, read_json, write_json
+from factory.pipeline.analyzing import analyze, scan
+from factory.pipeline.artefacts import read_plan
+from factory.pipeline.building import build_images, build_locally
+from factory.pipeline.costing import crate_sources
+from factory.pipeline.planning import plan as make_plan
+from factory.pipeline.proving import verify
+from factory.pipeline.toolchains import resolving
+from factory.planning.forecast import forecast
+from factory.planning.plan import plan_to_json
+from factory.upkeep.decide import (
+    Cause,
+    Concern,
+    Decision,
+    Reason,
+    Rules,
+    Yield,
+    concern_reasons,
+    concerns,
+    decide,
+    input_reasons,
+    yield_of,
+)
+from factory.upkeep.state import Inputs, RebuildState, read_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from factory.analysis.model import Analysis
+    from factory.pipeline.run import Run
+    from factory.planning.plan import Plan
+
+VARIES = frozenset({"limits", "costs", "network", "platforms", "sources"})
+"""Settings that say how something is built, not what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildWishes:
+    """What the user of `rebuild` named; `folder` is the directory to cook into, `None` for images."""
+
+    paths: tuple[str, ...]
+    state: Path
+    folder: Path | None
+    profiles: Path | None
+    rules: Rules
+    advisory_db: Path | None
+    verify_on: tuple[str, ...]
+    offline: bool
+    dry_run: bool
+
+    def target(self, run: Run) -> str:
+        """Return what is built, for the state."""
+        return f"images of {run.settings.image.repository}" if self.folder is None else f"directory {self.folder}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuild:
+    """What a rebuild decided, and whether it was done; `concerns` are the crates that somebody should look at."""
+
+    decision: Decision
+    concerns: tuple[Concern, ...]
+    built: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "schema": 1,
+            "built": self.built,
+            "reasons": [{"cause": row.cause.value, "detail": row.detail} for row in self.decision.reasons],
+            "changed": list(self.decision.changed),
+            "plan": self.decision.plan.digest,
+            "notes": list(self.decision.notes),
+            "concerns": [asdict(row) for row in self.concerns],
+        }
+
+
+def rebuild(run: Run, wishes: RebuildWishes) -> Rebuild:
+    """Build, verify and remember, where something changed; raise `EnvironmentFaultError` beside another rebuild.
+
+    The state is written last: a run that ends before leaves the work to the next one.
+    """
+    with exclusive(wishes.state / "rebuild.lock", using=wishes.state):
+        decision, found, inputs = _decide(run, wishes)
+        if wishes.dry_run:
+            return Rebuild(decision=decision, concerns=found, built=False)
+        if decision.reasons:
+            for reason in decision.reasons:
+                run.output.say(f"rebuild, as {reason.cause}: {reason.detail}")
+            write_json(wishes.state / "plan.json", plan_to_json(decision.plan))
+            _build(run, wishes, decision.plan)
+            _verify(run, wishes, decision.plan)
+        state = _state(run, wishes, decision, inputs)
+        run.output.say("rebuild: remembering")
+        state.write(wishes.state)
+        return Rebuild(decision=decision, concerns=found, built=bool(decision.reasons))
+
+
+def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, ...], Inputs]:
+    run.output.say("rebuild: analyzing")
+    analysis = analyze(run, scan(run, list(wishes.paths)), offline=wishes.offline)
+    write_json(wishes.state / "analysis.json", analysis_to_json(analysis))
+    inputs = _inputs(run, wishes, analysis)
+    state = read_state(wishes.state, target=wishes.target(run))
+    old, reasons = _last_plan(wishes, state)
+    found: tuple[Concern, ...] = ()
+    notes: list[str] = []
+    if old is not None and state is not None:
+        found = _concerns(run, wishes, old, analysis)
+        notes = [str(concern) for concern in found if concern.users]
+        reasons = (
+            *input_reasons(state, inputs, clock=time.time(), rules=wishes.rules),
+            *_target_reasons(run, wishes, old),
+            *concern_reasons(found),
+        )
+        if not reasons:
+            return Decision(plan=old, reasons=(), notes=tuple(notes), changed=()), found, inputs
+    run.output.say("rebuild: planning")
+    new = make_plan(run, analysis, wishes.profiles)
+    if old is None:
+        names = tuple(layer.name for layer in new.layers)
+        return Decision(plan=new, reasons=reasons, notes=(), changed=names), found, inputs
+    yields = _yields(wishes, old, new, analysis)
+    return decide(old, new, reasons, yields=yields, rules=wishes.rules, notes=notes), found, inputs
+
+
+def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan | None, tuple[Reason, ...]]:
+    """Return the plan of the last successful rebuild; without one, the reason to build everything."""
+    if state is None:
+        detail = f"{wishes.state} has no state of an earlier rebuild"
+        return None, (Reason(cause=Cause.FIRST, detail=detail),)
+    try:
+        plan = read_plan(wishes.state / "plan.json")
+    except ConfigurationError as error:
+        return None, (Reason(cause=Cause.FIRST, detail=error.what),)
+    if plan.digest != state.plan:
+        return None, (Reason(cause=Cause.FIRST, detail="the last rebuild did not come to its end"),)
+    return plan, ()
+
+
+def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis) -> Inputs:
+    document = analysis_to_json(analysis)
+    settings = {k: v for k, v in run.settings.model_dump(mode="json").items() if k not in VARIES}
+    # Sets have no order of their own.
+    layers = json.loads(
+        json.dumps([asdict(row) for row in load_layer_profiles(wishes.profiles).layers], default=sorted)
+    )
+    return Inputs(
+        repositories=digest({name: value for name, value in document.items() if name != "toolchain"}),
+        toolchain=digest(asdict(analysis.toolchain)),
+        base="" if wishes.folder is not None else Engine().manifest_digest(run.settings.base_image),
+        settings=digest([settings, layers]),
+    )
+
+
+def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason, ...]:
+    """Return what is missing of what the last rebuild made."""
+    if wishes.folder is not None:
+        moved = local_plan(plan, wishes.folder)
+        if is_warm_directory(wishes.folder) and all(
+            _contract_of(wishes.folder, layer.name) == moved.layer_digest(layer.name) for layer in moved.layers
+        ):
+            return ()
+        return (Reason(cause=Cause.TARGET, detail=f"{wishes.folder} is incomplete, or was made from another plan"),)
+    engine, build = Engine(), image_build(plan, run.settings, cache_directory())
+    reasons = []
+    for layer in plan.layers:
+        tag = build.tags(layer.name)[0]
+        try:
+            made_from = engine.image(tag).labels.get("io.rust-warm-factory.plan", "")
+        except ConfigurationError as error:
+            reasons.append(Reason(cause=Cause.TARGET, detail=error.what))
+            continue
+        if made_from != plan.layer_digest(layer.name):
+            reasons.append(Reason(cause=Cause.TARGET, detail=f"{tag} was made from another plan"))
+    return tuple(reasons)
+
+
+def _contract_of(folder: Path, layer: str) -> str:
+    try:
+        return str(read_json(folder / "share" / layer / "contract.json", made_by="factory rebuild")["plan"])
+    except (ConfigurationError, KeyError, TypeError):
+        return ""
+
+
+def _concerns(run: Run, wishes: RebuildWishes, plan: Plan, analysis: Analysis) -> tuple[Concern, ...]:
+    home, toolchain = resolving(run, analysis.toolchain.version)
+    if wishes.offline:
+        run.output.say("offline: crates that were yanked since the last look are not known")
+    else:
+        crates = sorted({planned.unit.package for planned in plan.units.values()})
+        problem = refresh_index(crates, toolchain=toolchain, cargo_home=home)
+        if problem:
+            run.output.warn(f"crates that were yanked since the last look are not known: {problem}")
+    advisories = None if wishes.advisory_db is None else read_advisories(wishes.advisory_db)
+    return concerns(plan, analysis, facts=CrateIndex(home), advisories=advisories)
+
+
+def _yields(wishes: RebuildWishes, old: Plan, new: Plan, analysis: Analysis) -> tuple[Yield, Yield]:
+    """Forecast both plans for the repositories as they are now, by the same costs: the newest ones."""
+    sources = crate_sources([])
+    known = {key: planned.cost for plan in (old, new) for key, planned in plan.units.items()}
+    costs = costs_of(analysis.units, known, fit(shipped_records()), sources)
+    tree = load_layer_profiles(wishes.profiles)
+    builds = {workspace.path: workspace.builds for workspace in analysis.workspaces}
+    jobs = max((row.jobs for row in new.forecast), default=1)
+
+    def of(plan: Plan) -> Yield:
+        layer_of = {key: planned.layer for key, planned in plan.units.items()}
+        return yield_of(forecast(analysis, layer_of, costs=costs, tree=tree, jobs=jobs), builds)
+
+    return of(old), of(new)
+
+
+def _build(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
+    run.output.say("rebuild: building")
+    if wishes.folder is None:
+        require_within_budgets(build_images(run, plan))
+    else:
+        require_within_budgets(build_locally(run, plan, wishes.folder))
+
+
+def _verify(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
+    run.output.say("rebuild: verifying")
+    build = image_build(plan, run.settings, cache_directory())
+    tags = [build.tags(layer.name)[0] for layer in plan.layers]
+    targets: Sequence[str] = tags if wishes.folder is None else [str(wishes.folder)]
+    variant = plan.contract.variants[0]
+    for target in targets:
+        proof = verify(run, target, list(wishes.verify_on), variant=variant, skeleton=False, cold=False)
+        if not proof.ok(0.0):
+            failed = [f"{check.name}: {check.detail}" for check in proof.checks if not check.ok]
+            failed += [f"{repo.path}: {repo.problem}" for repo in proof.repos if repo.problem]
+            raise BadAnswerError(
+                f"{target} does not pass: {'; '.join(failed)}", advice=f"See `factory verify {target}`."
+            )
+
+
+def _state(run: Run, wishes: RebuildWishes, decision: Decision, inputs: Inputs) -> RebuildState:
+    plan = decision.plan
+    before = read_state(wishes.state, target=wishes.target(run))
+    return RebuildState(
+        target=wishes.target(run),
+        inputs=inputs,
+        plan=plan.digest,
+        layers={layer.name: plan.layer_digest(layer.name) for layer in plan.layers},
+        # Its age is that of what was built.
+        finished=int(time.time()) if decision.reasons or before is None else before.finished,
+    )

@@ -1,0 +1,102 @@
+"""`factory rebuild` on the local backend, as a schedule starts it, with the real cargo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess  # noqa: TID251 - a process that is killed from outside
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.cargo
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("analyzing", "planning", "building", "verifying")
+"""Those of a rebuild but the last one: what it remembers is written in one step, and then it is done."""
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    args = ("rebuild", "app", "--backend", "local", "--output", "warm", "--json", *words)
+    return subprocess.Popen(
+        [sys.executable, "-m", "factory", *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(folder: Path, *words: str) -> tuple[int, dict[str, object], str]:
+    child = start(folder, *words)
+    out, err = child.communicate(timeout=400)
+    return child.returncode, json.loads(out) if out else {}, err
+
+
+def causes(answer: dict[str, object]) -> list[str]:
+    reasons = answer["reasons"]
+    assert isinstance(reasons, list)
+    return [row["cause"] for row in reasons]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "tests/samples/greeter-cli", tmp_path / "app", ignore=shutil.ignore_patterns("target"))
+    return tmp_path
+
+
+def test_nothing_changed_is_told_and_what_changed_is_named(folder: Path) -> None:
+    code, answer, err = ended(folder)
+    assert code == 0, err
+    assert (causes(answer), answer["built"]) == (["first"], True)
+    before = (folder / "rebuild/rebuild-state.json").read_bytes()
+    started = time.monotonic()
+    code, answer, err = ended(folder)
+    assert (code, answer["built"], causes(answer)) == (3, False, []), err
+    assert time.monotonic() - started < 60
+    assert (folder / "rebuild/rebuild-state.json").read_bytes() == before
+    code, answer, err = ended(folder, "--max-age", "1", "--dry-run")
+    assert (code, causes(answer)) == (3, []), err
+    (folder / "warm/share/core/contract.json").unlink()
+    code, answer, err = ended(folder, "--dry-run")
+    assert (code, causes(answer), answer["built"]) == (0, ["target"], False), err
+    (folder / "registry-config.yaml").write_text("budget: {total: 1 GB}\n")
+    code, answer, err = ended(folder)
+    assert (code, sorted(causes(answer))) == (0, ["settings", "target"]), err
+    assert (folder / "warm/share/core/contract.json").exists()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_that_is_killed_leaves_the_work_to_the_next_one(folder: Path, stage: str) -> None:
+    child = start(folder)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if f"rebuild: {stage}" in line:
+            break
+    # Within the stage, not at its first instruction.
+    time.sleep(1.0 if stage == "building" else 0.0)
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    assert not (folder / "rebuild/rebuild-state.json").exists()
+    code, answer, err = ended(folder)
+    assert (code, answer.get("built")) == (0, True), err
+    code, answer, err = ended(folder)
+    assert (code, answer["built"]) == (3, False), err
+
+
+def test_two_at_once_do_not_race(folder: Path) -> None:
+    first = start(folder)
+    assert first.stderr is not None
+    for line in first.stderr:
+        if "rebuild: analyzing" in line:
+            break
+    code, _, err = ended(folder)
+    first.communicate(timeout=400)
+    assert (code, first.returncode) == (4, 0)
+    assert "another factory build is using" in err

@@ -1,0 +1,150 @@
+"""When something is rebuilt, by which plan, and what is remembered of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from factory.cargo.advisories import Advisories, Advisory
+from factory.cargo.index_cache import CrateFacts
+from factory.errors import ConfigurationError
+from factory.upkeep.decide import (
+    SECONDS_A_DAY,
+    Cause,
+    Reason,
+    Rules,
+    Yield,
+    changed_layers,
+    concern_reasons,
+    concerns,
+    decide,
+    input_reasons,
+    yield_of,
+)
+from factory.upkeep.state import FILE_NAME, Inputs, RebuildState, read_state
+from tests.unit.builders import forecast_row, organisation, plan_for, unit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from factory.model import PackageId
+
+INPUTS = Inputs(repositories="r", toolchain="t", base="b", settings="s")
+STATE = RebuildState(target="images of x", inputs=INPUTS, plan="p", layers={"core": "c"}, finished=1_000_000)
+OLD = plan_for({"core": [unit("aa", name="serde")], "web": [unit("bb", "aa", name="axum")]})
+NEW = plan_for({"core": [unit("aa", name="serde")], "web": [unit("cc", "aa", name="hyper")]})
+DRIFT = (Reason(cause=Cause.REPOSITORIES, detail="other units"),)
+
+
+def test_a_state_comes_back_as_it_was_and_only_for_its_target(tmp_path: Path) -> None:
+    assert read_state(tmp_path, target="images of x") is None
+    STATE.write(tmp_path)
+    assert read_state(tmp_path, target="images of x") == STATE
+    with pytest.raises(ConfigurationError, match="of images of x, not of images of y"):
+        read_state(tmp_path, target="images of y")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"schema": 2}', '{"schema": 1, "inputs": {"x": 1}}'])
+def test_what_is_no_state_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(ConfigurationError, match="not a state"):
+        read_state(tmp_path, target="x")
+
+
+@pytest.mark.parametrize(
+    ("field", "cause"),
+    [
+        ("repositories", Cause.REPOSITORIES),
+        ("toolchain", Cause.TOOLCHAIN),
+        ("base", Cause.BASE),
+        ("settings", Cause.SETTINGS),
+    ],
+)
+def test_every_input_is_a_cause(field: str, cause: Cause) -> None:
+    now = replace(INPUTS, **{field: "other"})
+    assert [row.cause for row in input_reasons(STATE, now, clock=1_000_000, rules=Rules())] == [cause]
+    assert input_reasons(STATE, INPUTS, clock=1_000_000, rules=Rules()) == ()
+
+
+def test_age_is_a_cause_on_the_day_and_not_before() -> None:
+    rules = Rules(max_age=7)
+    day = STATE.finished + 7 * SECONDS_A_DAY
+    assert input_reasons(STATE, INPUTS, clock=day - 1, rules=rules) == ()
+    assert [row.cause for row in input_reasons(STATE, INPUTS, clock=day, rules=rules)] == [Cause.AGE]
+
+
+@pytest.mark.parametrize(
+    ("old", "rules", "stays"),
+    [
+        (Yield(saved=99, hit=0.5), Rules(), True),
+        (Yield(saved=97, hit=0.9), Rules(), False),
+        (Yield(saved=97, hit=0.9), Rules(tolerance=0.05), True),
+        (Yield(saved=10, hit=0.81), Rules(if_hit_below=0.8), True),
+        (Yield(saved=99, hit=0.79), Rules(if_hit_below=0.8), False),
+    ],
+)
+def test_drift_changes_the_plan_only_where_that_pays(old: Yield, rules: Rules, stays: bool) -> None:
+    yields = (old, Yield(saved=100, hit=1.0))
+    decision = decide(OLD, NEW, DRIFT, yields=yields, rules=rules, notes=())
+    assert (decision.plan == OLD, decision.reasons == ()) == (stays, stays)
+    assert decision.changed == (() if stays else ("web",))
+
+
+@pytest.mark.parametrize("cause", [cause for cause in Cause if cause is not Cause.REPOSITORIES])
+def test_any_other_cause_takes_the_new_plan(cause: Cause) -> None:
+    reasons = (*DRIFT, Reason(cause=cause, detail=""))
+    yields = (Yield(saved=100, hit=1), Yield(saved=100, hit=1))
+    assert decide(OLD, NEW, reasons, yields=yields, rules=Rules(), notes=()).plan.digest == NEW.digest
+
+
+def test_a_plan_that_comes_out_the_same_is_not_built_again() -> None:
+    dearer = replace(OLD, units={key: replace(one, saves=one.saves * 2) for key, one in OLD.units.items()})
+    yields = (Yield(saved=0, hit=0), Yield(saved=100, hit=1))
+    assert decide(OLD, dearer, DRIFT, yields=yields, rules=Rules(), notes=()).reasons == ()
+
+
+def test_the_lower_layer_keeps_what_it_says_of_itself_when_only_the_upper_one_moves() -> None:
+    dearer = replace(NEW, units={key: replace(one, saves=99.0, repos=("x",)) for key, one in NEW.units.items()})
+    yields = (Yield(saved=0, hit=0), Yield(saved=100, hit=1))
+    made = decide(OLD, dearer, DRIFT, yields=yields, rules=Rules(), notes=()).plan
+    by_name = {one.unit.package.name: one for one in made.units.values()}
+    assert by_name["serde"].saves == 3.0
+    assert by_name["hyper"].saves == 99.0
+    assert made.layer_digest("core") == OLD.layer_digest("core")
+    assert made.layer_digest("web") != OLD.layer_digest("web")
+
+
+def test_a_change_below_changes_all_that_stands_on_it() -> None:
+    below = plan_for({"core": [unit("dd", name="libc")], "web": []})
+    assert changed_layers(OLD, below) == ("core", "web")
+
+
+def test_a_yield_counts_each_workspace_on_its_best_image_as_often_as_it_builds() -> None:
+    rows = (forecast_row("a", 10, {"core": 2, "web": 8}), forecast_row("b", 10, {"core": 5, "web": 5}))
+    found = yield_of(rows, {"a": 3.0})
+    assert found == Yield(saved=3 * 8 + 5, hit=(3 * 16 + 10) / (3 * 20 + 20))
+
+
+def test_crates_that_are_locked_are_told_and_others_are_a_cause() -> None:
+    analysis = organisation()
+    locked = analysis.resolved[0].lock.packages[0].package
+    plan = plan_for({"core": [unit("aa", name=locked.name), unit("bb", name="gone")]})
+    first, *_ = plan.units.values()
+    moved = replace(first, unit=replace(first.unit, package=locked))
+    plan = replace(plan, units={**plan.units, first.unit.key: moved})
+
+    def facts(_package: PackageId) -> CrateFacts:
+        return CrateFacts(yanked=True, rust_version=None, links=None, features=frozenset())
+
+    advisories = Advisories({"gone": [Advisory(id="RUSTSEC-2026-0001", patched=(">=9",), unaffected=())]})
+    found = concerns(plan, analysis, facts=facts, advisories=advisories)
+    by_crate = {(row.package.split()[0], row.cause): bool(row.users) for row in found}
+    assert by_crate == {
+        (locked.name, Cause.YANKED): True,
+        ("gone", Cause.YANKED): False,
+        ("gone", Cause.ADVISORY): False,
+    }
+    assert {row.cause for row in concern_reasons(found)} == {Cause.YANKED, Cause.ADVISORY}
+    assert all("gone" in row.detail for row in concern_reasons(found))
