@@ -59,7 +59,7 @@ def built_images(run: Run, plan: Plan, platform: str | None = None) -> tuple[Bui
             layer=layer.name,
             platform=chosen,
             reference=f"{build.tags(layer.name)[0]}{ending}",
-            plan_digest=plan.digest,
+            plan_digest=plan.layer_digest(layer.name),
         )
         for layer in plan.layers
     )
@@ -146,10 +146,10 @@ def _layers(
 ) -> tuple[LayerPush, ...]:
     """Return what is pushed, in the order of the layers, once all of it is known to be there, whole and verified."""
     _require_platforms(run.platforms or tuple(plans), plans, images)
-    local = _local_images(images, read_records(wishes.proofs), engine=engine)
     date = image_build(run, next(iter(plans.values())), engine).date
     for plan in plans.values():
         _require_clock(date, plan)
+    local = _local_images(images, read_records(wishes.proofs), engine=engine)
     return tuple(
         layer_push(
             name,
