@@ -18,6 +18,7 @@ from factory.analysis.model import (
     Workspace,
     analysis_from_json,
     analysis_to_json,
+    join,
     merge_units,
 )
 from factory.cargo.home import known_registries
@@ -75,14 +76,7 @@ def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -
 
     with ThreadPoolExecutor(resolver.jobs) as pool:
         parts = list(pool.map(one, scan.workspaces))
-    units: Mapping[UnitKey, Unit] = {}
-    links: dict[PackageId, str] = {}
-    for part in parts:
-        units = merge_units(units, part.units)
-        links |= part.links
-    workspaces = [workspace for part in parts for workspace in part.workspaces]
-    workspaces += [_skipped_row(row) for row in scan.skipped]
-    return _analysis(resolver, workspaces, units, links)
+    return join([*parts, _analysis(resolver, [_skipped_row(row) for row in scan.skipped], {}, {})])
 
 
 def _analyze_workspace(found: FoundWorkspace, resolver: Resolver, registries: frozenset[str]) -> Analysis:

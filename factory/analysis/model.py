@@ -54,6 +54,8 @@ class Workspace:
     ignored: tuple[str, ...] = ()
     builds: float = 1.0
     """How often it is built, compared with others: what it saves counts as often."""
+    aligned: str = ""
+    """What was moved onto the baseline (`versions`, `features`, `profile`): empty for a workspace as it is."""
     variants: Mapping[str, VariantUse]
     lock: Lock
 
@@ -87,6 +89,21 @@ class Analysis:
     def resolved(self) -> tuple[Workspace, ...]:
         """The workspaces that cargo resolved."""
         return tuple(workspace for workspace in self.workspaces if workspace.status is Status.RESOLVED)
+
+
+def join(parts: Sequence[Analysis]) -> Analysis:
+    """Return one analysis of what several, at least one, have; they are of one toolchain and its variants."""
+    units: Mapping[UnitKey, Unit] = {}
+    links: dict[PackageId, str] = {}
+    for part in parts:
+        units = merge_units(units, part.units)
+        links |= part.links
+    return replace(
+        parts[0],
+        workspaces=tuple(sorted((row for part in parts for row in part.workspaces), key=_by_path)),
+        units=dict(sorted(units.items())),
+        links=dict(sorted(links.items())),
+    )
 
 
 def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
@@ -161,6 +178,7 @@ def _workspace_to_json(workspace: Workspace) -> dict[str, Any]:
         "rust_version": workspace.rust_version,
         "ignored": list(workspace.ignored),
         "builds": workspace.builds,
+        **({"aligned": workspace.aligned} if workspace.aligned else {}),
         "variants": {name: _use_to_json(use) for name, use in workspace.variants.items()},
         "lock": _lock_to_json(workspace.lock),
     }
@@ -176,6 +194,7 @@ def _workspace(raw: Mapping[str, Any], packages: dict[tuple[str, str, str], Pack
         rust_version=raw["rust_version"],
         ignored=tuple(raw["ignored"]),
         builds=raw["builds"],
+        aligned=raw.get("aligned", ""),
         variants={name: _use(use) for name, use in raw["variants"].items()},
         lock=_lock(raw["lock"], packages),
     )

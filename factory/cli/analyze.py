@@ -24,6 +24,13 @@ def analyze(
     paths: PathsArgument = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the analysis.")] = Path("analysis.json"),
     top: Annotated[int, typer.Option("--top", min=0, help="How many crates to show.")] = 20,
+    aligned: Annotated[
+        Path | None,
+        typer.Option(
+            "--aligned",
+            help="Also write here what the repositories would compile if they met at their baseline; takes minutes.",
+        ),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -35,7 +42,15 @@ def analyze(
     """
     runs = runs_of(context, single="--json" if json else "")
     found = pipeline.scan(runs[0], paths or runs[0].sources)
-    unresolved = [run for run in runs if not _analyze(run, found, out, top=top, offline=offline, json=json).resolved]
+    unresolved = []
+    for run in runs:
+        analysis = _analyze(run, found, out, top=top, offline=offline, json=json)
+        if not analysis.resolved:
+            unresolved.append(run)
+        elif aligned is not None:
+            met = pipeline.meet_baseline(run, found, analysis, offline=offline)
+            write_json(run.file(aligned), analysis_to_json(met))
+            run.output.say(f"wrote {run.file(aligned)}")
     if unresolved:
         where = f" ({', '.join(run.cell for run in unresolved)})" if unresolved[0].cell else ""
         raise NothingToDoError(f"no workspace could be resolved{where}", advice="The rows above say why.")

@@ -14,6 +14,7 @@ from factory.planning.explain import explanation_to_json
 from factory.planning.plan import plan_to_json
 
 if TYPE_CHECKING:
+    from factory.analysis.model import Analysis
     from factory.output import Output
     from factory.planning.explain import Explanation
 
@@ -26,6 +27,12 @@ def plan(
     misses: Annotated[
         list[Path] | None,
         typer.Option("--misses", help="Miss reports of consumers to weigh in: files, or folders of them."),
+    ] = None,
+    aligned: Annotated[
+        Path | None,
+        typer.Option(
+            "--aligned", help="What `factory analyze --aligned` wrote: cook for repositories at the baseline too."
+        ),
     ] = None,
     no_baseline: Annotated[
         bool, typer.Option("--no-baseline", help="Do not say what the repositories could agree on.")
@@ -47,11 +54,12 @@ def plan(
         (run,) = runs_of(context, single="--explain")
         known = pipeline.read_plan(run.file(out)) if run.file(out).exists() else None
         weighed = pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ())
-        _answer(pipeline.explain(run, weighed, profiles, explain, known), run.output, as_json=json)
+        _answer(pipeline.explain(run, _with(run, weighed, aligned), profiles, explain, known), run.output, as_json=json)
         return
     for run in runs_of(context, single="--json" if json else ""):
         weighed = pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ())
-        made = pipeline.plan(run, weighed, profiles, baseline=not no_baseline)
+        both = _with(run, weighed, aligned)
+        made = pipeline.plan(run, both, profiles, baseline=not no_baseline, as_it_is=weighed)
         document = plan_to_json(made)
         write_json(run.file(out), document)
         run.output.say(f"wrote {run.file(out)}")
@@ -59,6 +67,12 @@ def plan(
             run.output.answer_json(document)
         else:
             tables.print_plan(made, run.output)
+
+
+def _with(run: pipeline.Run, analysis: Analysis, aligned: Path | None) -> Analysis:
+    if aligned is None:
+        return analysis
+    return pipeline.with_aligned(run, analysis, pipeline.read_analysis(run.file(aligned)))
 
 
 def _answer(explanation: Explanation, output: Output, *, as_json: bool) -> None:

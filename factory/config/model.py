@@ -463,6 +463,10 @@ class BaselineSettings(StrictModel):
     msrv_percent: Annotated[int, Field(ge=1, le=100)] = Field(
         80, description="Part of a crate's repositories whose rust-version has to allow the version that is taken."
     )
+    adopt_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        50,
+        description="How much a repository at the baseline counts beside itself as it is: factory plan --aligned.",
+    )
 
 
 def _store_address(url: str) -> str:

@@ -2,6 +2,7 @@
 
     repos -> scan -> analyze -> plan -> build -> verify -> push
     repos + what was built last -> rebuild: all of these where something changed, else nothing
+    repos + their analysis -> meet_baseline: what they would compile if they agreed, for plan
     a consumer's repo + a plan, directory or image -> check
     a consumer's repo + a plan -> align
 
@@ -13,6 +14,7 @@ from factory.pipeline.analyzing import analyze, scan, weigh_in
 from factory.pipeline.artefacts import read_analysis, read_plan
 from factory.pipeline.building import DryRun, build_images, build_locally, dry_run_images, dry_run_locally
 from factory.pipeline.forecasting import AlignWishes, WarmSource, align, apply_alignment, check, recommend
+from factory.pipeline.meeting import meet_baseline, with_aligned
 from factory.pipeline.planning import explain, plan, report
 from factory.pipeline.projects import InitWishes, init, second_builds
 from factory.pipeline.proving import reproduce, verify
@@ -48,6 +50,7 @@ __all__ = (
     "dry_run_push",
     "explain",
     "init",
+    "meet_baseline",
     "plan",
     "push",
     "read_analysis",
@@ -62,4 +65,5 @@ __all__ = (
     "verify",
     "verify_signature",
     "weigh_in",
+    "with_aligned",
 )

@@ -84,26 +84,30 @@ def _history(run: Run, folder: Path, text: str | None) -> History:
 def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
     """Resolve every workspace; raise `NothingToDoError` where there is none at all."""
     require_manifests(found)
-    cache = cache_directory()
-    cargo_home, toolchain = resolving(run, run.settings.toolchain)
-    variants = run.settings.cook.parsed_variants
-    _require_targets(toolchain, variants)
-    resolver = analysis_stage.Resolver(
-        toolchain=toolchain,
-        variants=variants,
-        cargo_home=cargo_home,
-        cache=cache / "resolved",
-        jobs=run.jobs,
-        offline=offline,
-        timeout=run.settings.limits.resolve_timeout,
-        rustflags=run.settings.contract.rustflags,
-    )
+    resolver = resolver_of(run, offline=offline)
     with run.output.progress("resolving", len(found.workspaces)) as advance:
         analysis = analysis_stage.analyze(found, resolver, advance=advance)
     version = analysis.toolchain.version
     builds = {workspace.path: workspace.builds for workspace in found.workspaces}
     workspaces = (replace(row, builds=builds.get(row.path, 1.0)) for row in analysis.workspaces)
     return replace(analysis, workspaces=tuple(_tell_pin(workspace, version) for workspace in workspaces))
+
+
+def resolver_of(run: Run, *, offline: bool) -> analysis_stage.Resolver:
+    """Return what resolves workspaces as the images will compile them."""
+    cargo_home, toolchain = resolving(run, run.settings.toolchain)
+    variants = run.settings.cook.parsed_variants
+    _require_targets(toolchain, variants)
+    return analysis_stage.Resolver(
+        toolchain=toolchain,
+        variants=variants,
+        cargo_home=cargo_home,
+        cache=cache_directory() / "resolved",
+        jobs=run.jobs,
+        offline=offline,
+        timeout=run.settings.limits.resolve_timeout,
+        rustflags=run.settings.contract.rustflags,
+    )
 
 
 def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:

@@ -34,10 +34,18 @@ if TYPE_CHECKING:
     from factory.report.figures import Figures
 
 
-def plan(run: Run, analysis: Analysis, profiles: Path | None, *, baseline: bool = True) -> Plan:
+def plan(
+    run: Run,
+    analysis: Analysis,
+    profiles: Path | None,
+    *,
+    baseline: bool = True,
+    as_it_is: Analysis | None = None,
+) -> Plan:
     """Choose what to cook; raise `NothingToDoError` where no registry unit is left to choose.
 
-    With `baseline`, the plan says also what the repositories could agree on.
+    With `baseline`, the plan says also what the repositories could agree on: those of `as_it_is`, where `analysis` has
+    repositories at the baseline as well.
     """
     choice = _choose(run, analysis, profiles)
     cargo_home, toolchain = resolving(run, analysis.toolchain.version)
@@ -54,8 +62,8 @@ def plan(run: Run, analysis: Analysis, profiles: Path | None, *, baseline: bool 
         raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
     if not baseline:
         return made
-    meeting = _baseline(run, analysis, cargo_home)
-    return replace(made, baseline=meeting, agreement=agreement(analysis, meeting, choice.costs))
+    meeting = baseline_of(run, as_it_is or analysis, cargo_home)
+    return replace(made, baseline=meeting, agreement=agreement(as_it_is or analysis, meeting, choice.costs))
 
 
 def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, made: Plan | None) -> Explanation:
@@ -107,7 +115,8 @@ def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:
     return choice
 
 
-def _baseline(run: Run, analysis: Analysis, cargo_home: Path) -> Baseline:
+def baseline_of(run: Run, analysis: Analysis, cargo_home: Path) -> Baseline:
+    """Return the point at which the repositories of an analysis could meet."""
     settings = run.settings.baseline
     rules = BaselineRules(
         min_repos=settings.min_repos,

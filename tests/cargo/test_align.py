@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -187,3 +188,28 @@ def test_a_step_after_which_less_is_warm_is_not_taken(program: Program, tmp_path
     assert workspace["after"]["units"] == FULL
     program("align", tmp_path / "one", "--plan", tmp_path / "plan.json", "--apply")
     assert texts(tmp_path / "one") == before
+
+
+def test_a_plan_can_cook_for_repositories_at_their_baseline(program: Program, tmp_path: Path) -> None:
+    for name, workspace in {"one": BASE, "two": BASE, "behind": BEHIND}.items():
+        write(tmp_path / name, workspace)
+    before = texts(tmp_path)
+    program("analyze", "one", "two", "behind", "--top", "0", "--aligned", "aligned.json", cwd=tmp_path)
+    assert {path: text for path, text in texts(tmp_path).items() if path in before} == before
+    aligned = json.loads((tmp_path / "aligned.json").read_text("utf-8"))
+    assert [row["path"] for row in aligned["workspaces"] if row["path"].startswith("behind")] == [
+        "behind + versions",
+        "behind + versions, features",
+    ]
+    program("plan", "--aligned", "aligned.json", cwd=tmp_path)
+    plan = json.loads((tmp_path / "plan.json").read_text("utf-8"))
+    forecast = {row["path"]: (row["units"]["hit"]["core"], row["units"]["total"]) for row in plan["forecast"]}
+    assert forecast["behind + versions, features"] == (FULL["hit"], FULL["total"])
+    # The baseline is that of the repositories as they are.
+    assert {
+        crate["package"]["name"] if "package" in crate else crate["name"]: crate["repos"]
+        for crate in plan["baseline"]["crates"]
+    }["itoa"] == 3
+    program("align", "behind", "--apply", "--force", cwd=tmp_path)
+    found = program.json("check", tmp_path / "behind", "--plan", tmp_path / "plan.json")
+    assert found["units"] == FULL

@@ -1,0 +1,102 @@
+"""What repositories would compile at the baseline: the steps of an alignment, by cargo, without asking what is warm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from factory.consumer.align.copy import WorkingCopy
+from factory.consumer.align.features import add_features
+from factory.consumer.align.hack import without_hack
+from factory.consumer.align.model import StepName
+from factory.consumer.align.profile import profile_changes, with_profile
+from factory.consumer.align.versions import move_versions
+from factory.errors import ConfigurationError
+from factory.scratch import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from factory.analysis.analyze import Resolver
+    from factory.analysis.model import Analysis
+    from factory.consumer.align.features import FeatureRules
+    from factory.consumer.align.versions import VersionRules
+    from factory.scan.model import FoundWorkspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meeting:
+    """What it takes to let a workspace meet the baseline."""
+
+    resolver: Resolver
+    versions: VersionRules
+    features: FeatureRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """One workspace after each step that it can take, each an analysis of that workspace alone; why not further."""
+
+    path: str
+    states: tuple[Analysis, ...]
+    problem: str = ""
+
+
+def meet(found: FoundWorkspace, meeting: Meeting) -> Met:
+    """Move a copy of a workspace onto the baseline, step after step; nothing of the repository is changed.
+
+    The steps are versions, features that bring no crate, and the cargo profile, each on top of those before. A
+    workspace that has the profile already has no state of that step.
+    """
+    states: list[Analysis] = []
+    try:
+        with scratch("factory-meet-") as folder:
+            copy = WorkingCopy.make(found, folder / "copy", meeting.resolver)
+            for taken, analysis in _steps(copy, meeting):
+                if not analysis.resolved:
+                    problem = f"{', '.join(taken) or 'as it is'}: {analysis.workspaces[0].reason}"
+                    return Met(path=found.path, states=tuple(states), problem=problem)
+                if taken:
+                    states.append(_named(analysis, taken))
+    except ConfigurationError as error:
+        return Met(path=found.path, states=tuple(states), problem=error.what)
+    return Met(path=found.path, states=tuple(states))
+
+
+def _steps(copy: WorkingCopy, meeting: Meeting) -> Iterator[tuple[tuple[StepName, ...], Analysis]]:
+    """Take the steps one after the other; yield what was taken so far, with what cargo makes of it."""
+    root = str(copy.root.relative_to(copy.folder))
+    original = copy.read()
+    copy.write(without_hack(original, root))
+    if copy.read() != original:
+        copy.settle_lock()
+    analysis = copy.analyze()
+    yield (), analysis
+    move_versions(copy, meeting.versions, {unit.package for unit in analysis.units.values()})
+    analysis = copy.analyze()
+    yield (StepName.VERSIONS,), analysis
+    analysis = add_features(copy, meeting.features, analysis).analysis
+    yield (StepName.VERSIONS, StepName.FEATURES), analysis
+    if _take_profile(copy, meeting, analysis):
+        yield (StepName.VERSIONS, StepName.FEATURES, StepName.PROFILE), copy.analyze()
+
+
+def _take_profile(copy: WorkingCopy, meeting: Meeting, analysis: Analysis) -> bool:
+    """Write the baseline's cargo profile for each variant that has another; return whether there was one."""
+    manifest = str((copy.root / "Cargo.toml").relative_to(copy.folder))
+    texts = copy.read()
+    changed = False
+    for name, use in sorted(analysis.workspaces[0].variants.items()):
+        common = meeting.versions.baseline.profile_of(name)
+        if common is not None and profile_changes(use, common):
+            texts[manifest] = with_profile(texts[manifest], use, common)
+            changed = True
+    copy.write(texts)
+    return changed
+
+
+def _named(analysis: Analysis, taken: tuple[StepName, ...]) -> Analysis:
+    """Let the workspace's row say what was taken."""
+    steps = ", ".join(taken)
+    (row,) = analysis.workspaces
+    return replace(analysis, workspaces=(replace(row, path=f"{row.path} + {steps}", aligned=steps),))

@@ -1,0 +1,94 @@
+"""From repositories to what they would compile if they met at the baseline."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from factory.analysis.model import join
+from factory.cargo.index_cache import CrateIndex
+from factory.consumer.align.features import FeatureRules
+from factory.consumer.align.meeting import Meeting, meet
+from factory.consumer.align.model import StepName
+from factory.consumer.align.versions import VersionRules
+from factory.errors import NothingToDoError
+from factory.pipeline.analyzing import resolver_of
+from factory.pipeline.planning import baseline_of
+from factory.planning.behaviour import read_behaviour_features
+from factory.scan.cfg_expression import CfgSet
+
+if TYPE_CHECKING:
+    from factory.analysis.analyze import Resolver
+    from factory.analysis.model import Analysis
+    from factory.consumer.align.meeting import Met
+    from factory.pipeline.run import Run
+    from factory.scan.model import FoundWorkspace, Scan
+
+_ADOPTED = f"{StepName.VERSIONS}, {StepName.FEATURES}"
+"""What repositories are taken to adopt: another cargo profile changes their programs, versions alone gain little."""
+
+
+def meet_baseline(run: Run, found: Scan, analysis: Analysis, *, offline: bool) -> Analysis:
+    """Return an analysis of all workspaces after each step onto the baseline that `analysis` has; nothing is written.
+
+    `found` are the workspaces of `analysis`. What cargo does not resolve is told and left out; raises
+    `NothingToDoError` where that is all.
+    """
+    resolver = resolver_of(run, offline=offline)
+    meeting = _meeting(run, analysis, resolver)
+    with (
+        run.output.progress("meeting the baseline", len(found.workspaces)) as advance,
+        ThreadPoolExecutor(run.jobs) as pool,
+    ):
+
+        def one(workspace: FoundWorkspace) -> Met:
+            met = meet(workspace, meeting)
+            advance(workspace.path)
+            return met
+
+        rows = list(pool.map(one, found.workspaces))
+    for row in rows:
+        if row.problem:
+            run.output.warn(f"{row.path}: does not meet the baseline: {row.problem}")
+    parts = [state for row in rows for state in row.states]
+    if not parts:
+        raise NothingToDoError("no workspace can meet the baseline", advice="The warnings above say why.")
+    builds = {workspace.path: workspace.builds for workspace in analysis.workspaces}
+    return _with_builds(join(parts), builds)
+
+
+def with_aligned(run: Run, analysis: Analysis, aligned: Analysis) -> Analysis:
+    """Return an analysis with the repositories as they are, and as they would be at the baseline.
+
+    What they would compile with its versions and features counts as often as `baseline.adopt_percent` says; the other
+    steps are forecast, and count nothing.
+    """
+    share = run.settings.baseline.adopt_percent / 100
+    rows = tuple(
+        replace(row, builds=row.builds * share if row.aligned == _ADOPTED else 0.0) for row in aligned.workspaces
+    )
+    return join([analysis, replace(aligned, workspaces=rows)])
+
+
+def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
+    baseline = baseline_of(run, analysis, resolver.cargo_home)
+    facts, host = CrateIndex(resolver.cargo_home), resolver.toolchain.host
+    return Meeting(
+        resolver=resolver,
+        versions=VersionRules(baseline=baseline, facts=facts, advisories=None, allow_downgrade=False),
+        features=FeatureRules(
+            baseline=baseline,
+            facts=facts,
+            never=read_behaviour_features(),
+            cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
+            triple=host,
+        ),
+    )
+
+
+def _with_builds(aligned: Analysis, builds: dict[str, float]) -> Analysis:
+    rows = (
+        replace(row, builds=builds.get(row.path.removesuffix(f" + {row.aligned}"), 1.0)) for row in aligned.workspaces
+    )
+    return replace(aligned, workspaces=tuple(rows))
