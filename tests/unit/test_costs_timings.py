@@ -217,7 +217,7 @@ def test_files_are_added_up_by_the_first_hash_in_their_path(tmp_path: Path) -> N
 @pytest.mark.runs_programs
 def test_the_clock_sees_the_work_of_a_program_and_its_children() -> None:
     clock = Clock()
-    busy = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done"
+    busy = "i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done"
     process.run(["sh", "-c", f"({busy}); ({busy}) & wait; sleep 0.6"], timeout=120, beside=clock.watching)
     assert clock.ticks[-1].processor_seconds > 0.1
     assert clock.ticks[-1].seconds >= 0.6
