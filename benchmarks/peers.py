@@ -57,7 +57,7 @@ def union(repos: Path) -> dict[str, Any]:
     users: dict[str, set[str]] = defaultdict(set)
     wishes: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for manifest in sorted(repos.rglob("Cargo.toml")):
-        for name, table in _dependencies(tomllib.loads(manifest.read_text(encoding="utf-8"))):
+        for name, table in dependencies_of(tomllib.loads(manifest.read_text(encoding="utf-8"))):
             users[name].add(manifest.relative_to(repos).parts[0])
             wishes[name, table["version"]].append(table)
     newest: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _blamed(said: str, wanted: Mapping[str, Any]) -> str | None:
     return max(names, key=order.index, default=None)
 
 
-def _dependencies(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def dependencies_of(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the registry dependencies of a manifest for every target, with a version: not what a workspace defines."""
     for table in (manifest, manifest.get("workspace", {})):
         for alias, raw in table.get("dependencies", {}).items():

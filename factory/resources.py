@@ -11,7 +11,7 @@ _SOURCE_TREE_NAMES = {"samples": "tests/samples"}
 
 
 def shipped(name: str) -> Path:
-    """Return the path of shipped data: `Dockerfiles`, `profiles`, `samples`, `registry-config.yaml`,
+    """Return the path of shipped data: `Dockerfiles`, `profiles`, `samples`, `stacks`, `registry-config.yaml`,
     `system-packages.toml` or `behaviour-features.toml`.
 
     Raises `FactoryError` where it is missing: the installation is broken.

@@ -9,6 +9,7 @@ import typer
 
 from factory import pipeline, tables
 from factory.cli.app import JsonOption, ProfilesOption, runs_of
+from factory.errors import ConfigurationError
 from factory.files import write_json
 from factory.planning.explain import explanation_to_json
 from factory.planning.plan import plan_to_json
@@ -34,6 +35,10 @@ def plan(
             "--aligned", help="What `factory analyze --aligned` wrote: cook for repositories at the baseline too."
         ),
     ] = None,
+    default: Annotated[
+        bool,
+        typer.Option("--default", help="Plan the shipped stacks of popular crates: needs no analysis."),
+    ] = False,
     no_baseline: Annotated[
         bool, typer.Option("--no-baseline", help="Do not say what the repositories could agree on.")
     ] = False,
@@ -47,17 +52,22 @@ def plan(
 
     Chooses what saves most build seconds within the budgets. Says for every crate in which layer it is or why it is
     left out, and for every repository what it will find fresh and the seconds that its dependencies will take.
+    With --default it takes crates that public repositories use together, for a first image before any analysis.
 
     Example: factory plan --analysis analysis.json --explain syn@2.0.87
     """
+    if default and aligned is not None:
+        raise ConfigurationError(
+            "--default plans for nobody's repositories, and --aligned is of somebody's", advice="Leave one of them out."
+        )
     if explain is not None:
         (run,) = runs_of(context, single="--explain")
         known = pipeline.read_plan(run.file(out)) if run.file(out).exists() else None
-        weighed = pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ())
+        weighed = pipeline.weigh_in(run, _read(run, analysis, default=default), misses or ())
         _answer(pipeline.explain(run, _with(run, weighed, aligned), profiles, explain, known), run.output, as_json=json)
         return
     for run in runs_of(context, single="--json" if json else ""):
-        weighed = pipeline.weigh_in(run, pipeline.read_analysis(run.file(analysis)), misses or ())
+        weighed = pipeline.weigh_in(run, _read(run, analysis, default=default), misses or ())
         both = _with(run, weighed, aligned)
         made = pipeline.plan(run, both, profiles, baseline=not no_baseline, as_it_is=weighed)
         document = plan_to_json(made)
@@ -67,6 +77,10 @@ def plan(
             run.output.answer_json(document)
         else:
             tables.print_plan(made, run.output)
+
+
+def _read(run: pipeline.Run, analysis: Path, *, default: bool) -> Analysis:
+    return pipeline.analyze_stacks(run) if default else pipeline.read_analysis(run.file(analysis))
 
 
 def _with(run: pipeline.Run, analysis: Analysis, aligned: Path | None) -> Analysis:

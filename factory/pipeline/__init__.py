@@ -1,6 +1,7 @@
 """The stages, once, in the order in which the data passes them.
 
     repos -> scan -> analyze -> plan -> build -> verify -> push
+    nothing but the shipped stacks -> analyze_stacks -> plan -> build
     repos + what was built last -> rebuild: all of these where something changed, else nothing
     repos + their analysis -> meet_baseline: what they would compile if they agreed, for plan
     a consumer's repo + a plan, directory or image -> check
@@ -28,6 +29,7 @@ from factory.pipeline.publishing import (
 )
 from factory.pipeline.rebuilding import Rebuild, RebuildWishes, rebuild
 from factory.pipeline.run import Run
+from factory.pipeline.stacks import analyze_stacks
 
 __all__ = (
     "AlignWishes",
@@ -40,6 +42,7 @@ __all__ = (
     "WarmSource",
     "align",
     "analyze",
+    "analyze_stacks",
     "apply_alignment",
     "build_images",
     "build_locally",

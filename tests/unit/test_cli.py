@@ -237,7 +237,8 @@ class TestFilesBetweenStages:
     def test_a_missing_file_names_the_command_that_makes_it(
         self, call: Call, words: list[str], file: str, made_by: str
     ) -> None:
-        assert call(*words) == Answer(2, "", f"error: {file}: no such file\nRun `{made_by}` first.\n")
+        more = "; with --default where there are no repositories yet" if made_by == "factory plan" else ""
+        assert call(*words) == Answer(2, "", f"error: {file}: no such file\nRun `{made_by}` first{more}.\n")
 
     @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"{} {}", b"[" * 100_000], ids=range(5))
     def test_a_broken_file_is_no_crash(
