@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.peers import dependencies_of
+from factory.analysis.stacks import Stack, StackCrate, stack_manifest, stacks_to_toml
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.toolchain import find_toolchain
 from factory.config.layers import load_layer_profiles
 from factory.config.load import load_configuration
 from factory.files import cache_directory, write_text
-from factory.scan.stacks import Stack, StackCrate, stack_manifest, stacks_to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.analysis.stacks import write_stacks
 from factory.pipeline.analyzing import analyze
 from factory.pipeline.toolchains import resolving
 from factory.scan.discover import find_workspaces
-from factory.scan.stacks import write_stacks
 
 if TYPE_CHECKING:
     from factory.analysis.model import Analysis

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory import process
+from factory.analysis.stacks import shipped_stacks, stack_manifest
 from factory.resources import shipped
-from factory.scan.stacks import shipped_stacks, stack_manifest
 from tests.cargo.test_local_line import found_fresh
 from tests.hostile import write_files
 
