@@ -52,10 +52,13 @@ def rebuild(
         list[str] | None, typer.Option("--verify-on", help="Build this repository on the result; can be repeated.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Resolve without the network.")] = False,
+    push: Annotated[
+        bool, typer.Option("--push", help="Push what was built and verified to `image.registry`; tags move last.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be rebuilt and why, and stop.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Analyze, plan, build and verify, where something changed.
+    """Analyze, plan, build, verify and with --push push, where something changed.
 
     Exit 3 when nothing did: then nothing is built. The reasons are printed. A crate that was yanked, or that an
     advisory warns of, has the images rebuilt once no repository locks it any more; until then it is told.
@@ -64,6 +67,8 @@ def rebuild(
     """
     if (backend is Backend.LOCAL) != (output is not None):
         raise ConfigurationError("--backend local and --output DIR go together", advice="Give both, or neither.")
+    if push and output is not None:
+        raise ConfigurationError("a directory is not pushed", advice="Leave out --push, or build images.")
     built = False
     for run in runs_of(context, single="--json" if json else "" if output is None else "--output"):
         wishes = pipeline.RebuildWishes(
@@ -76,6 +81,7 @@ def rebuild(
             verify_on=tuple(verify_on or ()),
             offline=offline,
             dry_run=dry_run,
+            push=push,
         )
         done = pipeline.rebuild(run, wishes)
         _answer(done, run.output, as_json=json)

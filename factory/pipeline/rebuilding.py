@@ -18,7 +18,7 @@ from factory.cook.local import is_warm_directory, local_plan
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
-from factory.errors import BadAnswerError, ConfigurationError
+from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
 from factory.exclusive import exclusive
 from factory.files import cache_directory, digest, read_json, write_json
 from factory.pipeline.analyzing import analyze, scan
@@ -27,6 +27,7 @@ from factory.pipeline.building import build_images, build_locally
 from factory.pipeline.costing import crate_sources
 from factory.pipeline.planning import plan as make_plan
 from factory.pipeline.proving import verify
+from factory.pipeline.publishing import PushWishes, built_images, push, record_proof
 from factory.pipeline.toolchains import resolving
 from factory.planning.forecast import forecast
 from factory.planning.plan import plan_to_json
@@ -70,6 +71,8 @@ class RebuildWishes:
     verify_on: tuple[str, ...]
     offline: bool
     dry_run: bool
+    push: bool = False
+    """Whether images go to their registry, once they are verified."""
 
     def target(self, run: Run) -> str:
         """Return what is built, for the state."""
@@ -112,6 +115,8 @@ def rebuild(run: Run, wishes: RebuildWishes) -> Rebuild:
             write_json(wishes.state / "plan.json", plan_to_json(decision.plan))
             _build(run, wishes, decision.plan)
             _verify(run, wishes, decision.plan)
+            if wishes.push:
+                _push(run, decision.plan)
         state = _state(run, wishes, decision, inputs)
         run.output.say("rebuild: remembering")
         state.write(wishes.state)
@@ -250,12 +255,27 @@ def _verify(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
     variant = plan.contract.variants[0]
     for target in targets:
         proof = verify(run, target, list(wishes.verify_on), variant=variant, skeleton=False, cold=False)
+        if wishes.push:
+            record_proof(proof, min_hit=0.0, copy=None)
         if not proof.ok(0.0):
             failed = [f"{check.name}: {check.detail}" for check in proof.checks if not check.ok]
             failed += [f"{repo.path}: {repo.problem}" for repo in proof.repos if repo.problem]
             raise BadAnswerError(
                 f"{target} does not pass: {'; '.join(failed)}", advice=f"See `factory verify {target}`."
             )
+
+
+def _push(run: Run, plan: Plan) -> None:
+    run.output.say("rebuild: pushing")
+    images = built_images(run, plan)
+    try:
+        pushed = push(run, {images[0].platform: plan}, images, PushWishes())
+    except NothingToDoError as error:
+        # A run before this one ended between its push and its state.
+        run.output.say(error.what)
+        return
+    for layer in pushed:
+        run.output.say(f"{'pushed' if layer.changed else 'unchanged'}: {layer.layer}, {layer.index}")
 
 
 def _state(run: Run, wishes: RebuildWishes, decision: Decision, inputs: Inputs) -> RebuildState:
