@@ -58,7 +58,9 @@ def rebuild(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be rebuilt and why, and stop.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Analyze, plan, build, verify and with --push push, where something changed.
+    """Do all of this anew where something changed.
+
+    Analyzes, plans, builds and verifies; with --push, pushes too.
 
     Exit 3 when nothing did: then nothing is built. The reasons are printed. A crate that was yanked, or that an
     advisory warns of, has the images rebuilt once no repository locks it any more; until then it is told.
