@@ -17,6 +17,7 @@ from factory.cli.push import push
 from factory.cli.rebuild import rebuild
 from factory.cli.recommend import recommend
 from factory.cli.report import report
+from factory.cli.schedule import schedule
 from factory.cli.verify import verify
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_OUR_BUG", "app", "main"]
@@ -28,6 +29,7 @@ for command in (
     verify,
     push,
     rebuild,
+    schedule,
     check,
     align,
     recommend,

@@ -112,6 +112,24 @@ def dry_run_push(run: Run, plans: Mapping[str, Plan], images: Sequence[BuiltImag
     return DryRun(commands=tuple(commands))
 
 
+def published_plans(run: Run, plan: Plan) -> dict[str, str]:
+    """Return, for each layer of a plan, the plan that its image in the registry was made from.
+
+    A layer whose first moving tag is not there, or is no image of ours for the engine's platform, has none. Raises
+    `RegistryFaultError` where the registry does not answer.
+    """
+    engine, registry = Engine(), _registry(run)
+    build = image_build(run, plan, engine)
+    found = {}
+    for layer in plan.layers:
+        remote = registry.find(build.tags(layer.name)[0])
+        image = None if remote is None else remote.images.get(engine.platform)
+        if image is not None:
+            labels = registry.labels(f"{run.settings.image.repository}@{image}")
+            found[layer.name] = labels.get("io.rust-warm-factory.plan", "")
+    return found
+
+
 def verify_signature(run: Run, image: str, who: Identity) -> Proof:
     """Verify the signature of an image in its registry, by digest, and what is attested of it."""
     cosign = Cosign(patience=_patience(run), output=run.output)

@@ -27,7 +27,7 @@ from factory.pipeline.building import build_images, build_locally
 from factory.pipeline.costing import crate_sources
 from factory.pipeline.planning import plan as make_plan
 from factory.pipeline.proving import verify
-from factory.pipeline.publishing import PushWishes, built_images, push, record_proof
+from factory.pipeline.publishing import PushWishes, built_images, published_plans, push, record_proof
 from factory.pipeline.toolchains import resolving
 from factory.planning.forecast import forecast
 from factory.planning.plan import plan_to_json
@@ -109,10 +109,11 @@ def rebuild(run: Run, wishes: RebuildWishes) -> Rebuild:
         decision, found, inputs = _decide(run, wishes)
         if wishes.dry_run:
             return Rebuild(decision=decision, concerns=found, built=False)
+        # Before the state that names it: until that is written, the plan counts as one that was not built.
+        write_json(wishes.state / "plan.json", plan_to_json(decision.plan))
         if decision.reasons:
             for reason in decision.reasons:
                 run.output.say(f"rebuild, as {reason.cause}: {reason.detail}")
-            write_json(wishes.state / "plan.json", plan_to_json(decision.plan))
             _build(run, wishes, decision.plan)
             _verify(run, wishes, decision.plan)
             if wishes.push:
@@ -146,6 +147,9 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
     new = make_plan(run, analysis, wishes.profiles)
     if old is None:
         names = tuple(layer.name for layer in new.layers)
+        if wishes.push and state is None and not _target_reasons(run, wishes, new):
+            # A machine that keeps nothing: the registry says what was built.
+            return Decision(plan=new, reasons=(), notes=(), changed=()), found, inputs
         return Decision(plan=new, reasons=reasons, notes=(), changed=names), found, inputs
     yields = _yields(wishes, old, new, analysis)
     return decide(old, new, reasons, yields=yields, rules=wishes.rules, notes=notes), found, inputs
@@ -189,6 +193,13 @@ def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason
         ):
             return ()
         return (Reason(cause=Cause.TARGET, detail=f"{wishes.folder} is incomplete, or was made from another plan"),)
+    if wishes.push:
+        published = published_plans(run, plan)
+        return tuple(
+            Reason(cause=Cause.TARGET, detail=f"the registry's image of {layer.name} is of another plan, or not there")
+            for layer in plan.layers
+            if published.get(layer.name) != plan.layer_digest(layer.name)
+        )
     engine, build = Engine(), image_build(plan, run.settings, cache_directory())
     reasons = []
     for layer in plan.layers:

@@ -64,6 +64,16 @@ class Registry:
         except (ValueError, KeyError, TypeError) as error:
             raise _unreadable(reference, answer.stdout) from error
 
+    def labels(self, reference: str) -> Mapping[str, str]:
+        """Return the labels of the one image that a digest stands for."""
+        command = ("docker", "buildx", "imagetools", "inspect", reference, "--format", "{{json .Image}}")
+        answer = self._persist(f"asking for {reference}", command, QUESTION_SECONDS)
+        try:
+            labels = json.loads(answer.stdout)["config"].get("Labels") or {}
+            return {str(name): str(value) for name, value in labels.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(reference, answer.stdout) from error
+
     def push(self, reference: str) -> None:
         """Upload a local image by its name; what is there already is not sent again."""
         self._persist(f"pushing {reference}", push_command(reference), self._upload_seconds)

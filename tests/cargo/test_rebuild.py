@@ -99,4 +99,4 @@ def test_two_at_once_do_not_race(folder: Path) -> None:
     code, _, err = ended(folder)
     first.communicate(timeout=400)
     assert (code, first.returncode) == (4, 0)
-    assert "another factory build is using" in err
+    assert "another factory is using" in err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,14 @@ class Team:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
+    def images(self) -> list[str]:
+        listed = process.run(["docker", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()
+        return [image for image in listed if f"/{self.name}" in image]
+
+    def forget(self) -> None:
+        process.run(["docker", "image", "rm", "--force", *self.images()])
+        shutil.rmtree(self.folder / "rebuild")
+
     def digest(self, layer: str) -> str:
         words = [
             "docker",
@@ -79,9 +88,7 @@ class Team:
 def team(base_image: str, registry: str, tmp_path: Path) -> Iterator[Team]:
     made = Team(tmp_path, registry, base_image)
     yield made
-    listed = process.run(["docker", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()
-    ours = [image for image in listed if f"/{made.name}" in image]
-    if ours:
+    if ours := made.images():
         process.run(["docker", "image", "rm", "--force", *ours], check=False)
 
 
@@ -90,6 +97,11 @@ def test_only_what_changed_is_built_and_pushed(team: Team) -> None:
     assert (first["built"], [row["cause"] for row in first["reasons"]]) == (True, ["first"])
     core, web = team.digest("core"), team.digest("web")
 
+    assert team.rebuild(code=3)["built"] is False
+    assert (team.digest("core"), team.digest("web")) == (core, web)
+
+    # A machine that has neither the images nor the folder of the last rebuild.
+    team.forget()
     assert team.rebuild(code=3)["built"] is False
     assert (team.digest("core"), team.digest("web")) == (core, web)
 

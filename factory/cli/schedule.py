@@ -1,0 +1,49 @@
+"""`factory schedule`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.cli.app import run_of
+from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
+from factory.schedule.times import CronTime
+
+
+def schedule(
+    context: typer.Context,
+    scheduler: Annotated[Scheduler, typer.Argument(help="What calls the rebuild.")],
+    cron: Annotated[
+        str, typer.Option("--cron", help="When: minute, hour, day, month, weekday.", metavar="FIELDS")
+    ] = "17 3 * * 1",
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="Of --cron, for Kubernetes; the others have their own.")
+    ] = "Etc/UTC",
+    max_age: Annotated[
+        int | None, typer.Option("--max-age", min=1, help="Rebuild what is this many days old, changed or not.")
+    ] = 30,
+    folder: Annotated[
+        Path, typer.Option("--out", help="The repository or folder with registry-config.yaml: files go below it.")
+    ] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files, and write nothing.")] = False,
+) -> None:
+    """Write what rebuilds the images on a schedule.
+
+    It calls `factory rebuild --push`, which does nothing where nothing changed. By default every Monday, 3:17.
+
+    Example: factory schedule github --max-age 14
+    """
+    run = run_of(context)
+    chosen = Schedule(
+        scheduler=scheduler, time=CronTime.parse(cron), timezone=timezone, folder=folder.absolute(), max_age=max_age
+    )
+    texts = schedule_files(chosen, run.settings)
+    if dry_run:
+        for name, text in texts.items():
+            run.output.answer(f"# {name}\n{text}")
+        return
+    for path in write_schedule(texts, folder, force=force):
+        run.output.say(f"wrote {path}")

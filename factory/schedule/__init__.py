@@ -1,0 +1,1 @@
+"""What calls `factory rebuild` again and again, on every kind of scheduler."""

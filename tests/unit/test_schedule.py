@@ -1,0 +1,159 @@
+"""`factory schedule`: times that every scheduler reads, and files that the platforms' own schemas and tools accept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+from check_jsonschema.builtin_schemas import get_builtin_schema  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator
+from ruamel.yaml import YAML
+
+from factory import process
+from factory.config.model import ImageSettings, PushSettings, RepositorySource, Settings
+from factory.errors import ConfigurationError
+from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
+from factory.schedule.times import CronTime
+
+MONDAY = CronTime.parse("17 3 * * 1")
+
+
+def settings(*, registry: str = "registry.test", push: PushSettings | None = None) -> Settings:
+    return Settings(
+        image=ImageSettings(registry=registry, name="org/rust-builder"),
+        push=push or PushSettings(),
+        sources=(RepositorySource(git="https://git.example.org/orders.git"),),
+    )
+
+
+def schedule(scheduler: Scheduler, time: CronTime = MONDAY) -> Schedule:
+    return Schedule(scheduler=scheduler, time=time, timezone="Europe/Vienna", folder=Path("/srv/my images"), max_age=30)
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("text", "calendar"),
+    [
+        ("17 3 * * 1", "Mon *-*-* 3:17:00"),
+        ("0 2 1,15 * *", "*-*-1,15 2:0:00"),
+        ("*/15 0-6 * 1-3 *", "*-1..3-* 0..6:0/15:00"),
+        ("5 4 * * 1-5", "Mon,Tue,Wed,Thu,Fri *-*-* 4:5:00"),
+        ("5 4 * * 0,7", "Sun *-*-* 4:5:00"),
+        ("5 4 */2 * *", "*-*-1/2 4:5:00"),
+    ],
+)
+@pytest.mark.runs_programs
+def test_a_time_is_what_systemd_calls_it(text: str, calendar: str) -> None:
+    time = CronTime.parse(text)
+    assert (str(time), time.calendar) == (text, calendar)
+    if shutil.which("systemd-analyze"):
+        process.run(["systemd-analyze", "calendar", calendar], timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("@weekly", "1 fields, not five"),
+        ("0 17 3 * * 1", "6 fields, not five"),
+        ("60 3 * * 1", "minute '60' is not within 0 to 59"),
+        ("17 24 0 13 8", "hour '24' is not within 0 to 23; day of the month '0'"),
+        ("17 5-3 * * 1", "hour '5-3' ends before it begins"),
+        ("17 3 * * MON", "day of the week 'MON' is no number"),
+        ("5/10 3 * * 1", "minute '5/10': a step is behind * or a range"),
+        ("*/0 3 * * 1", "minute '*/0': a step is behind * or a range"),
+        ("1,, 3 * * 1", "minute '1,,' is no number"),
+    ],
+)
+def test_what_not_every_scheduler_reads_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        CronTime.parse(text)
+    assert told in caught.value.what
+
+
+def test_systemd_has_no_name_for_either_of_two_days() -> None:
+    with pytest.raises(ConfigurationError, match="either of the two days"):
+        _ = CronTime.parse("17 3 1 * 1").calendar
+
+
+# Files
+
+
+@pytest.mark.parametrize("sign", ["none", "key", "keyless"])
+@pytest.mark.parametrize("registry", ["ghcr.io", "registry.test"])
+@pytest.mark.parametrize(
+    ("scheduler", "schema"), [(Scheduler.GITHUB, "vendor.github-workflows"), (Scheduler.GITLAB, "vendor.gitlab-ci")]
+)
+def test_pipelines_are_valid_by_the_schema_of_their_platform(
+    scheduler: Scheduler, schema: str, registry: str, sign: str
+) -> None:
+    push = PushSettings.model_validate({"sign": sign, **({"key": "cosign.key"} if sign == "key" else {})})
+    (text,) = schedule_files(schedule(scheduler), settings(registry=registry, push=push)).values()
+    document = YAML(typ="safe").load(text)
+    problems = [problem.message for problem in Draft7Validator(get_builtin_schema(schema)).iter_errors(document)]
+    assert problems == []
+    assert "factory --quiet rebuild --push --state rebuild --max-age 30 || test $? -eq 3" in text
+    assert ("id-token: write" in text or "id_tokens:" in text) == (sign == "keyless")
+    assert ("cosign" in text) == (sign != "none")
+    assert registry in text
+
+
+def test_github_asks_for_the_time_and_for_no_more_rights_than_it_needs() -> None:
+    (text,) = schedule_files(schedule(Scheduler.GITHUB), settings(registry="ghcr.io")).values()
+    document = YAML(typ="safe").load(text)
+    assert document["on"]["schedule"] == [{"cron": "17 3 * * 1"}]
+    assert document["permissions"] == {"contents": "read", "packages": "write"}
+
+
+def test_kubernetes_accepts_its_documents_and_runs_one_at_a_time() -> None:
+    (text,) = schedule_files(schedule(Scheduler.KUBERNETES), settings()).values()
+    claim, job = YAML(typ="safe").load_all(text)
+    for document in (claim, job):
+        kubernetes_validate.validate(document, "1.31", strict=True)
+    assert (job["spec"]["schedule"], job["spec"]["timeZone"]) == ("17 3 * * 1", "Europe/Vienna")
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+@pytest.mark.runs_programs
+def test_systemd_accepts_its_units(tmp_path: Path) -> None:
+    texts = schedule_files(schedule(Scheduler.SYSTEMD), settings())
+    assert texts["rust-builder.timer"].count("OnCalendar=Mon *-*-* 3:17:00") == 1
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze here")
+    paths = write_schedule(texts, tmp_path, force=False)
+    done = process.run(["systemd-analyze", "verify", *map(str, paths)], check=False, timeout=60)
+    ours = [line for line in done.stderr.splitlines() if "rust-builder" in line]
+    assert ours == []
+
+
+def test_a_crontab_goes_to_the_folder_and_takes_nothing_to_do_for_success() -> None:
+    (text,) = schedule_files(schedule(Scheduler.CRON), settings()).values()
+    assert text.splitlines()[-1].startswith("17 3 * * 1  cd '/srv/my images' && { factory --quiet rebuild --push ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"image": ImageSettings(registry="")}, "`image.registry` is empty"),
+        ({"sources": ()}, "`sources` is empty"),
+        ({"platforms": ["linux/amd64", "linux/arm64"]}, "`platforms` lists linux/amd64, linux/arm64"),
+    ],
+)
+def test_what_no_schedule_can_do_is_told(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        schedule_files(schedule(Scheduler.CRON), settings().model_copy(update=wrong))
+    assert told in caught.value.what
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    texts = schedule_files(schedule(Scheduler.SYSTEMD), settings())
+    (tmp_path / "rust-builder.timer").write_text("mine")
+    with pytest.raises(ConfigurationError, match="there already"):
+        write_schedule(texts, tmp_path, force=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["rust-builder.timer"]
+    assert (tmp_path / "rust-builder.timer").read_text() == "mine"
+    write_schedule(texts, tmp_path, force=True)
+    assert (tmp_path / "rust-builder.timer").read_text() == texts["rust-builder.timer"]
