@@ -6,11 +6,9 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from factory.errors import ConfigurationError
 from factory.files import write_text
-from factory.resources import templates
+from factory.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -249,25 +247,8 @@ def _remarks(project: Project, choices: Choices, settings: Settings, runtime: Ru
 
 
 def _render(template: str, values: Mapping[str, object]) -> str:
-    text = _ENVIRONMENT.get_template(template).render(values)
+    text = render(f"consumer/{template}", values)
     # A part that is left out leaves its blank lines behind.
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
     return text
-
-
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(templates() / "consumer"),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    autoescape=False,  # noqa: S701 - no HTML; every value is checked where it is read
-    # Workflows have braces of their own.
-    block_start_string="[%",
-    block_end_string="%]",
-    variable_start_string="[[",
-    variable_end_string="]]",
-    comment_start_string="[#",
-    comment_end_string="#]",
-)

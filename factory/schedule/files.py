@@ -7,12 +7,10 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from factory import __version__
 from factory.errors import ConfigurationError
 from factory.files import write_text
-from factory.resources import templates
+from factory.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +86,7 @@ def schedule_files(schedule: Schedule, settings: Settings) -> dict[str, str]:
             advice="Schedule one platform; images of the others cannot be joined yet.",
         )
     values = _values(schedule, settings)
-    return {path: _ENVIRONMENT.get_template(name).render(values) for path, name in _FILES[schedule.scheduler].items()}
+    return {path: render(f"schedule/{name}", values) for path, name in _FILES[schedule.scheduler].items()}
 
 
 def write_schedule(texts: Mapping[str, str], folder: Path, *, force: bool) -> tuple[Path, ...]:
@@ -126,20 +124,3 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "keyless": settings.push.sign == "keyless",
         "key_secret": settings.push.sign == "key",
     }
-
-
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(templates() / "schedule"),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    autoescape=False,  # noqa: S701 - no HTML; every value is checked where it is read
-    # Workflows have braces of their own.
-    block_start_string="[%",
-    block_end_string="%]",
-    variable_start_string="[[",
-    variable_end_string="]]",
-    comment_start_string="[#",
-    comment_end_string="#]",
-)
