@@ -9,6 +9,7 @@ set -eu
 RECIPES=/run/factory/recipes
 SCRATCH=/tmp/factory/recipe
 SETTINGS=/run/factory/fetch.toml
+SAID=/tmp/factory/said
 # In memory, like all of /tmp in this step.
 TOKENS=/tmp/factory/tokens
 # What cargo (since 1.85) calls the folders of crates.io.
@@ -24,6 +25,7 @@ main() {
     while IFS= read -r recipe || [ -n "$recipe" ]; do
         fetch "$recipe" || fail "recipe $recipe: its sources could not be fetched"
     done <"$RECIPES/recipes.list"
+    ask_index
     forget_mirror
     # Git's own notes of when it looked at which file; nothing reads them.
     if [ -d "$CARGO_HOME/git/checkouts" ]; then
@@ -107,6 +109,31 @@ fetch() {
     set -- --locked --target "$(target)"
     [ ! -s "$SETTINGS" ] || set -- "$@" --config "$SETTINGS"
     cargo fetch "$@" </dev/null
+}
+
+# `questions` has for each registry a package that names what repositories lock and no recipe does. Cargo asks about all
+# of it, and ends with an error by design, as one of the names is nobody's: factory/cargo/ask_index.py.
+ask_index() {
+    for question in "$RECIPES"/questions/*/; do
+        [ ! -d "$question" ] || ask "$question"
+    done
+}
+
+ask() {
+    rm -rf "$SCRATCH"
+    cp -R "$1" "$SCRATCH"
+    cd "$SCRATCH"
+    printf 'asking the index about %s crates\n' "$(wc -l <index.paths)" >&2
+    set -- generate-lockfile
+    [ ! -s "$SETTINGS" ] || set -- "$@" --config "$SETTINGS"
+    if cargo "$@" </dev/null 2>"$SAID" || ! grep -q '^error: no matching package' "$SAID"; then
+        cat "$SAID" >&2
+        fail "the registry's index does not answer"
+    fi
+    while IFS= read -r path; do
+        ls "$CARGO_HOME"/registry/index/*/.cache/"$path" >/dev/null 2>&1 ||
+            printf 'note: %s: locked, and the registry does not know it\n' "${path##*/}" >&2
+    done <index.paths
 }
 
 # The target that cook.args names, else the host.

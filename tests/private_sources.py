@@ -103,6 +103,8 @@ def private_sources(folder: Path) -> Iterator[PrivateSources]:
 
 def _publish(registry: CrateRegistry, mirror: CrateRegistry) -> None:
     mirror.publish(Crate(name="open-leaf", source="pub fn leaf() -> u8 { 1 }"))
+    mirror.publish(Crate(name="open-tester", source=""))
+    registry.publish(Crate(name="inner-window", source=""))
     registry.publish(Crate(name="inner-leaf", source="pub fn leaf() -> u8 { 2 }"))
     registry.publish(
         Crate(
@@ -134,6 +136,9 @@ def _repos(folder: Path, registry: CrateRegistry, git: GitServer) -> Path:
     app = (
         "[dependencies]\nopen-leaf = '1'\ninner-witness = { version = '1', registry = 'company' }\n"
         f"git-tool = {{ git = '{git.url}/tools', branch = 'main' }}\n"
+        # Locked, and never compiled: no recipe names them.
+        "[dev-dependencies]\nopen-tester = '1'\n"
+        "[target.'cfg(windows)'.dependencies]\ninner-window = { version = '1', registry = 'company' }\n"
     )
     main = 'fn main() { println!("{}", open_leaf::leaf() + inner_witness::witness() + git_tool::tool()); }\n'
     write_files(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.base import apt_settings
+from factory.cargo.ask_index import write_questions
 from factory.cargo.events import BuildEvents, parse_events
 from factory.cargo.fetching import Fetching
 from factory.cargo.variants import Variant
@@ -345,7 +346,9 @@ def _write_inputs(build: ImageBuild) -> None:
         for recipe in recipes:
             recipe.write(folder / recipe.name, configured=build.plan.contract.rustflags)
         write_text(folder / "recipes.list", "".join(f"{recipe.name}\n" for recipe in recipes))
-        write_text(folder / "locked.list", build.plan.locked_list(layer.name))
+        write_text(folder / "locked.list", build.plan.locked_list([layer.name]))
+        if asked := build.plan.to_ask(layer.name):
+            write_questions(asked, folder / "questions")
     if "apt" in _secrets(build):
         write_text(build.folder / "apt.conf", apt_settings())
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
+from factory.cargo.ask_index import ASK_ARGS, was_answered, write_questions
 from factory.cargo.events import EVENT_ARGS, BuildEvents, parse_events
 from factory.cargo.fetching import Fetching
 from factory.cargo.home import user_cargo_home
@@ -278,7 +279,8 @@ def _cook_layer(plan: Plan, cook: _Cook, below: Sequence[LayerReport]) -> LayerR
     with scratch("factory-layer-") as notes:
         # Older than whatever this layer writes.
         write_text(notes / "stamp", "")
-        write_text(notes / "locked.list", "".join(plan.locked_list(layer.name) for layer in plan.layers))
+        write_text(notes / "locked.list", plan.locked_list(layer.name for layer in plan.layers))
+        _ask_index(plan, cook)
         events, cooked = _cook_recipes(plan, cook)
         if events:
             _prune(notes, cook)
@@ -293,6 +295,22 @@ def _cook_layer(plan: Plan, cook: _Cook, below: Sequence[LayerReport]) -> LayerR
     write_json(share / "contents.json", contents(plan, report))
     write_json(share / "contract.json", contract(plan, cook.layer))
     return report
+
+
+def _ask_index(plan: Plan, cook: _Cook) -> None:
+    """Bring the index entries of what repositories lock and no recipe does into the CARGO_HOME."""
+    environment = {**cook.toolchain.environment(cook.home), **cook.access.environment}
+    with scratch("factory-index-") as folder:
+        for question in write_questions(plan.to_ask(cook.layer), folder):
+            answer = cook.cargo((*ASK_ARGS, *cook.access.arguments), cwd=question, environment=environment)
+            if not was_answered(answer.stderr):
+                raise EnvironmentFaultError(
+                    f"layer {cook.layer}: the registry's index does not answer:\n{answer.stderr.strip()[-1500:]}",
+                    advice="Check the network and the registry, and run the command again.",
+                )
+            for path in (question / "index.paths").read_text(encoding="utf-8").splitlines():
+                if not any((cook.home / "registry" / "index").glob(f"*/.cache/{path}")):
+                    cook.output.warn(f"{path.rpartition('/')[2]}: locked, and the registry does not know it")
 
 
 def _cook_recipes(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import analysis_to_json
 from factory.cargo.advisories import read_advisories
+from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
-from factory.cargo.refresh_index import refresh_index
 from factory.config.layers import load_layer_profiles
 from factory.cook.budgets import require_within_budgets
 from factory.cook.images import image_build

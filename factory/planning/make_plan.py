@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from factory.cargo.layout import Layout
 from factory.cargo.variants import Variant
 from factory.planning.forecast import forecast
+from factory.planning.index_entries import index_entries
 from factory.planning.plan import Contract, Exclusion, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipes import Usage, group_into_recipes, split_recipe
 from factory.planning.resolution import Resolved, resolve_recipes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from factory.cargo.toolchain import Toolchain
     from factory.config.layers import LayerTree
     from factory.graph import MergedGraph
-    from factory.model import UnitKey
+    from factory.model import PackageId, UnitKey
     from factory.planning.choose import Choice, Policy
     from factory.planning.recipe import Recipe
     from factory.planning.selection import Demand, Selection
@@ -43,6 +44,7 @@ def make_plan(choice: Choice, check: RecipeCheck, *, progress: Callable[[int], C
     resolved = _confirmed_recipes(choice, check, progress)
     lost = _lost(resolved, graph, choice.selection)
     chosen = choice.selection.chosen - lost.keys()
+    placed = {key: demand.placements[key].layer for key in chosen}
     packages = layer_packages(
         needs(
             {key: graph.units[key] for key in sorted(chosen)},
@@ -63,13 +65,15 @@ def make_plan(choice: Choice, check: RecipeCheck, *, progress: Callable[[int], C
             variants=analysis.variants,
             rustflags=policy.rustflags,
         ),
-        layers=_layers(chosen, demand, policy, packages),
+        layers=_layers(
+            chosen, demand, policy, packages, index_entries(analysis, placed, resolved.recipes, policy.tree)
+        ),
         units={key: _planned_unit(key, choice) for key in sorted(chosen)},
         recipes=_in_cooking_order(resolved.recipes, policy.tree),
         excluded=_exclusions(choice, lost),
         forecast=forecast(
             analysis,
-            {key: demand.placements[key].layer for key in chosen},
+            placed,
             costs=choice.costs,
             tree=policy.tree,
             jobs=policy.jobs,
@@ -137,7 +141,11 @@ def _in_cooking_order(recipes: tuple[Recipe, ...], tree: LayerTree) -> tuple[Rec
 
 
 def _layers(
-    chosen: frozenset[UnitKey], demand: Demand, policy: Policy, packages: Mapping[str, tuple[str, ...]]
+    chosen: frozenset[UnitKey],
+    demand: Demand,
+    policy: Policy,
+    packages: Mapping[str, tuple[str, ...]],
+    index: Mapping[str, tuple[PackageId, ...]],
 ) -> tuple[PlannedLayer, ...]:
     by_layer: dict[str, list[UnitKey]] = defaultdict(list)
     for key in sorted(chosen):
@@ -150,6 +158,7 @@ def _layers(
             estimated_bytes=sum(demand.size[key] for key in by_layer[profile.name]),
             keys=tuple(by_layer[profile.name]),
             packages=packages[profile.name],
+            index=index[profile.name],
         )
         for profile in policy.tree.layers
     )

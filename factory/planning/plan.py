@@ -31,13 +31,13 @@ from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 from factory.planning.selection import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from factory.model import CargoProfile, Unit
     from factory.planning.agreement import Agreement
     from factory.planning.baseline import Baseline
 
-SCHEMA = 4
+SCHEMA = 5
 
 _UNIT_POLICY = frozenset({"layer", "why", "repos", "saves", "seconds", "bytes", "measured"})
 """What `plan.json` says of a unit beside what cargo resolves."""
@@ -89,7 +89,9 @@ class PlannedUnit:
 class PlannedLayer:
     """A layer with its parent, the budget (bytes, `None`: only the total one) and what it takes by estimate.
 
-    `packages` are the Debian packages that it installs before it cooks, those of its parents left out.
+    `packages` are the Debian packages that it installs before it cooks, those of its parents left out. `index` are
+    registry packages that are locked by the repositories of this layer and that no recipe up to here locks: images have
+    their entries of the registry's index, so that cargo resolves such locks without a network.
     """
 
     name: str
@@ -98,6 +100,7 @@ class PlannedLayer:
     estimated_bytes: int
     keys: tuple[UnitKey, ...]
     packages: tuple[str, ...] = ()
+    index: tuple[PackageId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,14 +173,26 @@ class Plan:
             names.append(below)
         return tuple(reversed(names))
 
-    def locked_list(self, layer: str) -> str:
-        """Return a line `name version` for each package that the locks of a layer, and of those under it, name.
+    def indexed(self, layer: str) -> frozenset[PackageId]:
+        """Return the packages that a consumer's lock may name without a network: cargo finds them in the index.
 
-        These are what a consumer's lock may ask of the registry's index without a network.
+        They are those of the recipes' locks, and of the repositories' whole locks, of a layer and of those under it.
         """
-        recipes = [recipe for name in self.chain(layer) for recipe in self.recipes_of(name)]
+        chain = self.chain(layer)
+        recipes = [recipe for name in chain for recipe in self.recipes_of(name)]
         locked = {entry.package for recipe in recipes for entry in parse_lock(recipe.lock).packages}
-        return "".join(f"{name} {version}\n" for name, version in sorted({(p.name, p.version) for p in locked}))
+        return frozenset(locked.union(*(planned.index for planned in self.layers if planned.name in chain)))
+
+    def locked_list(self, layers: Iterable[str]) -> str:
+        """Return a line `name version` for each package that is `indexed` in one of the layers."""
+        found = {(package.name, package.version) for layer in layers for package in self.indexed(layer)}
+        return "".join(f"{name} {version}\n" for name, version in sorted(found))
+
+    def to_ask(self, layer: str) -> tuple[PackageId, ...]:
+        """Return the packages of a layer's `index` that the images under it do not know yet."""
+        (planned,) = (planned for planned in self.layers if planned.name == layer)
+        known = frozenset() if planned.parent is None else self.indexed(planned.parent)
+        return tuple(package for package in planned.index if package not in known)
 
     @property
     def crates(self) -> frozenset[str]:
@@ -188,14 +203,17 @@ class Plan:
     def digest(self) -> str:
         """A digest of what is cooked and where: not of forecast and costs, which move with every measurement."""
         document = plan_to_json(self)
-        layers = [[layer["name"], layer["parent"], layer["keys"]] for layer in document["layers"]]
+        layers = [[layer["name"], layer["parent"], layer["keys"], layer["index"]] for layer in document["layers"]]
         return digest([document["contract"], layers, document["recipes"]])
 
     def layer_digest(self, layer: str) -> str:
         """A digest of what the image of a layer holds: equal as long as nothing of it or of its parents moves."""
         by_name = {planned.name: planned for planned in self.layers}
         names = self.chain(layer)
-        layers = [[name, sorted(by_name[name].keys), sorted(by_name[name].packages)] for name in names]
+        layers = [
+            [name, sorted(by_name[name].keys), sorted(by_name[name].packages), _by_source(by_name[name].index)]
+            for name in names
+        ]
         recipes = [_recipe_to_json(recipe) for name in names for recipe in self.recipes_of(name)]
         return digest([_contract_to_json(self.contract), layers, recipes])
 
@@ -214,6 +232,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
                 "estimated_bytes": layer.estimated_bytes,
                 "keys": sorted(layer.keys),
                 "packages": sorted(layer.packages),
+                "index": _by_source(layer.index),
             }
             for layer in plan.layers
         ],
@@ -285,7 +304,12 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         ),
         layers=tuple(
             PlannedLayer(
-                **raw | {"keys": tuple(UnitKey(key) for key in raw["keys"]), "packages": tuple(raw["packages"])}
+                **raw
+                | {
+                    "keys": tuple(UnitKey(key) for key in raw["keys"]),
+                    "packages": tuple(raw["packages"]),
+                    "index": _from_sources(raw["index"]),
+                }
             )
             for raw in document["layers"]
         ),
@@ -297,6 +321,19 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         baseline=None if document["baseline"] is None else baseline_from_json(document["baseline"]),
         agreement=None if document["agreement"] is None else agreement_from_json(document["agreement"]),
     )
+
+
+def _by_source(packages: Iterable[PackageId]) -> dict[str, list[str]]:
+    """Return `name version` of each package, by source."""
+    found: dict[str, list[str]] = {}
+    for package in sorted(packages, key=lambda package: (package.source, package)):
+        found.setdefault(package.source, []).append(f"{package.name} {package.version}")
+    return found
+
+
+def _from_sources(raw: Mapping[str, Sequence[str]]) -> tuple[PackageId, ...]:
+    pairs = [(source, *label.split(" ", 1)) for source, labels in raw.items() for label in labels]
+    return tuple(sorted(PackageId(name, version, source) for source, name, version in pairs))
 
 
 def _contract_to_json(contract: Contract) -> dict[str, Any]:

@@ -193,13 +193,21 @@ def changed_layers(old: Plan, new: Plan) -> tuple[str, ...]:
 
 
 def carry_over(old: Plan, new: Plan) -> Plan:
-    """Return `new` saying of the units of unchanged layers what `old` said.
+    """Return `new` saying of the units of unchanged layers what `old` said, with the same entries of the index.
 
-    Images tell of each unit why it is in and what it costs. Where only that moved, the bytes of a layer have to stay.
+    Images tell of each unit why it is in and what it costs. Where only that moved, or a lock in what is not compiled,
+    the bytes of a layer have to stay: nothing is cooked for it.
     """
-    changed = frozenset(changed_layers(old, new))
+    changed = frozenset(changed_layers(_without_index(old), _without_index(new)))
+    before = {layer.name: layer.index for layer in old.layers}
+    layers = (layer if layer.name in changed else replace(layer, index=before[layer.name]) for layer in new.layers)
+    new = replace(new, layers=tuple(layers))
     units = {key: unit if unit.layer in changed else old.units[key] for key, unit in new.units.items()}
     return replace(new, units=units)
+
+
+def _without_index(plan: Plan) -> Plan:
+    return replace(plan, layers=tuple(replace(layer, index=()) for layer in plan.layers))
 
 
 def _users(analysis: Analysis) -> dict[PackageId, set[str]]:

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.cargo
 
 # `psm` has a build script that compiles assembly into an archive, `paste` is a macro.
 WARM = '[dependencies]\npsm = "0.1"\npaste = "1"\nitoa = "1"\n'
+# Locked, and never compiled for a program: no recipe names them.
+IDLE = "[dev-dependencies]\ncfg-if = '1'\n[target.'cfg(windows)'.dependencies]\nwindows-link = '0.2'\n"
 # Stands on `psm`, and is compiled by the consumer.
 COLD = 'stacker = "0.1"\n'
 USES_ALL = """
@@ -37,7 +39,8 @@ fn main() { println!("{}", itoa::Buffer::new().format(double(21))); }
 def cooked(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Cooked:
     """Cook for one small repository."""
     folder = tmp_path_factory.mktemp("prune")
-    lock_up(write_files(folder / "repos/app", {"Cargo.toml": manifest("app", WARM), "src/main.rs": "fn main() {}\n"}))
+    files = {"Cargo.toml": manifest("app", WARM + IDLE), "src/main.rs": "fn main() {}\n"}
+    lock_up(write_files(folder / "repos/app", files))
     return cook(program, folder / "repos", folder)
 
 
@@ -107,6 +110,11 @@ def test_without_a_network_a_consumer_builds(consumer: Consumer) -> None:
     said = [json.loads(line) for line in done.stdout.splitlines()]
     compiled = {row["target"]["name"] for row in said if row["reason"] == "compiler-artifact" and not row["fresh"]}
     assert compiled == {"app"}
+    home = consumer.cooked.folder / "cargo-home" / "registry"
+    for crate, place in {"cfg-if": "cf/g-/cfg-if", "windows-link": "wi/nd/windows-link"}.items():
+        (entry,) = home.glob(f"index/*/.cache/{place}")
+        assert len(entry.read_bytes()[5:].split(b"\0")) == 4, "the entry of the locked version alone"
+        assert list(home.glob(f"cache/*/{crate}-*")) == []
 
 
 def test_what_a_consumer_adds_is_compiled_and_linked_on_top(consumer: Consumer) -> None:

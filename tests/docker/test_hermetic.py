@@ -130,6 +130,7 @@ def test_everything_but_what_wants_the_network_is_in_the_image(line: Line) -> No
 
 
 def test_a_consumer_without_token_mirror_and_network_builds_warm(line: Line) -> None:
+    """Its lock names two crates that no recipe does: of those, the image has the entries of the index alone."""
     run = [
         "docker",
         "run",
@@ -145,6 +146,12 @@ def test_a_consumer_without_token_mirror_and_network_builds_warm(line: Line) -> 
     assert fresh == {"git-part", "git-tool", "inner-leaf", "inner-witness", "open-leaf"}
     assert re.findall(r"Compiling (\S+) v", built.stderr) == ["app"]
     assert built.stdout == "15\n"
+    locked = (line.sources.repos / "app" / "Cargo.lock").read_text(encoding="utf-8")
+    with Engine().container(IMAGE, mounts={}) as container:
+        downloaded = container.run(["find", "/usr/local/cargo/registry/cache", "-type", "f"]).stdout
+    for crate in ("open-tester", "inner-window"):
+        assert f'name = "{crate}"' in locked
+        assert crate not in downloaded
 
 
 def test_verify_accepts_units_of_git_and_of_a_private_registry(line: Line) -> None:

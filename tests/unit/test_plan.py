@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
+from factory.model import CRATES_IO, PackageId
 from factory.planning.plan import Plan, plan_from_json, plan_to_json
 from tests.unit.builders import keys, plan_for, recipe, shuffled, unit
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SERDE = unit("aa", name="serde", features=("derive", "std"))
 AXUM = unit("bb", "aa", name="axum")
 SQLX = unit("cc", "aa", name="sqlx")
+OTHER = PackageId("other", "1.0.0", CRATES_IO)
+ELSEWHERE = PackageId("other", "1.0.0", "sparse+https://crates.example.org/")
 
 
 def example() -> Plan:
@@ -111,6 +114,7 @@ def test_the_digest_does_not_move_with_forecast_and_measurements() -> None:
             contract=replace(plan.contract, toolchain=replace(plan.contract.toolchain, rustc_verbose="rustc 1.96.0")),
         ),
         lambda plan: replace(plan, layers=(replace(plan.layers[0], keys=()), *plan.layers[1:])),
+        lambda plan: replace(plan, layers=(replace(plan.layers[0], index=(OTHER,)), *plan.layers[1:])),
     ],
 )
 def test_the_digest_moves_with_what_is_cooked(change: Callable[[Plan], Plan]) -> None:
@@ -130,6 +134,17 @@ def test_an_image_holds_the_units_of_its_layer_and_of_those_under_it() -> None:
     assert plan.keys_with_parents("web") == keys("aa", "bb")
     siblings = replace(plan, layers=(*plan.layers[:2], replace(plan.layers[2], parent="core")))
     assert siblings.keys_with_parents("db") == keys("aa", "cc")
+
+
+def test_an_image_asks_the_index_for_what_those_under_it_have_not_got() -> None:
+    plan = example()
+    core, web, db = plan.layers
+    plan = replace(plan, layers=(replace(core, index=(OTHER,)), replace(web, index=(OTHER, ELSEWHERE)), db))
+    assert [plan.to_ask(layer) for layer in ("core", "web", "db")] == [(OTHER,), (ELSEWHERE,), ()]
+    assert plan.indexed("core") == {OTHER}
+    assert plan.indexed("web") == plan.indexed("db") == {OTHER, ELSEWHERE}
+    assert plan.locked_list(["core"]).splitlines().count("other 1.0.0") == 1
+    assert plan_from_json(plan_to_json(plan)) == plan
 
 
 # What is no plan
@@ -154,7 +169,7 @@ def _unknown_parent(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda document: document.update(schema=0), "schema 0, not 4"),
+        (lambda document: document.update(schema=0), "schema 0, not 5"),
         (lambda document: document.pop("contract"), "contract"),
         (lambda document: document["layers"][0].update(colour="red"), "colour"),
         (lambda document: document["units"]["aa"].pop("why"), "why"),

@@ -10,6 +10,7 @@ import pytest
 from factory.cargo.advisories import Advisories, Advisory
 from factory.cargo.index_cache import CrateFacts
 from factory.errors import ConfigurationError
+from factory.model import CRATES_IO, PackageId
 from factory.upkeep.decide import (
     SECONDS_A_DAY,
     Cause,
@@ -29,7 +30,7 @@ from tests.unit.builders import forecast_row, organisation, plan_for, unit
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from factory.model import PackageId
+    from factory.planning.plan import Plan
 
 INPUTS = Inputs(repositories="r", toolchain="t", base="b", settings="s")
 STATE = RebuildState(target="images of x", inputs=INPUTS, plan="p", layers={"core": "c"}, finished=1_000_000)
@@ -114,6 +115,21 @@ def test_the_lower_layer_keeps_what_it_says_of_itself_when_only_the_upper_one_mo
     assert by_name["hyper"].saves == 99.0
     assert made.layer_digest("core") == OLD.layer_digest("core")
     assert made.layer_digest("web") != OLD.layer_digest("web")
+
+
+def test_a_lock_that_moved_in_what_is_not_compiled_is_no_reason_to_cook() -> None:
+    """Images keep the entries of the index that they have, until something else in the layer changes."""
+    tester = PackageId("tester", "1.0.0", CRATES_IO)
+    yields = (Yield(saved=0, hit=0), Yield(saved=100, hit=1))
+
+    def with_tester(plan: Plan) -> Plan:
+        return replace(plan, layers=tuple(replace(layer, index=(tester,)) for layer in plan.layers))
+
+    assert changed_layers(OLD, with_tester(OLD)) == ("core", "web")
+    assert decide(OLD, with_tester(OLD), DRIFT, yields=yields, rules=Rules(), notes=()).reasons == ()
+    decision = decide(OLD, with_tester(NEW), DRIFT, yields=yields, rules=Rules(), notes=())
+    assert decision.changed == ("web",)
+    assert [layer.index for layer in decision.plan.layers] == [(), (tester,)]
 
 
 def test_a_change_below_changes_all_that_stands_on_it() -> None:
