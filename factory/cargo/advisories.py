@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.cargo.requirement import is_met
+from factory.cargo.requirement import check_requirement, is_met
 from factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from factory.model import PackageId
+
+_NO_WARNINGS = frozenset({"unmaintained", "notice"})
+"""What an `informational` advisory may be that says nothing against one version and for another; `unsound` does."""
 
 _FRONT_MATTER = re.compile(r"```toml\n(?P<toml>.*?)\n```", re.DOTALL)
 
@@ -35,7 +38,7 @@ class Advisory:
 
 @dataclass(frozen=True, slots=True)
 class Advisories:
-    """All advisories that were not withdrawn, by crate."""
+    """All advisories that warn of versions and were not withdrawn, by crate."""
 
     by_crate: Mapping[str, Sequence[Advisory]]
 
@@ -58,17 +61,31 @@ def read_advisories(folder: Path) -> Advisories:
             match = _FRONT_MATTER.search(path.read_text(encoding="utf-8"))
             document = tomllib.loads(match["toml"] if match else "")
             head = document["advisory"]
-            # What is merely unmaintained is no reason against one version and for another.
-            if "withdrawn" not in head and head.get("informational") is None:
+            if "withdrawn" not in head and head.get("informational") not in _NO_WARNINGS:
                 found[head["package"]].append(_advisory(head, document.get("versions", {})))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"{path}: not an advisory: {error!r}", advice="Update the checkout.") from error
+            why = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise ConfigurationError(
+                f"{path}: not an advisory that can be read: {why}", advice="Update the checkout, or mend the file."
+            ) from error
     return Advisories(dict(found))
 
 
 def _advisory(head: Mapping[str, Any], versions: Mapping[str, Any]) -> Advisory:
     return Advisory(
-        id=head["id"],
-        patched=tuple(versions.get("patched", ())),
-        unaffected=tuple(versions.get("unaffected", ())),
+        id=head["id"], patched=_requirements(versions, "patched"), unaffected=_requirements(versions, "unaffected")
     )
+
+
+def _requirements(versions: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = versions.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(requirement, str) for requirement in found):
+        message = f"`versions.{key}` is not a list of requirements"
+        raise ValueError(message)
+    for requirement in found:
+        try:
+            check_requirement(requirement)
+        except ValueError as error:
+            message = f"`versions.{key}`: {error}"
+            raise ValueError(message) from error
+    return tuple(found)

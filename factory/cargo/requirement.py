@@ -9,10 +9,19 @@ import semver
 _COMPARATOR = re.compile(r"(?P<operator>[<>]=?|=|\^|~)?\s*(?P<version>\d+(?:\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?)")
 
 
+_ANY = semver.Version(0)
+
+
 def is_met(requirement: str, version: str) -> bool:
     """Whether a version meets a requirement as cargo reads it; raise `ValueError` for what is none."""
     parsed = semver.Version.parse(version)
     return all(_meets(part.strip(), parsed) for part in requirement.split(","))
+
+
+def check_requirement(requirement: str) -> None:
+    """Raise `ValueError` for what is no requirement."""
+    for part in requirement.split(","):
+        _meets(part.strip(), _ANY)
 
 
 def _meets(comparator: str, version: semver.Version) -> bool:

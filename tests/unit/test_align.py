@@ -261,6 +261,40 @@ def test_advisories_warn_of_the_versions_that_are_neither_patched_nor_unaffected
         read_advisories(tmp_path / "crates")
 
 
+@pytest.mark.parametrize(("kind", "warns"), [("unsound", True), ("unmaintained", False), ("notice", False)])
+def test_what_is_unsound_is_warned_of_and_what_is_merely_unmaintained_is_not(
+    tmp_path: Path, kind: str, warns: bool
+) -> None:
+    write_advisory(tmp_path, f'informational = "{kind}"\n[versions]\npatched = [">= 1.2"]\n')
+    advisories = read_advisories(tmp_path)
+    assert bool(advisories.of(package("a", "1.1.0"))) is warns
+    assert not advisories.of(package("a", "1.2.0"))
+
+
+@pytest.mark.parametrize(
+    ("versions", "told"),
+    [
+        ('patched = [">= one"]', "`versions.patched`: not a requirement: '>= one'"),
+        ('unaffected = "< 1.0"', "`versions.unaffected` is not a list of requirements"),
+        ("patched = [", "Invalid value"),
+    ],
+)
+def test_an_advisory_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, versions: str, told: str) -> None:
+    path = write_advisory(tmp_path, f"[versions]\n{versions}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_advisories(tmp_path)
+    assert caught.value.what.startswith(f"{path}: ")
+    assert told in caught.value.what
+    assert caught.value.advice == "Update the checkout, or mend the file."
+
+
+def write_advisory(folder: Path, rest: str) -> Path:
+    path = folder / "crates" / "a" / "RUSTSEC-2026-0002.md"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'```toml\n[advisory]\nid = "RUSTSEC-2026-0002"\npackage = "a"\n{rest}```\n', "utf-8")
+    return path
+
+
 def use(**settings: Any) -> VariantUse:  # noqa: ANN401 - manifest values
     table = ProfileTable(name="release", base=tuple(sorted(settings.items())), build_override=(), packages=())
     return VariantUse(keys=(), profile=table, rustflags=())
