@@ -9,6 +9,7 @@ import typer
 
 from factory import pipeline
 from factory.cli.app import JsonOption, PlanOption, run_of
+from factory.consumer.align.features import FeaturesBy
 from factory.consumer.align.model import AlignReport, StepName, align_to_json
 from factory.consumer.align.show import print_alignment
 from factory.errors import BadAnswerError, ConfigurationError
@@ -35,6 +36,13 @@ def align(
             help="Features that bring other crates too, where they save more seconds than they cost a cold build.",
         ),
     ] = False,
+    features_by: Annotated[
+        FeaturesBy,
+        typer.Option(
+            "--features-by",
+            help="By edits of dependencies that the packages name, by a crate that names others, or as is enough.",
+        ),
+    ] = FeaturesBy.AUTO,
     allow_downgrade: Annotated[
         bool, typer.Option("--allow-downgrade", help="Go to versions that were yanked or that an advisory warns of.")
     ] = False,
@@ -55,8 +63,8 @@ def align(
 ) -> None:
     """Show the patch that turns misses into hits; --apply writes it.
 
-    Versions move inside the requirements of the manifests, features come by a crate `workspace-hack`. Nothing of the
-    repository is executed.
+    Versions move inside the requirements of the manifests, features come by edits of dependencies or by a crate
+    `workspace-hack`. Nothing of the repository is executed.
 
     Example: factory align . --plan plan.json --step versions --apply
     """
@@ -66,6 +74,7 @@ def align(
     wishes = pipeline.AlignWishes(
         steps=_steps(step) | ({StepName.PROFILE} if profile else set()),
         paying=paying,
+        features_by=features_by,
         edit_requirements=manifest,
         allow_downgrade=allow_downgrade,
         advisory_db=advisory_db,

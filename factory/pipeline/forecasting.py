@@ -14,7 +14,7 @@ from factory.cargo.variants import Variant
 from factory.consumer import check as check_stage
 from factory.consumer import recommend as recommend_stage
 from factory.consumer.align.apply import require_clean, write_files
-from factory.consumer.align.features import FeatureRules
+from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.steps import Aligner, Wishes, align_repository
 from factory.consumer.align.versions import VersionRules
 from factory.consumer.check import Question, default_variant
@@ -78,6 +78,7 @@ class AlignWishes:
 
     steps: frozenset[StepName]
     paying: bool
+    features_by: FeaturesBy
     edit_requirements: bool
     allow_downgrade: bool
     advisory_db: Path | None
@@ -177,6 +178,7 @@ def _aligner(
             never=read_behaviour_features(),
             cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
             triple=host,
+            by=wishes.features_by,
         ),
         measure=measure,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.analysis.model import join
 from factory.cargo.index_cache import CrateIndex
-from factory.consumer.align.features import FeatureRules
+from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.meeting import Meeting, meet
 from factory.consumer.align.model import StepName
 from factory.consumer.align.versions import VersionRules
@@ -83,6 +83,8 @@ def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
             never=read_behaviour_features(),
             cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
             triple=host,
+            # In either way cargo compiles the same units, and this one needs no second attempt.
+            by=FeaturesBy.HACK,
         ),
     )
 

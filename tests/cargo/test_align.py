@@ -74,12 +74,14 @@ def texts(folder: Path) -> Mapping[str, str]:
     return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
 
 
+@pytest.mark.parametrize("by", ["auto", "hack"])
 def test_applied_it_is_wholly_warm_builds_and_has_nothing_left_to_do(
-    program: Program, plan: Path, tmp_path: Path
+    program: Program, plan: Path, tmp_path: Path, by: str
 ) -> None:
     repo = write(tmp_path / "repo", BEHIND, git=True)
     before = texts(repo)
-    shown = program.json("align", repo, "--plan", plan)
+    how = ("--features-by", by)
+    shown = program.json("align", repo, "--plan", plan, *how)
     assert texts(repo) == before, "nothing is written without --apply"
     (workspace,) = shown["workspaces"]
     assert [step["step"] for step in workspace["steps"]] == ["versions", "features"]
@@ -89,19 +91,50 @@ def test_applied_it_is_wholly_warm_builds_and_has_nothing_left_to_do(
     assert versions["before"]["units"]["hit"] < versions["after"]["units"]["hit"] < features["after"]["units"]["hit"]
     assert workspace["after"]["units"] == FULL
 
-    program("align", repo, "--plan", plan, "--check", code=1)
-    program("align", repo, "--plan", plan, "--apply")
+    program("align", repo, "--plan", plan, *how, "--check", code=1)
+    program("align", repo, "--plan", plan, *how, "--apply")
     cargo(repo, "metadata", "--locked", "--format-version=1")
     cargo(repo, "build", "--locked", "--release")
     assert program.json("check", repo, "--plan", plan)["units"] == FULL
     manifest = (repo / "Cargo.toml").read_text(encoding="utf-8")
-    lines = [line for line in manifest.splitlines(keepends=True) if not line.endswith("# factory align\n")]
-    assert "".join(lines) == before["Cargo.toml"], "one line is added, nothing else changes by a byte"
+    if by == "hack":
+        lines = [line for line in manifest.splitlines(keepends=True) if not line.endswith("# factory align\n")]
+        assert "".join(lines) == before["Cargo.toml"], "one line is added, nothing else changes by a byte"
+    else:
+        assert not (repo / "workspace-hack").exists(), "edits are enough"
+        assert manifest == before["Cargo.toml"].replace(
+            'features = ["std"] }  # kept', 'features = ["std", "rc"] }  # kept'
+        )
 
     applied = texts(repo)
+    # Without a wish it stays the way that was taken.
     assert program.json("align", repo, "--plan", plan, "--check")["aligned"]
     program("align", repo, "--plan", plan, "--apply", "--force")
     assert texts(repo) == applied
+
+
+def test_a_crate_that_no_program_names_itself_takes_a_crate_of_ours(
+    program: Program, plan: Path, tmp_path: Path
+) -> None:
+    """Here a library of the workspace depends on serde, and the program on the library."""
+    library = ("core", 'serde = { version = "1", features = ["std"] }')
+    repo = tmp_path / "repo"
+    behind = replace(BEHIND, dependencies=('core-of-it = { path = "core" }', 'itoa = "1"'))
+    behind.write(repo, find_toolchain().host)
+    (repo / "core" / "src").mkdir(parents=True)
+    (repo / "core" / "src" / "lib.rs").write_text("", encoding="utf-8")
+    (repo / "core" / "Cargo.toml").write_text(
+        f'[package]\nname = "core-of-it"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\n{library[1]}\n', "utf-8"
+    )
+    cargo(repo, "update", "--workspace", "--quiet")
+    edits = steps(program.json("align", repo, "--plan", plan, "--features-by", "edit"))["features"]
+    why = "no package that builds a program names it (--features-by hack)"
+    assert [row for row in edits["left"] if row["subject"].startswith("serde@")] == [
+        {"subject": "serde@1.0.228: rc", "why": why}
+    ]
+    features = steps(program.json("align", repo, "--plan", plan))["features"]
+    assert {"subject": "serde@1.0.228", "what": "+ rc"} in features["changes"]
+    assert "+++ b/workspace-hack/Cargo.toml" in features["patch"].splitlines()
 
 
 def test_the_patch_of_the_steps_is_what_git_applies(program: Program, plan: Path, tmp_path: Path) -> None:

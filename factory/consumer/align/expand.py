@@ -101,7 +101,7 @@ class Expansion:
         package, side, feature = place
         by_name: dict[str, list[IndexDependency]] = {}
         for row in facts.dependencies:
-            if row.kind != "dev" and self._applies(row.target):
+            if row.kind != "dev" and (row.target is None or applies(row.target, self.triple, self.cfgs)):
                 by_name.setdefault(row.name, []).append(row)
         # An optional dependency is a feature of its own name, unless the table says otherwise.
         for word in facts.feature_table.get(feature, (f"dep:{feature}",)):
@@ -135,15 +135,15 @@ class Expansion:
             found = (*found, *(package for package in hosted if package in self.compiled.macros))
         return next((package for package in found if _may_mean(row.requirement, package.version)), None)
 
-    def _applies(self, target: str | None) -> bool:
-        if target is None:
-            return True
-        try:
-            expression = parse_target_key(target)
-        except CfgSyntaxError:
-            # Cargo would say so when it resolves.
-            return True
-        return target == self.triple if expression is None else expression.matches(self.cfgs)
+
+def applies(target: str, triple: str, cfgs: CfgSet) -> bool:
+    """Whether a key of `[target]`, a triple or `cfg(...)`, is about a platform, given by its triple and its cfgs."""
+    try:
+        expression = parse_target_key(target)
+    except CfgSyntaxError:
+        # Cargo would say so when it resolves.
+        return True
+    return target == triple if expression is None else expression.matches(cfgs)
 
 
 def _may_mean(requirement: str, version: str) -> bool:

@@ -1,13 +1,15 @@
-"""The step `features`: the baseline's features for crates that are used anyway, by a crate that names them."""
+"""The step `features`: the baseline's features for crates that are used anyway, by edits or by a crate of ours."""
 
 from __future__ import annotations
 
+import enum
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.consumer.align.expand import CompiledCrates, Expansion
+from factory.consumer.align.edits import DirectDependencies, Place, with_features
+from factory.consumer.align.expand import CompiledCrates, Expansion, applies
 from factory.consumer.align.hack import (
     BUILD_SCRIPT,
     LIBRARY,
@@ -37,6 +39,17 @@ _ROUNDS = 3
 _SYSTEM = "target_os"
 
 
+class FeaturesBy(enum.StrEnum):
+    """How features come into a repository."""
+
+    AUTO = "auto"
+    """By edits where those are enough, else by our crate."""
+    EDIT = "edit"
+    """By edits of the dependencies that the packages which build programs name themselves."""
+    HACK = "hack"
+    """By a crate that names other crates."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureRules:
     """By what features are chosen; `cfgs` are those of the platform `triple` that the images are of.
@@ -50,6 +63,7 @@ class FeatureRules:
     cfgs: CfgSet
     triple: str
     paying: bool = False
+    by: FeaturesBy = FeaturesBy.AUTO
 
     @property
     def system(self) -> str:
@@ -83,16 +97,18 @@ class _Features:
     plain: dict[str, str]
     """The copy without our crate."""
     users: tuple[str, ...]
-    name: str
+    named: DirectDependencies
     taken: list[Addition] = field(default_factory=list)
     left: dict[Addition, str] = field(default_factory=dict)
+    beyond: bool = False
+    """Whether there are features that edits do not reach."""
 
     def run(self) -> Added:
         first = CompiledCrates.of(self._units())
         # Added features turn on others below, which the baseline may have more of.
         for _ in range(_ROUNDS):
             wanted = self._wanted()
-            if not wanted:
+            if not wanted or (self.beyond and self.rules.by is FeaturesBy.AUTO):
                 break
             before = list(self.taken)
             self.left |= dict(settle(wanted, self._attempt))
@@ -119,7 +135,7 @@ class _Features:
                     self.left[addition] = why
                 else:
                     found.append(addition)
-        return found
+        return found if self.rules.by is FeaturesBy.HACK else self._within_reach(found, expansion)
 
     def _why_not(self, addition: Addition, expansion: Expansion) -> str:
         facts = self.rules.facts(addition.package)
@@ -139,18 +155,43 @@ class _Features:
             return f"brings {_listed(sorted(brought))}, which the repository has not got (--all-features-that-pay)"
         return ""
 
+    def _within_reach(self, wanted: Sequence[Addition], expansion: Expansion) -> list[Addition]:
+        """Return what edits can add; what does not even come along with that is noted with the reason."""
+        direct = [one for one in wanted if self._places(one, expansion.compiled)]
+        along = {pair for one in direct for pair in expansion.turns_on(one.package, one.side, one.feature)}
+        for one in wanted:
+            if one not in direct and (one.package.name, one.feature) not in along:
+                self.left[one] = "no package that builds a program names it (--features-by hack)"
+                self.beyond = True
+        return direct
+
+    def _places(self, addition: Addition, compiled: CompiledCrates) -> tuple[Place, ...]:
+        return self.named.of(addition.package, addition.side, is_macro=addition.package in compiled.macros)
+
     def _attempt(self, additions: Sequence[Addition]) -> str:
         before = self.copy.read()
         why = self._write([*self.taken, *additions])
         if not why:
             made = self.copy.analyze()
             why = self._too_new(made) if made.resolved else made.workspaces[0].reason
+            why = why or self._without_effect(additions, made)
             if not why:
                 self.analysis = made
                 self.taken += additions
                 return ""
         self.copy.write(before)
         return why
+
+    def _without_effect(self, additions: Sequence[Addition], made: Analysis) -> str:
+        """Say where an edit did not turn on what it should, such as that of an optional dependency; "" for nowhere."""
+        if self.rules.by is FeaturesBy.HACK:
+            return ""
+        features = CompiledCrates.of(_units(made)).features
+        for one in additions:
+            if one.feature not in features.get((one.package, one.side), frozenset()):
+                self.beyond = True
+                return "an edit does not turn it on (--features-by hack)"
+        return ""
 
     def _too_new(self, made: Analysis) -> str:
         """Say which crate that came in needs a newer Rust than the repository allows; "" for none."""
@@ -165,18 +206,36 @@ class _Features:
                 return f"brings {package.label}, which needs rustc {needed}"
         return ""
 
-    def _write(self, additions: Iterable[Addition]) -> str:
-        """Write our crate with these additions into the copy, and have cargo complete the lock; "" or why not."""
-        lock = str(self.copy.lock.relative_to(self.copy.folder))
-        texts = self.plain | {lock: self.copy.lock.read_text(encoding="utf-8")}
-        root = str(self.copy.root.relative_to(self.copy.folder))
-        entries = _entries(additions, CompiledCrates.of(self._units()))
-        if not entries:
+    def _write(self, additions: Sequence[Addition]) -> str:
+        """Write these additions into the copy, and have cargo complete the lock; "" or why not."""
+        if not additions:
             self.copy.write(self.plain)
             return ""
-        self.copy.write(with_hack(texts, root, self.name, entries, self.users, system=self.rules.system))
-        write_sources(self.copy.root / self.name, entries)
+        lock = str(self.copy.lock.relative_to(self.copy.folder))
+        texts = self.plain | {lock: self.copy.lock.read_text(encoding="utf-8")}
+        if self.rules.by is FeaturesBy.HACK:
+            self._write_hack(texts, additions)
+        else:
+            try:
+                self.copy.write(with_features(texts, self._edits(additions)))
+            except ValueError as error:
+                self.beyond = True
+                return str(error)
         return self.copy.settle_lock()
+
+    def _write_hack(self, texts: dict[str, str], additions: Sequence[Addition]) -> None:
+        root = str(self.copy.root.relative_to(self.copy.folder))
+        entries, name = _entries(additions, CompiledCrates.of(self._units())), free_name(self.plain, root)
+        self.copy.write(with_hack(texts, root, name, entries, self.users, system=self.rules.system))
+        write_sources(self.copy.root / name, entries)
+
+    def _edits(self, additions: Sequence[Addition]) -> dict[Place, set[str]]:
+        compiled = CompiledCrates.of(self._units())
+        edits: dict[Place, set[str]] = {}
+        for one in additions:
+            for place in self._places(one, compiled):
+                edits.setdefault(place, set()).add(one.feature)
+        return edits
 
     def _drop_what_brings_crates(self, first: CompiledCrates) -> None:
         """Take back additions through which cargo compiles crates that were not compiled before."""
@@ -213,8 +272,7 @@ class _Features:
         return bool(names & {row.package for row in facts.dependencies if row.name in named})
 
     def _units(self) -> list[Unit]:
-        keys = {key for use in self.analysis.workspaces[0].variants.values() for key in use.keys}
-        return [self.analysis.units[key] for key in sorted(keys)]
+        return _units(self.analysis)
 
     def _changes(self, first: CompiledCrates) -> tuple[Change, ...]:
         by_place: dict[tuple[PackageId, Side], list[str]] = {}
@@ -223,7 +281,12 @@ class _Features:
         rows = [Change(_subject(package, side), f"+ {', '.join(sorted(f))}") for (package, side), f in by_place.items()]
         now = CompiledCrates.of(self._units())
         new = sorted(package.label for package in now.all_packages - first.all_packages)
-        return (*sorted(rows), *(Change(label, "new in what is compiled") for label in new))
+        edits = {} if self.rules.by is FeaturesBy.HACK else self._edits(self.taken)
+        edited = [
+            Change(f"{self.copy.shown(place.manifest)}: {place.keys[-1]}", f"features: + {', '.join(sorted(features))}")
+            for place, features in sorted(edits.items())
+        ]
+        return (*sorted(rows), *edited, *(Change(label, "new in what is compiled") for label in new))
 
     def _left(self) -> tuple[Change, ...]:
         by_reason: dict[tuple[str, str], list[str]] = {}
@@ -239,9 +302,16 @@ def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> 
 
     Raises `ConfigurationError` where no such crate can be added to the repository.
     """
-    texts = copy.read()
-    root = str(copy.root.relative_to(copy.folder))
-    return _Features(copy, rules, analysis, texts, _users(copy), free_name(texts, root)).run()
+    texts, users = copy.read(), _users(copy)
+    root = str((copy.root / "Cargo.toml").relative_to(copy.folder))
+    named = DirectDependencies.read(texts, users, root, lambda key: applies(key, rules.triple, rules.cfgs))
+    if rules.by is not FeaturesBy.HACK:
+        edits = _Features(copy, rules, analysis, texts, users, named)
+        added = edits.run()
+        if rules.by is FeaturesBy.EDIT or not edits.beyond:
+            return added
+        copy.write(texts)
+    return _Features(copy, replace(rules, by=FeaturesBy.HACK), analysis, texts, users, named).run()
 
 
 def write_sources(folder: Path, entries: Sequence[Entry]) -> None:
@@ -272,6 +342,11 @@ def _users(copy: WorkingCopy) -> tuple[str, ...]:
     programs = [row for row in rows if any("bin" in target["kind"] for target in row["targets"])]
     folder = copy.folder.resolve()
     return tuple(sorted(str(Path(row["manifest_path"]).relative_to(folder)) for row in programs or rows))
+
+
+def _units(analysis: Analysis) -> list[Unit]:
+    keys = {key for use in analysis.workspaces[0].variants.values() for key in use.keys}
+    return [analysis.units[key] for key in sorted(keys)]
 
 
 def _entries(additions: Iterable[Addition], compiled: CompiledCrates) -> list[Entry]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from factory.consumer.align.copy import WorkingCopy
-from factory.consumer.align.features import add_features, source_texts
+from factory.consumer.align.features import FeaturesBy, add_features, source_texts
 from factory.consumer.align.hack import hack_folder, without_hack
 from factory.consumer.align.model import AlignReport, Change, State, Step, StepName, WorkspaceAlignment
 from factory.consumer.align.profile import flag_changes, profile_changes, with_profile
@@ -80,6 +80,7 @@ class _Alignment:
     aligner: Aligner
     wishes: Wishes
     steps: list[Step] = field(default_factory=list)
+    had_hack: bool = False
 
     def run(self) -> WorkspaceAlignment:
         original = self.copy.read()
@@ -88,6 +89,7 @@ class _Alignment:
         if first.problem:
             return self._unaligned(first.problem, first)
         state = first
+        self.had_hack = hack_folder(original, self._root) is not None
         try:
             self.copy.write(without_hack(original, self._root))
             if self.copy.read() != original:
@@ -185,18 +187,24 @@ class _Alignment:
         if StepName.FEATURES not in self.wishes.steps:
             return analysis, state
         before = self.copy.read()
-        added = add_features(self.copy, self.aligner.features, analysis)
+        rules = self.aligner.features
+        if rules.by is FeaturesBy.AUTO and self.had_hack:
+            # To go from one way to the other would be a patch that gains nothing.
+            rules = replace(rules, by=FeaturesBy.HACK)
+        added = add_features(self.copy, rules, analysis)
         notes: tuple[str, ...] = ()
         if self.wishes.paying:
-            added, note = self._more_features(added, analysis, before)
+            added, note = self._more_features(added, rules, analysis, before)
             notes = (note,)
         return self._took(StepName.FEATURES, added.changes, added.left, before, analysis, state, added.analysis, notes)
 
-    def _more_features(self, free: Added, analysis: Analysis, before: Mapping[str, str]) -> tuple[Added, str]:
+    def _more_features(
+        self, free: Added, rules: FeatureRules, analysis: Analysis, before: Mapping[str, str]
+    ) -> tuple[Added, str]:
         """Take the features that bring other crates as well, where that gains more seconds than a cold build pays."""
         kept = self.copy.read()
         self.copy.write(before)
-        more = add_features(self.copy, replace(self.aligner.features, paying=True), analysis)
+        more = add_features(self.copy, replace(rules, paying=True), analysis)
         one, other = (self._state(added.analysis) for added in (free, more))
         if one.report is None or other.report is None:
             self.copy.write(kept)
