@@ -53,7 +53,9 @@ def _print(found: tuple[Recommendation, ...], output: Output) -> None:
         for number, offer in enumerate(recommendation.offers):
             named = (recommendation.repo, recommendation.variant) if number == 0 else ("", "")
             rows.append((*named, "→" if offer is recommendation.best else "", *_cells(offer, recommendation)))
-    output.answer_table("", columns, rows, right=columns[4:])
+    # One plan is for one platform.
+    title = f"For {found[0].platform}"
+    output.answer_table(title, columns, rows, right=columns[4:])
 
 
 def _cells(offer: Offer, of: Recommendation) -> tuple[str, str, str, str, str, str]:

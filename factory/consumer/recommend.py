@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from factory.consumer.check_model import Amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check_model import CheckReport, VariantCheck
     from factory.consumer.check_warm import Warm
 
 SCHEMA = 1
+
+EVERY_VARIANT = "each once"
+"""The variant of a recommendation for a machine that pulls an image once and builds every variant on it."""
 
 COMPRESSED = 0.3
 """What is left of cooked units in a compressed layer: 144 to 238 MB of 485 to 763 (docs/measurements.md)."""
@@ -43,10 +46,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The offers for one repository and variant, parents before children; `best` is `None` where none gains."""
+    """The offers for one repository and variant, parents before children; `best` is `None` where none gains.
+
+    `platform` is the target triple of the compiler in the images.
+    """
 
     repo: str
     variant: str
+    platform: str
     total: Amount
     offers: tuple[Offer, ...]
     problem: str = ""
@@ -59,9 +66,21 @@ class Recommendation:
 
 
 def recommend(report: CheckReport, warm: Warm, *, bandwidth: int) -> tuple[Recommendation, ...]:
-    """Return a recommendation for every variant of a repository; `bandwidth` is in bytes a second."""
-    repo = report.workspaces[0].repo if report.workspaces else ""
-    return tuple(_recommend(report, warm, variant, repo, bandwidth) for variant in sorted(warm.variants))
+    """Return a recommendation for every variant that compiles anything; `bandwidth` is in bytes a second.
+
+    Where there are several, one for all of them together comes last: what is pulled is pulled once.
+    """
+    variants = [(variant,) for variant in sorted(warm.variants) if _forecasts(report, (variant,))]
+    if not variants:
+        return (without_offers(report.workspaces[0].repo, warm, "compiles nothing that comes from a registry"),)
+    together = [tuple(sorted(variant for (variant,) in variants))] if len(variants) > 1 else []
+    return tuple(_recommend(report, warm, names, bandwidth) for names in (*variants, *together))
+
+
+def without_offers(repo: str, warm: Warm, problem: str) -> Recommendation:
+    """Return the row of a repository that no image can be weighed for."""
+    platform = warm.toolchain.host
+    return Recommendation(repo=repo, variant="", platform=platform, total=Amount(), offers=(), problem=problem)
 
 
 def recommendations_to_json(found: Iterable[Recommendation]) -> dict[str, Any]:
@@ -69,8 +88,13 @@ def recommendations_to_json(found: Iterable[Recommendation]) -> dict[str, Any]:
     return {"schema": SCHEMA, "repos": [_to_json(recommendation) for recommendation in found]}
 
 
-def _recommend(report: CheckReport, warm: Warm, variant: str, repo: str, bandwidth: int) -> Recommendation:
-    forecasts = [w.variants[variant] for w in report.workspaces if variant in w.variants]
+def _forecasts(report: CheckReport, variants: Sequence[str]) -> list[VariantCheck]:
+    found = [workspace.variants.get(name) for workspace in report.workspaces for name in variants]
+    return [forecast for forecast in found if forecast is not None and forecast.total.units]
+
+
+def _recommend(report: CheckReport, warm: Warm, variants: tuple[str, ...], bandwidth: int) -> Recommendation:
+    forecasts = _forecasts(report, variants)
     weights = _weights(warm)
     offers = []
     for image in report.images:
@@ -86,7 +110,13 @@ def _recommend(report: CheckReport, warm: Warm, variant: str, repo: str, bandwid
             )
         )
     total = sum((forecast.total for forecast in forecasts), Amount())
-    return Recommendation(repo=repo, variant=variant, total=total, offers=tuple(offers))
+    return Recommendation(
+        repo=report.workspaces[0].repo,
+        variant=variants[0] if len(variants) == 1 else EVERY_VARIANT,
+        platform=warm.toolchain.host,
+        total=total,
+        offers=tuple(offers),
+    )
 
 
 def _weights(warm: Warm) -> Mapping[str, int]:
@@ -100,6 +130,7 @@ def _to_json(found: Recommendation) -> dict[str, Any]:
     return {
         "repo": found.repo,
         "variant": found.variant,
+        "platform": found.platform,
         "problem": found.problem,
         "best": None if found.best is None else found.best.image,
         "units": {"total": found.total.units},

@@ -18,9 +18,7 @@ from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.steps import Aligner, Wishes, align_repository
 from factory.consumer.align.versions import VersionRules
 from factory.consumer.check import Question, default_variant
-from factory.consumer.check_model import Amount
 from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
-from factory.consumer.recommend import Recommendation
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from factory.consumer.align.model import AlignReport, StepName
     from factory.consumer.check_model import CheckReport
     from factory.consumer.check_warm import Warm
+    from factory.consumer.recommend import Recommendation
     from factory.pipeline.run import Run
     from factory.planning.baseline import Baseline
     from factory.scan.model import FoundWorkspace
@@ -137,8 +136,7 @@ def recommend(
         try:
             report = _check(run, repo, source, warm, Question(), offline=offline)
         except NothingToDoError as error:
-            row = Recommendation(repo=without_secret(repo), variant="", total=Amount(), offers=(), problem=error.what)
-            rows.append(row)
+            rows.append(recommend_stage.without_offers(without_secret(repo), warm, error.what))
         else:
             rows += recommend_stage.recommend(report, warm, bandwidth=bandwidth)
     return tuple(rows)

@@ -104,6 +104,33 @@ def test_nothing_is_recommended_where_pulling_takes_longer_than_compiling(found:
     assert recommended(found, warm, [unit("other")]).best is None
 
 
+def test_several_variants_are_weighed_by_themselves_and_together(found: Scan) -> None:
+    """Each of them saves less than what is pulled costs, and both save more, as it is pulled once."""
+    base = unit("base")
+    warm = replace(warm_of({"core": [(base, 10.0, 10 * MEGABYTE)]}), variants=("dev", "release", "wasm"))
+    analysis = analysed(found, [base])
+    (row,) = analysis.workspaces
+    use = row.variants["release"]
+    row = replace(row, variants={"dev": use, "release": use, "wasm": replace(use, keys=())})
+    costs = {key: one.cost for key, one in warm.units.items()}
+    report = check(found, replace(analysis, workspaces=(row,)), warm, Question(), costs=costs, jobs=1)
+
+    dev, release, both = recommend(report, warm, bandwidth=MEGABYTE // 5)
+
+    assert (dev.variant, release.variant, both.variant) == ("dev", "release", "each once")
+    assert dev.best is None
+    assert release.best is None
+    assert both.offers[0].saved == pytest.approx(20.0)
+    assert both.offers[0].pulled == dev.offers[0].pulled
+    assert both.best is not None
+    assert {one.platform for one in (dev, release, both)} == {warm.toolchain.host}
+
+
+def test_a_repository_without_units_is_told_so(found: Scan) -> None:
+    answer = recommended(found, warm_of({"core": [(unit("base"), 1.0, MEGABYTE)]}), [])
+    assert (answer.best, answer.problem) == (None, "compiles nothing that comes from a registry")
+
+
 def test_the_document_names_the_best(found: Scan) -> None:
     base = unit("base")
     warm = warm_of({"core": [(base, 10.0, MEGABYTE)]})
