@@ -1,21 +1,22 @@
-"""Measures what aligning gains for repositories that nobody planned for, step by step.
+"""Measures what aligning gains for repositories that nobody planned for, step by step, and what keeps the rest cold.
 
-    python -m benchmarks.align --unseen N PATH...
+    python -m benchmarks.align --unseen N PATH... [--out FILE]
 
-The first N paths are the unseen ones. The baseline is derived from the others alone, the others are aligned with it,
-and whatever they then compile counts as warm, without any budget. Then each unseen repository is aligned: units and
-seconds warm before and after each step, and how much larger its graph gets. Nothing is compiled: cargo resolves every
-state, and seconds are estimates from the shipped measurements. It takes about a minute a repository.
+The first N paths are the unseen ones. The baseline is derived from the others alone; they meet it, as `factory analyze
+--aligned` lets them, and whatever they then compile counts as warm, without any budget. Then each unseen repository is
+aligned as `factory align` does it: units and seconds warm before and after each step, how much larger its graph gets,
+and what is still cold, by root cause. Nothing is compiled: cargo resolves every state, and seconds are estimates from
+the shipped measurements. It takes about half a minute a repository; what was resolved before is not resolved again.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import statistics
 import sys
-import tempfile
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,84 +25,109 @@ from factory.cargo.home import prepare_resolving_home
 from factory.cargo.index_cache import CrateIndex
 from factory.cargo.toolchain import find_toolchain
 from factory.cargo.variants import Variant
+from factory.config.model import Settings
+from factory.consumer import check as check_stage
 from factory.consumer.align.features import FeatureRules
+from factory.consumer.align.meeting import Meeting, meet
 from factory.consumer.align.model import StepName
 from factory.consumer.align.steps import Aligner, Wishes, align_workspace
 from factory.consumer.align.versions import VersionRules
-from factory.consumer.check_model import Amount, CheckReport, VariantCheck, WorkspaceCheck
+from factory.consumer.check import Question
+from factory.consumer.check_warm import Warm
+from factory.cook.facts import WarmUnit
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.costs.sources import Sources
 from factory.files import cache_directory
+from factory.planning.baseline import caret_range
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
 from factory.planning.behaviour import read_behaviour_features
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.discover import find_workspaces
+from factory.scan.model import Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.consumer.align.model import State, WorkspaceAlignment
+    from factory.consumer.check_model import CheckReport
+    from factory.costs.model import UnitCost
     from factory.model import UnitKey
-    from factory.scan.model import FoundWorkspace, Scan
+    from factory.planning.baseline import Baseline
+    from factory.scan.model import FoundWorkspace
 
 VARIANT = "release"
 JOBS = 2
+_MOST_ROOTS = 25
+_STEPS = (StepName.PROFILE, StepName.VERSIONS, StepName.FEATURES)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """An unseen workspace: aligned inside the requirements of its manifests, and with those changed too."""
+
+    inside: WorkspaceAlignment
+    edited: WorkspaceAlignment
+    in_baseline: float
+    """The share of its seconds, once aligned, that are of crates which the baseline has in that range at all."""
+
+    def states(self) -> tuple[State, ...]:
+        """Return it as it is, and after each step."""
+        return (self.inside.before, *(_after(self.inside, name) for name in _STEPS), self.edited.after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Everything that is shared; `warm` grows by what the aligned repositories compile."""
+    """Everything that the unseen repositories are aligned with."""
 
     resolver: Resolver
-    warm: set[UnitKey] = field(default_factory=set)
-    last: dict[str, tuple[UnitKey, ...]] = field(default_factory=dict)
+    baseline: Baseline
+    facts: CrateIndex
+    cfgs: CfgSet
+    warm: Warm
+
+    def costs(self, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
+        """Return what the units of an analysis cost."""
+        return _costs(self.resolver, analysis)
 
     def measure(self, found: FoundWorkspace, analysis: Analysis) -> CheckReport:
-        """Count what is warm, with estimated seconds; remember what the workspace compiles now."""
-        keys = analysis.workspaces[0].variants[VARIANT].keys
-        self.last[found.path] = keys
-        costs = costs_of(analysis.units, {}, fit(shipped_records()), self._sources)
-        total = Amount(len(keys), sum(costs[key].seconds for key in keys))
-        hits = [key for key in keys if key in self.warm]
-        check = VariantCheck(
-            variant=VARIANT,
-            image="all",
-            total=total,
-            images={"all": Amount(len(hits), sum(costs[key].seconds for key in hits))},
-            wall_cold=0.0,
-            wall_warm={"all": 0.0},
-            hits=tuple(hits),
-            misses=(),
-            missed=(),
-        )
-        row = WorkspaceCheck(path=found.path, repo=found.repo, skipped="", remarks=(), variants={VARIANT: check})
-        return CheckReport(
-            warm="others", plan="", rustc="", variant=VARIANT, image="all", images=("all",), jobs=1, workspaces=(row,)
+        """Forecast a workspace on what is warm, as `factory check` does."""
+        return check_stage.check(
+            Scan(workspaces=(found,), skipped=()),
+            analysis,
+            self.warm,
+            Question(variant=VARIANT, image="all", ignore_pin=True),
+            costs=self.costs(analysis),
+            jobs=JOBS,
         )
 
-    @property
-    def _sources(self) -> Sources:
-        return Sources([self.resolver.cargo_home], Path(tempfile.gettempdir()) / "align-crate-sizes.json")
+    def aligner(self, *, edit_requirements: bool) -> Aligner:
+        """Return what aligns a workspace."""
+        return Aligner(
+            resolver=self.resolver,
+            versions=_version_rules(self.baseline, self.facts, edit_requirements=edit_requirements),
+            features=_feature_rules(self.resolver, self.baseline, self.facts, self.cfgs),
+            measure=self.measure,
+        )
 
 
 def main() -> int:
-    """Print a row for each unseen workspace, and the means."""
-    if len(sys.argv) < 5 or sys.argv[1] != "--unseen":
-        print(__doc__, file=sys.stderr)
-        return 2
-    number, paths = int(sys.argv[2]), [Path(path).absolute() for path in sys.argv[3:]]
-    bench = Bench(_resolver())
-    unseen, others = find_workspaces(paths[:number]), find_workspaces(paths[number:])
-    baseline_of = analyze(others, bench.resolver, advance=lambda path: print(f"resolved {path}", file=sys.stderr))
-    aligner = _aligner(bench, baseline_of)
-    aligned = _align(others, aligner)
-    bench.warm.update(key for row in aligned if not row.problem for key in bench.last[row.path])
-    _tell_problems(aligned)
-    rows = _align(unseen, aligner)
-    _tell_problems(rows)
-    _print(len(aligned), [row for row in rows if not row.problem])
+    """Print a row for each unseen workspace, the means, and what is still cold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--unseen", type=int, required=True, help="how many of the paths nobody planned for")
+    parser.add_argument("--out", type=Path, help="a file to write the answer into, beside printing it")
+    parser.add_argument("paths", nargs="+", type=Path)
+    options = parser.parse_args()
+    paths = [path.absolute() for path in options.paths]
+    resolver = _resolver()
+    unseen, others = find_workspaces(paths[: options.unseen]), find_workspaces(paths[options.unseen :])
+    bench, met = _bench(resolver, others)
+    rows = _aligned(unseen, bench)
+    text = "\n".join([*_table(rows, bench.baseline, met), "", *_roots([row.inside for row in rows])])
+    print(text)
+    if options.out is not None:
+        options.out.write_text(f"{text}\n", encoding="utf-8")
     return 0
 
 
@@ -116,61 +142,181 @@ def _resolver() -> Resolver:
     )
 
 
-def _aligner(bench: Bench, others: Analysis) -> Aligner:
-    resolver, never = bench.resolver, read_behaviour_features()
+def _bench(resolver: Resolver, others: Scan) -> tuple[Bench, int]:
+    """Derive the baseline from the others and let them meet it; return how many of them did, too."""
     facts = CrateIndex(resolver.cargo_home)
-    baseline = derive_baseline(others, BaselineRules(min_repos=2, msrv_share=0.5, never=never, facts=facts))
-    host = resolver.toolchain.host
-    cfgs = CfgSet.parse(resolver.toolchain.print_cfg(host))
-    return Aligner(
+    known = analyze(others, resolver, advance=lambda path: print(f"resolved {path}", file=sys.stderr))
+    settings = Settings().baseline
+    baseline = derive_baseline(
+        known,
+        BaselineRules(
+            min_repos=settings.min_repos,
+            msrv_share=settings.msrv_percent / 100,
+            never=read_behaviour_features(),
+            facts=facts,
+        ),
+    )
+    cfgs = CfgSet.parse(resolver.toolchain.print_cfg(resolver.toolchain.host))
+    meeting = Meeting(
         resolver=resolver,
-        versions=VersionRules(baseline=baseline, facts=facts, advisories=None, allow_downgrade=False),
-        features=FeatureRules(baseline=baseline, facts=facts, never=never, cfgs=cfgs, triple=host),
-        measure=bench.measure,
+        versions=_version_rules(baseline, facts),
+        features=_feature_rules(resolver, baseline, facts, cfgs),
+    )
+
+    def one(found: FoundWorkspace) -> Analysis | None:
+        met = meet(found, meeting)
+        print(f"met {found.path} {met.problem}", file=sys.stderr)
+        return met.states[-1] if met.states else None
+
+    with ThreadPoolExecutor(JOBS) as pool:
+        ends = [end for end in pool.map(one, others.workspaces) if end is not None]
+    bench = Bench(resolver=resolver, baseline=baseline, facts=facts, cfgs=cfgs, warm=_warm(resolver, known, ends))
+    return bench, len(ends)
+
+
+def _version_rules(baseline: Baseline, facts: CrateIndex, *, edit_requirements: bool = False) -> VersionRules:
+    return VersionRules(
+        baseline=baseline,
+        facts=facts,
+        versions=facts.versions,
+        advisories=None,
+        allow_downgrade=False,
+        edit_requirements=edit_requirements,
     )
 
 
-def _align(scan: Scan, aligner: Aligner) -> list[WorkspaceAlignment]:
+def _feature_rules(resolver: Resolver, baseline: Baseline, facts: CrateIndex, cfgs: CfgSet) -> FeatureRules:
+    never, triple = read_behaviour_features(), resolver.toolchain.host
+    return FeatureRules(baseline=baseline, facts=facts, never=never, cfgs=cfgs, triple=triple)
+
+
+def _costs(resolver: Resolver, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
+    sources = Sources([resolver.cargo_home], cache_directory() / "crate-sizes.json")
+    toolchain = resolver.toolchain
+    compiler = toolchain.rustc_verbose.partition("\n")[0], toolchain.host
+    records = list(shipped_records())
+    measured = {record.key: record.cost for record in records if (record.rustc, record.platform) == compiler}
+    return costs_of(analysis.units, measured, fit(records), sources)
+
+
+def _warm(resolver: Resolver, known: Analysis, ends: Sequence[Analysis]) -> Warm:
+    """Return what all of these compile as one image."""
+    users: dict[UnitKey, int] = defaultdict(int)
+    units: dict[UnitKey, WarmUnit] = {}
+    for end in ends:
+        costs = _costs(resolver, end)
+        for key in {key for row in end.resolved for use in row.variants.values() for key in use.keys}:
+            users[key] += 1
+            units[key] = WarmUnit(unit=end.units[key], layer="all", cost=costs[key], repos=users[key])
+    return Warm(
+        name="the others, aligned",
+        digest="",
+        toolchain=known.toolchain,
+        variants=known.variants,
+        rustflags=(),
+        parents={"all": None},
+        units=units,
+        dropped={},
+    )
+
+
+def _aligned(scan: Scan, bench: Bench) -> list[Row]:
+    inside, edited = bench.aligner(edit_requirements=False), bench.aligner(edit_requirements=True)
     wishes = Wishes(variant=VARIANT, steps=frozenset(StepName))
 
-    def one(found: FoundWorkspace) -> WorkspaceAlignment:
-        done = align_workspace(replace(found, toolchain_pin=None), aligner, wishes)
-        print(f"aligned {found.path}", file=sys.stderr)
-        return done
+    def one(found: FoundWorkspace) -> Row:
+        unpinned = replace(found, toolchain_pin=None)
+        first = align_workspace(unpinned, inside, wishes)
+        row = Row(
+            inside=first,
+            edited=align_workspace(unpinned, edited, wishes),
+            in_baseline=_in_baseline(first.after, bench.baseline),
+        )
+        print(f"aligned {found.path} {first.problem}", file=sys.stderr)
+        return row
 
     with ThreadPoolExecutor(JOBS) as pool:
-        return list(pool.map(one, scan.workspaces))
+        rows = list(pool.map(one, scan.workspaces))
+    return [
+        row for row in rows if not row.inside.problem and not row.edited.problem and row.inside.before.total().units
+    ]
 
 
-def _tell_problems(rows: Sequence[WorkspaceAlignment]) -> None:
+def _in_baseline(state: State, baseline: Baseline) -> float:
+    """Return the share of seconds that no alignment can go beyond: those of ranges that two others use."""
+    if state.report is None:
+        return 0.0
+    missed = [row for check in state.report.chosen for row in check.missed]
+    packages = [(row.unit.package, row.seconds) for row in missed]
+    beyond = sum(
+        seconds
+        for package, seconds in packages
+        if (package.name, package.source, caret_range(package.version)) not in baseline.by_range
+    )
+    return 1 - beyond / state.total().seconds
+
+
+# The answer
+
+
+def _table(rows: Sequence[Row], baseline: Baseline, others: int) -> list[str]:
+    lines = [
+        f"{len(rows)} unseen workspaces, {others} others, a baseline of {len(baseline.crates)} crates; units · seconds",
+        "",
+        "| workspace | as it is | profile | + versions | + features | + requirements | in the baseline | graph |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row.inside.path} | {' | '.join(map(_shares, row.states()))} | {row.in_baseline:.0%} "
+        f"| {_growth(row.inside):+.1%} |"
+        for row in rows
+    ]
+    for what, summary in (("mean", statistics.mean), ("median", statistics.median)):
+        by = {
+            measure: [
+                summary(_share(state, measure) for state in states)
+                for states in zip(*map(Row.states, rows), strict=True)
+            ]
+            for measure in ("units", "seconds")
+        }
+        cells = " | ".join(f"{u:.1%} · {s:.1%}" for u, s in zip(by["units"], by["seconds"], strict=True))
+        floor, graph = summary(row.in_baseline for row in rows), summary(_growth(row.inside) for row in rows)
+        lines.append(f"| {what} | {cells} | {floor:.1%} | {graph:+.1%} |")
+    return lines
+
+
+def _roots(rows: Sequence[WorkspaceAlignment]) -> list[str]:
+    """Return the root causes of what is cold once aligned, the most seconds first."""
+    lost: dict[tuple[str, str], float] = defaultdict(float)
+    where: dict[tuple[str, str], set[str]] = defaultdict(set)
+    details: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
-        if row.problem:
-            print(f"not aligned: {row.path}: {row.problem}", file=sys.stderr)
+        for miss in row.after.report.misses if row.after.report is not None else ():
+            root = miss.root
+            place = (root.cause.value, root.name or root.subject)
+            lost[place] += miss.lost
+            where[place].add(row.path)
+            words = [f"{root.yours} here, {root.warm} warm"] if root.yours or root.warm else []
+            words += [f"+{name}" for name in root.extra] + [f"-{name}" for name in root.missing]
+            details[place].add(" ".join(words) or root.version)
+    total = sum(lost.values())
+    lines = [
+        f"Still cold: {total:.0f} s of {sum(row.after.total().seconds for row in rows):.0f}",
+        "",
+        "| cause | of | s | workspaces | for example |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for place in sorted(lost, key=lambda place: (-lost[place], place))[:_MOST_ROOTS]:
+        cause, subject = place
+        lines.append(f"| {cause} | {subject} | {lost[place]:.0f} | {len(where[place])} | {min(details[place])} |")
+    return lines
 
 
-def _print(others: int, rows: Sequence[WorkspaceAlignment]) -> None:
-    print(f"{len(rows)} unseen workspaces, {others} others; units and seconds warm\n")
-    print("| workspace | as it is | profile | + versions | + features | graph |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for row in rows:
-        states = [_after(row, name) for name in (None, StepName.PROFILE, StepName.VERSIONS, StepName.FEATURES)]
-        print(f"| {row.path} | {' | '.join(map(_shares, states))} | {_growth(row):+.1%} |")
-    for by in ("units", "seconds"):
-        means = [
-            statistics.mean(_share(_after(row, name), by) for row in rows)
-            for name in (None, StepName.PROFILE, StepName.VERSIONS, StepName.FEATURES)
-        ]
-        medians = statistics.median(_share(row.after, by) for row in rows)
-        print(f"{by}: mean after each step {json.dumps([round(mean, 3) for mean in means])}, median {medians:.3f}")
-    growths = [_growth(row) for row in rows]
-    print(f"graph: mean {statistics.mean(growths):+.1%}, most {max(growths):+.1%}")
-
-
-def _after(row: WorkspaceAlignment, name: StepName | None) -> State:
+def _after(row: WorkspaceAlignment, name: StepName) -> State:
     """Return the state after a step; that before it where the step had nothing to do."""
     state = row.before
-    for step in row.steps if name is not None else ():
-        if list(StepName).index(step.name) <= list(StepName).index(name or StepName.PROFILE):
+    for step in row.steps:
+        if _STEPS.index(step.name) <= _STEPS.index(name):
             state = step.after
     return state
 

@@ -67,10 +67,17 @@ class CrateIndex:
         """Return the facts about a package; `None` where nothing is known of it."""
         if package.source != CRATES_IO:
             return None
-        if package.name not in self._lines:
-            self._lines[package.name] = self._read(package.name)
-        line = self._lines[package.name].get(package.version)
+        line = self._of(package.name).get(package.version)
         return None if line is None else parse_index_line(line)
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """Return all versions of a crate, yanked ones too, in the index's order; none where nothing is known of it."""
+        return tuple(self._of(name))
+
+    def _of(self, name: str) -> Mapping[str, bytes]:
+        if name not in self._lines:
+            self._lines[name] = self._read(name)
+        return self._lines[name]
 
     def _read(self, name: str) -> dict[str, bytes]:
         found: dict[str, bytes] = {}

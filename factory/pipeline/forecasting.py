@@ -166,6 +166,7 @@ def _aligner(
         versions=VersionRules(
             baseline=baseline,
             facts=facts,
+            versions=facts.versions,
             advisories=None if wishes.advisory_db is None else read_advisories(wishes.advisory_db),
             allow_downgrade=wishes.allow_downgrade,
             edit_requirements=wishes.edit_requirements,

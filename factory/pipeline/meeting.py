@@ -76,7 +76,9 @@ def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
     facts, host = CrateIndex(resolver.cargo_home), resolver.toolchain.host
     return Meeting(
         resolver=resolver,
-        versions=VersionRules(baseline=baseline, facts=facts, advisories=None, allow_downgrade=False),
+        versions=VersionRules(
+            baseline=baseline, facts=facts, versions=facts.versions, advisories=None, allow_downgrade=False
+        ),
         features=FeatureRules(
             baseline=baseline,
             facts=facts,

@@ -106,6 +106,7 @@ def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:
         rustflags=settings.contract.rustflags,
         costs=costs_of_analysis(run, analysis),
         jobs=settings.worth.jobs,
+        unseen=settings.worth.unseen_percent / 100,
         suite=settings.base.suite,
         sources=fetching(settings).cookable,
     )

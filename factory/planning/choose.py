@@ -10,7 +10,7 @@ from factory.cargo.sources import CookableSources
 from factory.graph import MergedGraph
 from factory.planning.layers import place_units
 from factory.planning.selection import Demand, LeftOut, Selection, select
-from factory.planning.worth import Savings, savings
+from factory.planning.worth import Savings, savings, worth_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,8 @@ class Policy:
     costs: Mapping[UnitKey, UnitCost]
     jobs: int
     """How many jobs the machines run that will build on the images."""
+    unseen: float = 0.0
+    """What part of the builds, 0 to 1, is of repositories that nobody analysed: see `factory.planning.worth`."""
     suite: str = "bookworm"
     """The Debian suite whose packages the images install."""
     sources: CookableSources = field(default_factory=CookableSources)
@@ -78,10 +80,10 @@ def choose(analysis: Analysis, policy: Policy) -> Choice:
     graph = MergedGraph(analysis.units, replace(policy.sources, commits=_commits(analysis, users)))
     cookable = sorted(key for key in graph.cookable if users[key])
     saved = savings(analysis, costs=policy.costs, jobs=policy.jobs)
+    worth = worth_of(saved, repos=len({workspace.repo for workspace in analysis.resolved}), unseen=policy.unseen)
     demand = Demand(
         users={key: users[key] for key in cookable},
-        # Sorted: a sum of floats depends on the order.
-        worth={key: sum(seconds for _, seconds in sorted(saved[key].items())) for key in cookable},
+        worth={key: worth[key] for key in cookable},
         size={key: policy.costs[key].bytes for key in cookable},
         placements=place_units(cookable, graph=graph, users=users, tree=policy.tree),
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.analysis.analyze import analyze_copy
 from factory.cargo.home import known_registries
 from factory.cargo.resolve import explain
+from factory.errors import ConfigurationError
 from factory.files import digest
 from factory.scan.skeleton import write_skeleton
 
@@ -102,9 +104,17 @@ class WorkingCopy:
         where = str(self.root.relative_to(self.folder))
         return analyze_copy(self.found, self.root, self.recorded, self.resolver, content=digest([content, where]))
 
-    def packages(self) -> Completed:
-        """Return what `cargo metadata` says of the workspace's own packages."""
-        return self._cargo(["metadata", "--no-deps", "--format-version=1", "--offline"])
+    def packages(self) -> list[dict[str, Any]]:
+        """Return what `cargo metadata` says of the workspace's own packages.
+
+        Raises `ConfigurationError` where cargo cannot read their manifests.
+        """
+        answer = self._cargo(["metadata", "--no-deps", "--format-version=1", "--offline"])
+        if not answer.ok:
+            raise ConfigurationError(
+                f"cargo cannot read the workspace: {answer.stderr.strip()[-300:]}", advice="Mend its manifests."
+            )
+        return list(json.loads(answer.stdout)["packages"])
 
     def _cargo(self, args: list[str]) -> Completed:
         offline = ["--offline"] if self.resolver.offline and "--offline" not in args else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from factory.consumer.align.hack import (
 )
 from factory.consumer.align.model import Change
 from factory.consumer.align.settle import settle
-from factory.errors import ConfigurationError
 from factory.model import Side
 from factory.planning.baseline import caret_range
 from factory.planning.baseline_rules import rust_release
@@ -333,12 +331,7 @@ def source_texts(has_host_side: bool) -> dict[str, str]:
 
 def _users(copy: WorkingCopy) -> tuple[str, ...]:
     """Return the manifests of the packages that build a program; of a workspace without any, those of all packages."""
-    answer = copy.packages()
-    if not answer.ok:
-        raise ConfigurationError(
-            f"cargo cannot read the workspace: {answer.stderr.strip()[-300:]}", advice="Mend its manifests."
-        )
-    rows = json.loads(answer.stdout)["packages"]
+    rows = copy.packages()
     programs = [row for row in rows if any("bin" in target["kind"] for target in row["targets"])]
     folder = copy.folder.resolve()
     return tuple(sorted(str(Path(row["manifest_path"]).relative_to(folder)) for row in programs or rows))

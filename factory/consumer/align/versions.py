@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from factory.cargo.lock import parse_lock
-from factory.cargo.requirement import is_met
+from factory.consumer.align.fitting import Fitting, Requirement, fit
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.requirements import widened
 from factory.consumer.align.settle import settle
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from factory.cargo.advisories import Advisories
     from factory.cargo.index_cache import CrateFacts
     from factory.consumer.align.copy import WorkingCopy
+    from factory.consumer.align.fitting import Fitted
     from factory.planning.baseline import Baseline
 
 _ROUNDS = 3
@@ -36,6 +37,7 @@ class VersionRules:
 
     baseline: Baseline
     facts: Callable[[PackageId], CrateFacts | None]
+    versions: Callable[[str], Iterable[str]]
     advisories: Advisories | None
     allow_downgrade: bool
     edit_requirements: bool = False
@@ -46,6 +48,7 @@ class _Versions:
     copy: WorkingCopy
     rules: VersionRules
     used: frozenset[PackageId]
+    own: tuple[Requirement, ...]
     first: frozenset[PackageId] = field(init=False)
     edits: list[tuple[str, str]] = field(default_factory=list)
 
@@ -59,10 +62,12 @@ class _Versions:
         for _ in range(_ROUNDS):
             wanted = self._wanted()
             refused = {move: why for move in wanted if (why := self._refusal(move))}
-            refused |= self._barred([move for move in wanted if move not in refused])
-            open_moves = [move for move in wanted if move not in refused]
+            fitted = self._fit([move for move in wanted if move not in refused])
             before = self._locked()
-            left = refused | dict(settle(open_moves, self._attempt))
+            unsettled = dict(settle(sorted((*fitted.moves, *fitted.companions)), self._attempt))
+            left = (
+                refused | dict(fitted.refused) | {m: why for m, why in unsettled.items() if m not in fitted.companions}
+            )
             if self._locked() == before:
                 break
         return self._changes(), tuple(sorted(move.row(why) for move, why in left.items()))
@@ -108,35 +113,20 @@ class _Versions:
                 return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
         return ""
 
-    def _barred(self, moves: Sequence[Move]) -> dict[Move, str]:
-        """Return the moves that a dependent's requirement excludes, with that requirement: cargo need not be asked.
-
-        A move that is barred keeps its package where it is, with the requirements that the locked version has.
-        """
-        barred: dict[Move, str] = {}
+    def _fit(self, moves: Sequence[Move]) -> Fitted:
+        """Leave out what requirements exclude, and add what moves need beside them: cargo need not be asked."""
         lock = parse_lock(self.copy.lock.read_text(encoding="utf-8"))
-        while True:
-            going = {move.package: move for move in moves if move not in barred}
-            found = {}
-            for entry in lock.packages:
-                mover = going.get(entry.package)
-                dependent = entry.package if mover is None else mover.target
-                for package in entry.dependencies:
-                    if package in going and (why := self._bar(dependent, going[package])):
-                        found[going[package]] = why
-            if not found:
-                return barred
-            barred |= found
-
-    def _bar(self, dependent: PackageId, move: Move) -> str:
-        """Say which requirement of a dependent allows the locked version and not the other; "" for none."""
-        facts = self.rules.facts(dependent)
-        for row in facts.dependencies if facts is not None else ():
-            if row.package == move.package.name and row.kind != "dev":
-                allowed = _allows(row.requirement, move.package.version)
-                if allowed and not _allows(row.requirement, move.version):
-                    return f"{dependent.label} wants `{row.requirement}`"
-        return ""
+        return fit(
+            moves,
+            Fitting(
+                lock=lock,
+                # What is changed along with the lock excludes nothing.
+                own=() if self.rules.edit_requirements else self.own,
+                facts=self.rules.facts,
+                versions=self.rules.versions,
+                may_take=lambda move: not self._refusal(move),
+            ),
+        )
 
     def _facts(self, move: Move) -> CrateFacts | None:
         return self.rules.facts(move.target)
@@ -164,7 +154,13 @@ class _Versions:
     def _disagreement(self, moves: Sequence[Move], known: frozenset[PackageId]) -> str:
         """Say what is wrong with what cargo made of the moves; "" where it took all of them."""
         now = self._locked()
-        missing = [move for move in moves if move.target not in now]
+        ranges = {(package.name, caret_range(package.version)) for package in now}
+        # What nothing needs any more is gone, and no refusal.
+        missing = [
+            move
+            for move in moves
+            if move.target not in now and (move.package.name, caret_range(move.version)) in ranges
+        ]
         if missing:
             return "a manifest of the repository does not allow this version (--manifest changes it)"
         for package in sorted(now - known):
@@ -187,7 +183,17 @@ def move_versions(
     Cargo resolves: the lock is given to it with the wanted versions in it, and it completes or refuses them. Packages
     that are not `used`, such as those for other platforms, stay where they are.
     """
-    return _Versions(copy, rules, frozenset(used)).run()
+    return _Versions(copy, rules, frozenset(used), _own_requirements(copy)).run()
+
+
+def _own_requirements(copy: WorkingCopy) -> tuple[Requirement, ...]:
+    """Return what the manifests of the workspace ask for of crates.io; raise `ConfigurationError` for broken ones."""
+    return tuple(
+        Requirement(by="a manifest of the repository", crate=row["name"], demand=row["req"])
+        for package in copy.packages()
+        for row in package["dependencies"]
+        if row["source"] == CRATES_IO
+    )
 
 
 def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
@@ -211,14 +217,6 @@ def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
             line = _moved_edge(line, names)
         made.append(line)
     return "".join(made)
-
-
-def _allows(requirement: str, version: str) -> bool:
-    """Whether a version meets a requirement; one that we cannot read is left to cargo."""
-    try:
-        return is_met(requirement, version)
-    except ValueError:
-        return True
 
 
 def _moved_edge(line: str, names: Mapping[str, Move]) -> str:

@@ -1,0 +1,170 @@
+"""Measures how plans age: how often to rebuild, and whether units of earlier plans are worth keeping.
+
+    python -m benchmarks.drift FOLDER... [--budgets MB,MB] [--out FILE]
+
+Each FOLDER holds the same repositories as they were on one date, which is its name (`2026-03-01`), the earliest first.
+A plan is made on each date and measured on that and on all later ones: alone, and together with all units of the one or
+two plans before it, beside a single plan that may be as large as those together. Then the same for repositories that
+met the baseline of the day when the plan was made, and stay at it. Nothing is cooked: hits are exact, seconds and bytes
+are measured or estimated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.world import MB, World, candidates, default_run, ours, price_list, results, share, states
+from factory import pipeline
+from factory.analysis.model import merge_units
+from factory.costs.estimate import how_sure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from factory.analysis.model import Analysis
+    from factory.model import Unit, UnitKey
+
+_MOST_KEPT = 3
+_MONTH = 30.4
+
+_PLANS = (
+    "| plan of | measured on | months | plans kept | budget MB | MB "
+    "| units hit | seconds hit | wall seconds saved by build |"
+)
+_RULE = "| --- " * 9 + "|"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """The repositories on one date; `met` as they are once they meet the baseline of each date up to it."""
+
+    name: str
+    now: Analysis
+    met: Mapping[str, Analysis]
+
+    def months_since(self, other: str) -> float:
+        """Return the months from another date."""
+        return (date.fromisoformat(self.name) - date.fromisoformat(other)).days / _MONTH
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--budgets", default="1000,2000", help="MB, separated by commas")
+    parser.add_argument("--out", type=Path, help="a file to write the tables into, beside printing them")
+    options = parser.parse_args()
+    days = _days(options.folders)
+    budgets = [int(word) * MB for word in options.budgets.split(",")]
+    world, sure = _world(days)
+    repos = {row.repo for row in days[0].now.resolved}
+    lines = [f"{len(repos)} repositories; {sure}.", "", "## As they are", "", *_table(world, days, budgets), ""]
+    lines += ["## Aligned, without the cargo profile", "", *_aligned(world, days, budgets, "aligned"), ""]
+    lines += ["## Aligned, with it", "", *_aligned(world, days, budgets, "aligned, cargo profile too"), ""]
+    lines += ["## What a rebuild compiles anew", "", *_anew(world, days, budgets)]
+    text = "\n".join(lines)
+    print(text)
+    if options.out is not None:
+        options.out.write_text(f"{text}\n", encoding="utf-8")
+    return 0
+
+
+def _days(folders: Sequence[Path]) -> list[Day]:
+    run = default_run()
+    found: list[Day] = []
+    for folder in folders:
+        scanned = pipeline.scan(run, [str(folder)])
+        now = pipeline.analyze(run, scanned, offline=False)
+        # The day's own baseline, and those at which repositories stay that met an earlier one.
+        baselines = {day.name: day.now for day in found} | {folder.name: now}
+        met = {name: pipeline.meet_baseline(run, scanned, of, offline=False) for name, of in baselines.items()}
+        found.append(Day(name=folder.name, now=now, met=met))
+        print(f"resolved {folder}", file=sys.stderr)
+    return found
+
+
+def _world(days: Sequence[Day]) -> tuple[World, str]:
+    units: Mapping[UnitKey, Unit] = {}
+    for day in days:
+        for analysis in (day.now, *day.met.values()):
+            units = merge_units(units, analysis.units)
+    prices = price_list(days[0].now, None)
+    costs = prices.of(units)
+    world = World(units=units, costs=costs, prices=prices, jobs=default_run().settings.worth.jobs)
+    return world, how_sure(costs, prices.estimator)
+
+
+def _table(world: World, days: Sequence[Day], budgets: Sequence[int]) -> list[str]:
+    rows = [_PLANS, _RULE]
+    plans = {day.name: _plans(world, day.now, budgets) for day in days}
+    for number, budget in enumerate(budgets):
+        for index, made in enumerate(days):
+            for kept in range(1, min(_MOST_KEPT, index + 1) + 1):
+                parts = [plans[day.name][number] for day in days[index + 1 - kept : index + 1]]
+                warm = frozenset(key for part in parts for key in part)
+                rows += _measured(world, made, days[index:], warm, f"{kept}", budget)
+                if kept > 1:
+                    (alone,) = _plans(world, made.now, [world.bytes_of(warm)])
+                    rows += _measured(world, made, days[index:], alone, f"1, as large as {kept}", budget)
+    return rows
+
+
+def _measured(
+    world: World, made: Day, later: Sequence[Day], warm: frozenset[UnitKey], kept: str, budget: int
+) -> list[str]:
+    return [_row(world, made, day, day.now, warm, kept, budget) for day in later]
+
+
+def _plans(world: World, analysis: Analysis, budgets: Sequence[int]) -> list[frozenset[UnitKey]]:
+    return ours(world, candidates(world, analysis), budgets)
+
+
+def _aligned(world: World, days: Sequence[Day], budgets: Sequence[int], state: str) -> list[str]:
+    rows = [_PLANS, _RULE]
+    for made in days:
+        plans = _plans(world, states(made.met[made.name])[state], budgets)
+        for budget, warm in zip(budgets, plans, strict=True):
+            later = [day for day in days if made.name in day.met]
+            rows += [_row(world, made, day, states(day.met[made.name])[state], warm, "1", budget) for day in later]
+    return rows
+
+
+def _row(
+    world: World, made: Day, day: Day, analysis: Analysis, warm: frozenset[UnitKey], kept: str, budget: int
+) -> str:
+    found = list(results(world, analysis, warm).values())
+    units = share(sum(row.hits for row in found), sum(row.units for row in found))
+    seconds = share(sum(row.seconds_hit for row in found), sum(row.seconds for row in found))
+    saved = sum(row.wall_saved for row in found) / len(found)
+    return (
+        f"| {made.name} | {day.name} | {day.months_since(made.name):.1f} | {kept} | {budget / MB:.0f} "
+        f"| {world.bytes_of(warm) / MB:.0f} | {units} | {seconds} | {saved:.1f} |"
+    )
+
+
+def _anew(world: World, days: Sequence[Day], budgets: Sequence[int]) -> list[str]:
+    """Return what each plan has that the one before had not, and what the older one has lost by then."""
+    rows = [
+        "| from | to | budget MB | units anew | core seconds to cook them | wall seconds lost by build without it |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    plans = {day.name: _plans(world, day.now, budgets) for day in days}
+    for old, new in pairwise(days):
+        for number, budget in enumerate(budgets):
+            before, after = plans[old.name][number], plans[new.name][number]
+            anew = after - before
+            cooked = sum(world.costs[key].seconds for key in sorted(anew))
+            saved = [sum(row.wall_saved for row in results(world, new.now, warm).values()) for warm in (before, after)]
+            lost = (saved[1] - saved[0]) / len(results(world, new.now, after))
+            rows.append(f"| {old.name} | {new.name} | {budget / MB:.0f} | {len(anew)} | {cooked:.0f} | {lost:.1f} |")
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())
