@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from factory import process
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError, RegistryFaultError
 from factory.files import cache_directory, digest
+from factory.platforms import Platform, machine_platform
 from factory.resources import shipped
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ def build_base(
     output: Output,
     targets: Sequence[str] = (),
     more_packages: Iterable[str] = (),
+    platform: Platform | None = None,
 ) -> str:
     """Make an image like the official `rust:<version>-slim-<suite>` from Debian packages; return its ID.
 
     `toolchain` is a sysroot (what `rustc --print sysroot` prints), or "debian" for the suite's own compiler.
     `targets` are the triples that it can compile for beside its own: a sysroot must have their standard libraries.
-    `more_packages` are Debian packages to install besides what ordinary projects need.
+    `more_packages` are Debian packages to install besides what ordinary projects need. `platform` is another one than
+    this machine's; its programs run here while the image is made, so an emulator must be registered.
     `ca_bundle` takes the place of the image's certificate bundle. The packages come from the mirror that this
     machine's apt uses and are kept in the cache for the next time. On failure `tag` stays what it was.
 
@@ -66,17 +68,19 @@ def build_base(
     where mmdebstrap, apt or docker is missing, `BuildFailedError` when a step fails.
     """
     _check_suite(suite)
+    chosen = _base_platform(platform)
     if toolchain != "debian":
         _check_sysroot(toolchain, targets)
-    packages = tuple(dict.fromkeys((*_packages(toolchain, targets), *sorted(more_packages))))
+        _check_own_platform(toolchain, chosen)
+    packages = tuple(dict.fromkeys((*_packages(toolchain, targets, chosen), *sorted(more_packages))))
     _check_packages(packages)
-    root = _root_directory(suite, packages, output)
+    root = _root_directory(suite, packages, chosen, output)
     with tempfile.TemporaryDirectory(prefix="factory-base-") as scratch:
         contexts = {"certificates": _certificates(ca_bundle, Path(scratch))}
         if toolchain != "debian":
             contexts["toolchain"] = toolchain
         kind = "debian" if toolchain == "debian" else "local"
-        _build(tag, kind=kind, root=root, contexts=contexts, output=output)
+        _build(tag, kind=kind, platform=chosen, root=root, contexts=contexts, output=output)
     return _image_id(tag)
 
 
@@ -101,12 +105,26 @@ def _check_suite(suite: str) -> None:
         raise ConfigurationError(what, advice="Name one such as bookworm, trixie or sid.")
 
 
-def _packages(toolchain: Path | Literal["debian"], targets: Sequence[str]) -> tuple[str, ...]:
+def _base_platform(platform: Platform | None) -> Platform:
+    chosen = platform or machine_platform()
+    if chosen is None:
+        what = f"images are made for {', '.join(Platform)}, and this machine is none of them"
+        raise EnvironmentFaultError(what, advice="Make the base image on a machine of one of these.")
+    return chosen
+
+
+def _check_own_platform(sysroot: Path, platform: Platform) -> None:
+    if platform is not machine_platform():
+        what = f"{sysroot}: this machine's toolchain does not run on {platform}"
+        raise ConfigurationError(what, advice="Take the suite's own compiler: --debian-rust.")
+
+
+def _packages(toolchain: Path | Literal["debian"], targets: Sequence[str], platform: Platform) -> tuple[str, ...]:
     """Return the Debian packages of a base image, each once."""
     wanted = (*PACKAGES, *(package for target in targets for package in C_PACKAGES.get(target, ())))
     if toolchain != "debian":
         return tuple(dict.fromkeys(wanted))
-    others = [target for target in targets if target != f"{platform.machine()}-unknown-linux-gnu"]
+    others = [target for target in targets if target != platform.rust_target]
     lacking = sorted(set(others) - TARGET_PACKAGES.keys())
     if lacking:
         what = f"Debian packages no standard library of Rust for {', '.join(lacking)}"
@@ -138,9 +156,9 @@ def _check_sysroot(sysroot: Path, targets: Sequence[str]) -> None:
         raise ConfigurationError(what, advice=f"Run `rustup target add {' '.join(lacking)}`.")
 
 
-def _root_directory(suite: str, packages: tuple[str, ...], output: Output) -> Path:
+def _root_directory(suite: str, packages: tuple[str, ...], platform: Platform, output: Output) -> Path:
     """Return a directory that holds nothing but `root.tar`, the suite with `packages` installed."""
-    folder = cache_directory() / "base" / f"{suite}-{digest(packages)[:12]}"
+    folder = cache_directory() / "base" / f"{suite}-{platform.architecture}-{digest(packages)[:12]}"
     archive = folder / "root.tar"
     if archive.exists():
         output.detail(f"{archive} is there already")
@@ -148,20 +166,21 @@ def _root_directory(suite: str, packages: tuple[str, ...], output: Output) -> Pa
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".root-") as scratch:
         partial = Path(scratch) / "root.tar"
-        output.say(f"base: installing Debian {suite} into {archive}")
-        _bootstrap(suite, packages, partial, output)
+        output.say(f"base: installing Debian {suite} for {platform.architecture} into {archive}")
+        _bootstrap(suite, packages, platform, partial, output)
         folder.mkdir(exist_ok=True)
         partial.replace(archive)
     return folder
 
 
-def _bootstrap(suite: str, packages: tuple[str, ...], archive: Path, output: Output) -> None:
+def _bootstrap(suite: str, packages: tuple[str, ...], platform: Platform, archive: Path, output: Output) -> None:
     mmdebstrap = process.which("mmdebstrap", advice="Install it: `apt-get install mmdebstrap`.")
     settings = archive.with_name(APT_SETTINGS_FILE)
     settings.write_text(apt_settings(), encoding="utf-8")
     command = (
         str(mmdebstrap),
         "--variant=minbase",
+        f"--architectures={platform.architecture}",
         f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man")),
         # By hooks, because what --aptopt sets would stay in the image.
@@ -174,6 +193,8 @@ def _bootstrap(suite: str, packages: tuple[str, ...], archive: Path, output: Out
     completed = process.run(command, stdin=sources, timeout=BOOTSTRAP_SECONDS, check=False, on_stderr=output.detail)
     if not completed.ok:
         advice = "See whether `apt-get update` works here, and whether its mirror has the suite."
+        if platform is not machine_platform():
+            advice += f" For {platform}, qemu-user-static and arch-test must be installed: docs/platforms.md."
         raise _step_failed(completed, advice=advice)
 
 
@@ -231,9 +252,12 @@ def _certificates(bundle: Path | None, folder: Path) -> Path:
     return folder
 
 
-def _build(tag: str, *, kind: str, root: Path, contexts: Mapping[str, Path], output: Output) -> None:
+def _build(
+    tag: str, *, kind: str, platform: Platform, root: Path, contexts: Mapping[str, Path], output: Output
+) -> None:
     command = (
         *("docker", "buildx", "build", "--progress=plain", "--provenance=false", "--load"),
+        f"--platform={platform}",
         *(f"--build-context={name}={path}" for name, path in sorted(contexts.items())),
         *(
             f"--file={shipped('Dockerfiles') / 'base.Dockerfile'}",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from factory import pipeline
 from factory.cook.budgets import require_within_budgets
-from factory.cook.images import image_build
 from factory.engine import Engine
 from factory.errors import FactoryError
 from factory.files import cache_directory
@@ -39,10 +38,10 @@ def demo(run: Run, *, use_docker: bool | None) -> Proof:
         require_within_budgets(pipeline.build_locally(run, made, folder))
         return _verify(run, str(folder), samples)
     require_within_budgets(pipeline.build_images(run, made))
-    build = image_build(made, run.settings, cache_directory())
+    tags = pipeline.image_tags(run, made)
     repos = sorted({row.repo for row in made.forecast})
     proofs = [
-        _verify(run, build.tags(_lowest_image(made, repo))[0], f"{samples}/{repo.rpartition('/')[2]}") for repo in repos
+        _verify(run, tags[_lowest_image(made, repo)][0], f"{samples}/{repo.rpartition('/')[2]}") for repo in repos
     ]
     return Proof(
         target=f"the images of {IMAGE_NAME}",
@@ -62,7 +61,7 @@ def _verify(run: Run, target: str, repo: str) -> Proof:
 
 def _docker_is_usable(run: Run) -> bool:
     try:
-        Engine().require_image(run.settings.base_image)
+        Engine().require_image(run.settings.base_image, run.platform)
     except FactoryError as error:
         run.output.say(f"Docker is not used: {error.what}")
         return False

@@ -32,6 +32,8 @@ from factory.scratch import scratch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from factory.platforms import Platform
+
 _Answer = TypeVar("_Answer")
 
 OLDEST_ENGINE = 23
@@ -41,6 +43,11 @@ ENGINE_ADVICE = (
     "docs/air-gapped.md shows how to run a current engine from Debian packages."
 )
 
+
+EMULATION_ADVICE = (
+    "Let the kernel run them by qemu: `docker run --privileged --rm tonistiigi/binfmt --install all`, or the package "
+    "qemu-user-static; or build on a machine of that platform. docs/platforms.md has both."
+)
 
 FULL_ADVICE = (
     "The disk of the engine's machine is full. Make room (`docker system df` tells what takes it, `docker buildx "
@@ -152,9 +159,10 @@ class Engine:
                 f"{reference}: no such image in this engine", advice="Build or pull it first."
             ) from error
 
-    def compressed_bytes(self, reference: str) -> int | None:
+    def compressed_bytes(self, reference: str, platform: Platform | None = None) -> int | None:
         """Return what a pull of a local image transfers: its manifest, its configuration and its compressed layers.
 
+        `platform` is the one of the image to take, where its name stands for several; `None` for the engine's own.
         `None` where the engine does not keep compressed layers (any but the containerd image store) or is too old to
         say (before 28). Raises `ConfigurationError` when there is no image of that name.
         """
@@ -163,14 +171,15 @@ class Engine:
             url = f"{self._client.api.base_url}/v{self._version['ApiVersion']}/images/json"
             answer = self._client.api.get(url, params={"manifests": "1"})
             answer.raise_for_status()
-        sizes = [
-            int(manifest["Size"]["Content"])
+        sizes = {
+            f"{its.get('os')}/{its.get('architecture')}": int(manifest["Size"]["Content"])
             for image in answer.json()
             if image["Id"] == identity
             for manifest in image.get("Manifests") or ()
             if manifest.get("Kind") == "image" and manifest.get("Available")
-        ]
-        return sizes[0] if sizes else None
+            for its in [manifest["ImageData"]["Platform"]]
+        }
+        return next(iter(sizes.values())) if len(sizes) == 1 else sizes.get(platform or self.platform)
 
     @contextlib.contextmanager
     def layers_of(self, reference: str) -> Iterator[Path]:
@@ -187,28 +196,63 @@ class Engine:
         with _answering(f"{reference} cannot be removed"), contextlib.suppress(docker.errors.ImageNotFound):
             self._client.images.remove(reference, force=True)
 
-    def require_image(self, reference: str) -> None:
-        """Make sure that an image is here or can be pulled; raise `EnvironmentFaultError` otherwise."""
-        try:
-            self._client.images.get(reference)
-        except docker.errors.ImageNotFound:
-            self._pull(reference)
+    def require_image(self, reference: str, platform: Platform | None = None) -> None:
+        """Make sure that an image is here, for a platform (`None`: the engine's own), or can be pulled.
 
-    def _pull(self, reference: str) -> None:
+        Raises `EnvironmentFaultError` otherwise.
+        """
         try:
-            self._client.images.pull(reference)
+            attributes = self._client.images.get(reference).attrs
+        except docker.errors.ImageNotFound:
+            self._pull(reference, platform)
+            return
+        if platform in (None, self.platform, f"{attributes.get('Os')}/{attributes.get('Architecture')}"):
+            return
+        if not self._has_platform(reference, str(platform)):
+            self._pull(reference, platform)
+
+    def _has_platform(self, reference: str, platform: str) -> bool:
+        """Whether a name stands for images of several platforms, and one of them for this one is here."""
+        try:
+            self._client.containers.create(reference, ["none"], platform=platform).remove()
+        except docker.errors.APIError:
+            return False
+        return True
+
+    def require_runs(self, reference: str, platform: Platform) -> None:
+        """Run a program of an image of a platform; raise `EnvironmentFaultError` where this engine cannot.
+
+        What builders list tells nothing: they name platforms for which nothing is registered with the kernel.
+        """
+        try:
+            with self.container(reference, mounts={}, platform=str(platform)) as container:
+                answer = container.run(["true"], timeout=60)
+                said = "" if answer.ok else answer.stderr.strip() or f"it exited with {answer.returncode}"
+        except EnvironmentFaultError as error:
+            said = error.what
+        if said:
+            what = f"this engine runs no programs of {platform}: {said[:300]}"
+            raise EnvironmentFaultError(what, advice=EMULATION_ADVICE)
+
+    def _pull(self, reference: str, platform: Platform | None) -> None:
+        try:
+            self._client.images.pull(reference, platform=None if platform is None else str(platform))
         except (docker.errors.APIError, requests.RequestException) as error:
             raise EnvironmentFaultError(
-                f"{reference} is neither here nor can it be pulled: {error}",
+                f"{reference} is neither here{f' for {platform}' if platform else ''} nor can it be pulled: {error}",
                 advice="Name a base image you can reach (`base.image`), or make one with `factory base`.",
             ) from error
 
     @contextlib.contextmanager
-    def container(self, image: str, *, mounts: Mapping[Path, str], user: str | None = None) -> Iterator[Container]:
+    def container(
+        self, image: str, *, mounts: Mapping[Path, str], user: str | None = None, platform: str = ""
+    ) -> Iterator[Container]:
         """Yield an idle container of an image with folders mounted read-only; it is removed afterwards.
 
-        Raises `EnvironmentFaultError` where the engine cannot start one.
+        `platform` is the one of the image to take, where its name stands for several. Raises `EnvironmentFaultError`
+        where the engine cannot start one.
         """
+        chosen = platform or self.image(image).platform
         with _answering(f"no container of {image} can be made"):
             made = self._client.containers.create(
                 image,
@@ -216,6 +260,7 @@ class Engine:
                 entrypoint="",
                 init=True,
                 user=user,
+                platform=chosen,
                 network_mode="host" if self.needs_host_network else None,
                 volumes={str(source): {"bind": target, "mode": "ro"} for source, target in mounts.items()},
             )

@@ -11,6 +11,8 @@ mirror that apt already knows. Everything lives in one directory, `$FACTORY_ENGI
     python3 scripts/engine.py registry up    a registry on a free port of 127.0.0.1; prints its address
     python3 scripts/engine.py registry down
     python3 scripts/engine.py cosign         fetch cosign, for signatures; `env` puts it on the PATH
+    python3 scripts/engine.py emulation up   let the kernel run arm64's programs on amd64, and the other way round
+    python3 scripts/engine.py emulation down
 
 Exit codes: 0 done, 2 usage, 4 the machine lacks something (said on stderr, with what to do).
 """
@@ -50,6 +52,10 @@ LONGEST_SOCKET_PATH = 107  # sun_path holds 108 bytes, the last of them NUL
 
 REGISTRY_PACKAGE = "docker-registry"
 COSIGN_PACKAGE = "cosign"
+EMULATOR_PACKAGES = ("qemu-user-static", "arch-test")
+"""The emulator, and what mmdebstrap finds out with whether there is one."""
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+"""Where the kernel keeps which interpreter runs which programs."""
 SYSTEM_PACKAGES = {"runc": "runc", "mmdebstrap": "mmdebstrap"}
 """Programs the engine and `factory base` need on the system itself, each with the package that has it."""
 
@@ -288,6 +294,50 @@ def cosign(place: Place) -> None:
     _answer(str(place.signing / "usr" / "bin" / "cosign"))
 
 
+def emulation_up(place: Place) -> None:
+    """Register qemu with the kernel for the other one of amd64 and arm64; containers need nothing in them for that."""
+    name = _emulator()
+    lacking = [package for package in EMULATOR_PACKAGES if not _installed(package)]
+    if (BINFMT / name).exists() and not lacking:
+        _say(f"already registered: {name}")
+        return
+    _require_root()
+    _install_system_packages(tuple(lacking))
+    if not (BINFMT / "register").exists():
+        _run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)])
+    if (BINFMT / name).exists():
+        return
+    rule = Path("/usr/lib/binfmt.d") / f"{name}.conf"
+    try:
+        (BINFMT / "register").write_text(rule.read_text().strip())
+    except OSError as error:
+        msg = f"{rule} cannot be registered with the kernel: {error}\nThe kernel needs binfmt_misc, and root."
+        raise MachineError(msg) from error
+    (place.root / name).touch()
+    _say(f"registered: {name}")
+
+
+def emulation_down(place: Place) -> None:
+    """Take back what `emulation up` registered; what somebody else did stays."""
+    name = _emulator()
+    ours = place.root / name
+    if ours.exists() and (BINFMT / name).exists():
+        (BINFMT / name).write_text("-1")
+        _say(f"no longer registered: {name}")
+    else:
+        _say("nothing of ours is registered")
+    ours.unlink(missing_ok=True)
+
+
+def _emulator() -> str:
+    """Return the name of the rule for the architecture that this machine is not."""
+    foreign = {"x86_64": "aarch64", "aarch64": "x86_64"}.get(os.uname().machine)
+    if foreign is None:
+        msg = f"{os.uname().machine}: only amd64 and arm64 are emulated by each other\nUse a machine of either."
+        raise MachineError(msg)
+    return f"qemu-{foreign}"
+
+
 def _answer_path(folders: Sequence[Path]) -> None:
     missing = [str(folder) for folder in folders if folder.is_dir() and str(folder) not in os.get_exec_path()]
     if missing:
@@ -301,6 +351,8 @@ COMMANDS = {
     "down": down,
     "registry up": registry_up,
     "registry down": registry_down,
+    "emulation up": emulation_up,
+    "emulation down": emulation_down,
 }
 
 
@@ -317,14 +369,16 @@ def usable(environment: Mapping[str, str]) -> bool:
 def _parser() -> argparse.ArgumentParser:
     description = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(description=description)
-    commands = parser.add_subparsers(dest="first", required=True, metavar="up|env|down|registry|cosign")
+    commands = parser.add_subparsers(dest="first", required=True, metavar="up|env|down|registry|cosign|emulation")
     for name in ("up", "env", "down", "cosign"):
         commands.add_parser(name, help=(COMMANDS[name].__doc__ or "")).set_defaults(command=name)
-    registry = commands.add_parser("registry", help="a registry on 127.0.0.1: up or down")
-    actions = registry.add_subparsers(dest="second", required=True, metavar="up|down")
-    for action in ("up", "down"):
-        name = f"registry {action}"
-        actions.add_parser(action, help=(COMMANDS[name].__doc__ or "")).set_defaults(command=name)
+    groups = {"registry": "a registry on 127.0.0.1", "emulation": "programs of the other architecture"}
+    for group, what in groups.items():
+        pair = commands.add_parser(group, help=f"{what}: up or down")
+        actions = pair.add_subparsers(dest="second", required=True, metavar="up|down")
+        for action in ("up", "down"):
+            name = f"{group} {action}"
+            actions.add_parser(action, help=(COMMANDS[name].__doc__ or "")).set_defaults(command=name)
     return parser
 
 

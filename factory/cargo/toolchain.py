@@ -35,7 +35,7 @@ class Toolchain:
 
     `rustc_verbose` is the whole output of `rustc -vV`, which cargo hashes into every unit; `rustup_toolchain` is the
     name to give rustup, `None` for its default or where there is no rustup; `image` is where the toolchain is, `None`
-    for this machine.
+    for this machine, and `platform` the one of that image to take, such as `linux/arm64`, empty for the engine's own.
     """
 
     version: str
@@ -43,6 +43,7 @@ class Toolchain:
     rustc_verbose: str
     rustup_toolchain: str | None = None
     image: str | None = None
+    platform: str = ""
     variables: tuple[tuple[str, str], ...] = ()
     """More variables for cargo, which decide how sources are fetched."""
     tokens: tuple[Token, ...] = ()
@@ -74,7 +75,8 @@ class Toolchain:
         """Run cargo in `cwd` and return what it said, whatever its exit code."""
         if self.image is not None:
             variables = dict(self.variables) | dict(extra or {})
-            command = _in_container(self.image, ["cargo", *args], cwd, cargo_home, variables, self.tokens)
+            folders = _Folders(cwd, cargo_home)
+            command = _in_container(self.image, self.platform, ["cargo", *args], folders, variables, self.tokens)
             return run(command, timeout=timeout, check=False, on_stderr=on_stderr)
         return run(
             ["cargo", *args],
@@ -95,7 +97,7 @@ class Toolchain:
             raise ValueError(message)
         args = ["rustc", "--print", "cfg", "--target", triple]
         if self.image is not None:
-            return run(_in_container(self.image, args, Path("/"), None, {})).stdout
+            return run(_in_container(self.image, self.platform, args, _Folders(), {})).stdout
         return run(args, cwd=Path("/"), env=self.environment()).stdout
 
 
@@ -120,15 +122,17 @@ def find_toolchain(version: str | None = None) -> Toolchain:
     )
 
 
-def find_toolchain_in_image(image: str) -> Toolchain:
+def find_toolchain_in_image(image: str, platform: str = "") -> Toolchain:
     """Return the toolchain of a local image; raise `EnvironmentFaultError` where it has none that runs.
 
-    It resolves and nothing else: what it compiled would lie in a container that is gone.
+    It resolves and nothing else: what it compiled would lie in a container that is gone. `platform` is the one of the
+    image to take, empty for the engine's own.
     """
-    answer = run(_in_container(image, ["rustc", "-vV"], Path("/"), None, {}), check=False, timeout=120)
+    answer = run(_in_container(image, platform, ["rustc", "-vV"], _Folders(), {}), check=False, timeout=120)
     if not answer.ok:
-        raise EnvironmentFaultError(f"{image} has no rustc that runs: {answer.stderr.strip()[:300]}")
-    return replace(_toolchain(answer.stdout, None), image=image)
+        of = f" for {platform}" if platform else ""
+        raise EnvironmentFaultError(f"{image} has no rustc{of} that runs: {answer.stderr.strip()[:300]}")
+    return replace(_toolchain(answer.stdout, None), image=image, platform=platform)
 
 
 def find_sysroot(version: str | None = None) -> Path:
@@ -155,22 +159,38 @@ def _toolchain(rustc_verbose: str, rustup_toolchain: str | None) -> Toolchain:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """Where a program runs in a container, and the CARGO_HOME it has; both are at the same paths as here."""
+
+    cwd: Path = Path("/")
+    cargo_home: Path | None = None
+
+    @property
+    def mounted(self) -> list[Path]:
+        """What the container has to see."""
+        folders = [] if self.cwd == Path("/") else [self.cwd]
+        if self.cargo_home is not None:
+            # Links in the CARGO_HOME for resolving lead to the downloads of the user's own.
+            links = {link.resolve() for link in self.cargo_home.iterdir() if link.is_symlink()}
+            folders += [self.cargo_home, *sorted(links)]
+        return folders
+
+
 def _in_container(
     image: str,
+    platform: str,
     args: Sequence[str],
-    cwd: Path,
-    cargo_home: Path | None,
+    folders: _Folders,
     extra: Mapping[str, str],
     tokens: Sequence[Token] = (),
 ) -> list[str]:
-    """Return the command that runs a program in an image, with the folders it needs at the same paths as here."""
+    """Return the command that runs a program in an image."""
     variables = dict(extra) | {"HOME": "/tmp", "CARGO_TERM_COLOR": "never"}  # noqa: S108 - in the container
-    folders = [] if cwd == Path("/") else [cwd]
-    if cargo_home is not None:
-        variables["CARGO_HOME"] = str(cargo_home)
-        # Links in the CARGO_HOME for resolving lead to the downloads of the user's own.
-        folders += [cargo_home, *sorted({link.resolve() for link in cargo_home.iterdir() if link.is_symlink()})]
-    options = [f"--volume={folder}:{folder}" for folder in folders]
+    if folders.cargo_home is not None:
+        variables["CARGO_HOME"] = str(folders.cargo_home)
+    options = [f"--platform={platform}"] if platform else []
+    options += [f"--volume={folder}:{folder}" for folder in folders.mounted]
     options += [f"--volume={file}:{file}:ro" for file in sorted(_files(extra, tokens))]
     # By name alone: docker takes the value from its own environment.
     by_name = [name for name in PROXIES if name in os.environ and name not in extra]
@@ -178,7 +198,19 @@ def _in_container(
     options += [f"--env={name}" for name in by_name]
     options += [f"--env={name}={value}" for name, value in sorted(variables.items())]
     user = f"--user={os.getuid()}:{os.getgid()}"
-    return ["docker", "run", "--rm", "--network=host", user, f"--workdir={cwd}", *options, image, *args]
+    # A process of its own that passes signals on: cargo as the first of a container would not end when it is told to.
+    return [
+        "docker",
+        "run",
+        "--rm",
+        "--init",
+        "--network=host",
+        user,
+        f"--workdir={folders.cwd}",
+        *options,
+        image,
+        *args,
+    ]
 
 
 def _files(variables: Mapping[str, str], tokens: Sequence[Token]) -> set[Path]:

@@ -52,7 +52,7 @@ def analyze(
             write_json(run.file(aligned), analysis_to_json(met))
             run.output.say(f"wrote {run.file(aligned)}")
     if unresolved:
-        where = f" ({', '.join(run.cell for run in unresolved)})" if unresolved[0].cell else ""
+        where = f" ({', '.join(run.name for run in unresolved)})" if unresolved[0].name else ""
         raise NothingToDoError(f"no workspace could be resolved{where}", advice="The rows above say why.")
 
 

@@ -15,6 +15,7 @@ from factory.config.load import Configuration, SourceKind, load_configuration
 from factory.config.matrix import chosen_cells
 from factory.errors import ConfigurationError
 from factory.output import Output
+from factory.platforms import Platform, machine_platform
 
 app = typer.Typer(
     name="factory",
@@ -40,6 +41,7 @@ class Globals:
 
     config: Path | None
     cell: str | None
+    platform: Platform | None
     output: Output
 
 
@@ -61,15 +63,19 @@ ProfilesOption = Annotated[
 def run_of(context: typer.Context) -> pipeline.Run:
     """Return what every stage needs, from the options before the command and the configuration.
 
-    Of a matrix it is the first row, whose images have the common tags, unless `--cell` names another.
+    Of a matrix it is the first row, whose images have the common tags, unless `--cell` names another; of several
+    platforms it is this machine's, or the first where that is not among them, unless `--platform` names one.
     """
-    return runs_of(context)[0]
+    first, *others = runs_of(context)
+    same_cell = [run for run in others if run.cell == first.cell]
+    return next((run for run in (first, *same_cell) if run.platform is machine_platform()), first)
 
 
 def runs_of(context: typer.Context, *, single: str = "") -> tuple[pipeline.Run, ...]:
-    """Return a run for each row of the matrix, or for the chosen one; a single one where there is no matrix.
+    """Return a run for each row of the matrix and each platform, or for the chosen ones; the platforms of a row follow
+    each other.
 
-    `single` is what the user asked for that only one row can give, such as `--json`: then several are a
+    `single` is what the user asked for that only one can give, such as `--json`: then several are a
     `ConfigurationError`.
     """
     common: Globals = context.obj
@@ -78,28 +84,49 @@ def runs_of(context: typer.Context, *, single: str = "") -> tuple[pipeline.Run, 
         common.output.detail(f"warning: {warning}")
     common.output.detail(f"configuration: {configuration.file or 'the shipped defaults'}")
     cells = chosen_cells(configuration.settings, common.cell)
+    platforms = _platforms(configuration)
+    chosen = _chosen_platforms(platforms, common.platform)
     if single and len(cells) > 1:
         raise ConfigurationError(
             f"{single} is for one row, and the matrix has {len(cells)}",
             advice=f"Put --cell before the command: {', '.join(cell.name for cell in cells)}.",
         )
+    if single and len(chosen) > 1:
+        raise ConfigurationError(
+            f"{single} is for one platform, and `platforms` lists {len(chosen)}",
+            advice=f"Put --platform before the command: {', '.join(map(str, chosen))}.",
+        )
     return tuple(
         pipeline.Run(
-            settings=cell.settings,
+            settings=cell.settings.of_platform(platform),
             cell=cell.name,
             output=common.output,
             sources=_sources(configuration),
             builds=_builds(configuration),
-            platforms=_platforms(configuration),
+            platforms=platforms,
+            platform=platform,
         )
         for cell in cells
+        for platform in chosen
     )
 
 
-def _platforms(configuration: Configuration) -> tuple[str, ...]:
+def _platforms(configuration: Configuration) -> tuple[Platform, ...]:
     """Return the platforms that somebody chose: the default is a name for an example, not a demand."""
     chosen = configuration.sources["platforms"].kind is not SourceKind.DEFAULT
-    return tuple(str(platform) for platform in configuration.settings.platforms) if chosen else ()
+    return configuration.settings.platforms if chosen else ()
+
+
+def _chosen_platforms(platforms: tuple[Platform, ...], named: Platform | None) -> tuple[Platform | None, ...]:
+    """Return the platforms to run for: `None` for this machine's own, where nobody chose any."""
+    if named is None:
+        return platforms or (None,)
+    if platforms and named not in platforms:
+        raise ConfigurationError(
+            f"--platform {named}: `platforms` lists {', '.join(platforms)}",
+            advice="Name one of them, or add it to registry-config.yaml.",
+        )
+    return (named,)
 
 
 def _builds(configuration: Configuration) -> dict[str, float]:

@@ -36,7 +36,7 @@ def base(
     """Make a base image, where none can be pulled.
 
     It is made from Debian packages and this machine's Rust toolchain. With --pin, print the digest of an image that
-    can be pulled instead.
+    can be pulled instead. Put --platform before the command for another platform than this machine's.
 
     Example: factory base --tag registry.example.org/rust-base:1.95.0
     """
@@ -53,6 +53,7 @@ def base(
             ca_bundle=ca_bundle,
             targets=run.settings.cook.targets if target is None else target,
             more_packages=package or (),
+            platform=run.platform,
             output=run.output,
         )
     )

@@ -14,6 +14,7 @@ from factory import __version__, process
 from factory.cli.app import Globals, app
 from factory.errors import FactoryError
 from factory.output import Output
+from factory.platforms import Platform
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -66,6 +67,10 @@ def _common(
         str | None,
         typer.Option("--cell", envvar="FACTORY_CELL", help="One row of the `matrix`, as RUST-SUITE[-LABEL]."),
     ] = None,
+    platform: Annotated[
+        Platform | None,
+        typer.Option("--platform", envvar="FACTORY_PLATFORM", help="One of the `platforms`, as linux/arm64."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the answer only.")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show commands (-v).")] = 0,
     version: Annotated[
@@ -73,7 +78,7 @@ def _common(
     ] = False,
 ) -> None:
     del version  # its callback has ended the program
-    context.obj = Globals(config, cell, Output(verbosity=-1 if quiet else verbose))
+    context.obj = Globals(config, cell, platform, Output(verbosity=-1 if quiet else verbose))
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

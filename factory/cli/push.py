@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from factory import pipeline, tables
 from factory.cli.app import DryRunOption, JsonOption, PlanOption, runs_of
-from factory.errors import NothingToDoError
-from factory.publish.model import pushed_to_json
+from factory.errors import ConfigurationError, NothingToDoError
+from factory.publish.model import SCHEMA, pushed_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def push(
@@ -23,6 +27,16 @@ def push(
     serial: Annotated[
         int, typer.Option("--serial", min=1, help="Number of this push, where other images of the plan went up today.")
     ] = 1,
+    stage: Annotated[
+        bool, typer.Option("--stage", help="Bring the images up and move no tag: another machine joins them.")
+    ] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Join what --stage brought up for every platform, and move the tags.")
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Folder of `factory rebuild` to take plans and records from, for --join."),
+    ] = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -32,31 +46,63 @@ def push(
     move again; then the moving tags (`image.tags`) of all layers are moved together. A failure leaves them where they
     were. Exit 3 when the registry has these images already, 6 when it refuses or does not answer.
 
+    Where every platform is built on a machine of its own, each runs `factory --platform PLATFORM push --stage`, and
+    one of them, or any other, `factory push --join` with the plans and the records (--proof) of all.
+
     Example: factory push --plan plan.json
     """
-    wishes = pipeline.PushWishes(proofs=tuple(proof or ()), serial=serial)
+    if stage and join:
+        raise ConfigurationError("--stage is for each platform, --join for the end", advice="Give one of them.")
     idle: list[NothingToDoError] = []
-    runs = runs_of(context, single="--json" if json else "")
-    for run in runs:
+    runs = runs_of(context)
+    rows = [[run] for run in runs] if stage else [list(row) for _, row in groupby(runs, key=lambda run: run.cell)]
+    if json and len(rows) > 1:
+        raise ConfigurationError("--json is for one row", advice="Put --cell, or --platform, before the command.")
+    for row in rows:
+        held = pipeline.Held.STAGED if join else pipeline.Held.HERE
+        plans = [run.file(plan) if state is None else run.folder(state) / "plan.json" for run in row]
+        builds = [pipeline.built_by(run, pipeline.read_plan(path), held) for run, path in zip(row, plans, strict=True)]
+        proofs = [*(proof or ()), *(() if state is None else _records(builds, state))]
+        wishes = pipeline.PushWishes(proofs=tuple(proofs), serial=serial)
         try:
-            _push(run, run.file(plan), wishes, dry_run=dry_run, json=json)
+            if stage:
+                _stage(builds[0], wishes, dry_run=dry_run, json=json)
+            else:
+                _push(builds, wishes, dry_run=dry_run, json=json)
         except NothingToDoError as error:
             idle.append(error)
-            if len(runs) > 1:
-                run.output.say(f"{run.cell}: {error.what}")
-    if len(idle) == len(runs):
+            if len(rows) > 1:
+                row[0].output.say(f"{row[0].name}: {error.what}")
+    if len(idle) == len(rows):
         raise idle[0]
 
 
-def _push(run: pipeline.Run, plan: Path, wishes: pipeline.PushWishes, *, dry_run: bool, json: bool) -> None:
-    chosen = pipeline.read_plan(plan)
-    images = pipeline.built_images(run, chosen)
-    plans = {images[0].platform: chosen}
+def _records(builds: Sequence[pipeline.Built], state: Path) -> list[Path]:
+    """Return the records that rebuilds left of what they built; one that never built anything has none."""
+    files = [pipeline.record_file(built.run.folder(state), image.layer) for built in builds for image in built.images]
+    return [file for file in files if file.exists()]
+
+
+def _push(builds: Sequence[pipeline.Built], wishes: pipeline.PushWishes, *, dry_run: bool, json: bool) -> None:
+    run = builds[0].run
     if dry_run:
-        tables.print_dry_run(pipeline.dry_run_push(run, plans, images, wishes), run.output, as_json=json)
+        tables.print_dry_run(pipeline.dry_run_push(builds, wishes), run.output, as_json=json)
         return
-    pushed = pipeline.push(run, plans, images, wishes)
+    pushed = pipeline.push(builds, wishes)
     if json:
         run.output.answer_json(pushed_to_json(run.settings.image.repository, pushed))
     else:
         tables.print_pushed(pushed, run.output)
+
+
+def _stage(built: pipeline.Built, wishes: pipeline.PushWishes, *, dry_run: bool, json: bool) -> None:
+    output = built.run.output
+    if dry_run:
+        tables.print_dry_run(pipeline.dry_run_stage(built, wishes), output, as_json=json)
+        return
+    staged = pipeline.stage(built, wishes)
+    if json:
+        output.answer_json({"schema": SCHEMA, "staged": list(staged)})
+    else:
+        for reference in staged:
+            output.answer(reference)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +12,6 @@ from factory import pipeline
 from factory.cli.app import Backend, JsonOption, PathsArgument, ProfilesOption, runs_of
 from factory.errors import ConfigurationError, NothingToDoError
 from factory.upkeep.decide import Rules
-
-if TYPE_CHECKING:
-    from factory.output import Output
 
 
 def rebuild(
@@ -55,12 +53,16 @@ def rebuild(
     push: Annotated[
         bool, typer.Option("--push", help="Push what was built and verified to `image.registry`; tags move last.")
     ] = False,
+    stage: Annotated[
+        bool, typer.Option("--stage", help="Bring up what was built, and move no tag: see `factory push --join`.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be rebuilt and why, and stop.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Do all of this anew where something changed.
 
-    Analyzes, plans, builds and verifies; with --push, pushes too.
+    Analyzes, plans, builds and verifies; with --push, pushes too. Of several platforms all are looked at, those that
+    changed are built, and they are pushed together.
 
     Exit 3 when nothing did: then nothing is built. The reasons are printed. A crate that was yanked, or that an
     advisory warns of, has the images rebuilt once no repository locks it any more; until then it is told.
@@ -69,33 +71,51 @@ def rebuild(
     """
     if (backend is Backend.LOCAL) != (output is not None):
         raise ConfigurationError("--backend local and --output DIR go together", advice="Give both, or neither.")
-    if push and output is not None:
+    if (push or stage) and output is not None:
         raise ConfigurationError("a directory is not pushed", advice="Leave out --push, or build images.")
+    if push and stage:
+        raise ConfigurationError("--push moves the tags, and --stage does not", advice="Give one of them.")
     built = False
-    for run in runs_of(context, single="--json" if json else "" if output is None else "--output"):
-        wishes = pipeline.RebuildWishes(
-            paths=tuple(paths or run.sources),
-            state=(state / run.cell if run.cell else state).absolute(),
-            folder=None if output is None else output.absolute(),
-            profiles=profiles,
-            rules=Rules(tolerance=keep_within, if_hit_below=if_hit_below, max_age=max_age),
-            advisory_db=advisory_db,
-            verify_on=tuple(verify_on or ()),
-            offline=offline,
-            dry_run=dry_run,
-            push=push,
-        )
-        done = pipeline.rebuild(run, wishes)
-        _answer(done, run.output, as_json=json)
-        built = built or bool(done.decision.reasons)
+    runs = runs_of(context, single="--json" if json else "" if output is None else "--output")
+    for _, row in groupby(runs, key=lambda run: run.cell):
+        works = [
+            (
+                run,
+                pipeline.RebuildWishes(
+                    paths=tuple(paths or run.sources),
+                    state=run.folder(state).absolute(),
+                    folder=None if output is None else output.absolute(),
+                    profiles=profiles,
+                    rules=Rules(tolerance=keep_within, if_hit_below=if_hit_below, max_age=max_age),
+                    advisory_db=advisory_db,
+                    verify_on=tuple(verify_on or ()),
+                    offline=offline,
+                    dry_run=dry_run,
+                    publish=_publish(push=push, stage=stage),
+                ),
+            )
+            for run in row
+        ]
+        for (run, _), done in zip(works, pipeline.rebuild(works), strict=True):
+            _answer(done, run, as_json=json)
+            built = built or bool(done.decision.reasons)
     if not built:
         raise NothingToDoError("nothing to rebuild", advice="The notes above say what was weighed, if anything.")
 
 
-def _answer(done: pipeline.Rebuild, output: Output, *, as_json: bool) -> None:
+def _publish(*, push: bool, stage: bool) -> pipeline.Publish:
+    if stage:
+        return pipeline.Publish.STAGED
+    return pipeline.Publish.PUSHED if push else pipeline.Publish.NOTHING
+
+
+def _answer(done: pipeline.Rebuild, run: pipeline.Run, *, as_json: bool) -> None:
+    output = run.output
     if as_json:
         output.answer_json(done.to_json())
         return
+    if run.name and done.decision.reasons:
+        output.answer(f"{run.name}:")
     for reason in done.decision.reasons:
         output.answer(f"{reason.cause}: {reason.detail}")
     if done.decision.reasons:

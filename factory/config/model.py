@@ -6,7 +6,6 @@ variables and the messages about unknown keys are derived from them.
 
 from __future__ import annotations
 
-import enum
 import posixpath
 import re
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from pydantic_core import core_schema
 from factory.cargo.variants import VARIANT_PATTERN, Variant
 from factory.config.byte_sizes import SIZE_PATTERN, format_size, parse_size
 from factory.config.quoting import quoted
+from factory.platforms import Platform, machine_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,24 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Platform(enum.StrEnum):
-    """A platform that images can be built for, as OCI names it."""
-
-    LINUX_AMD64 = "linux/amd64"
-    LINUX_ARM64 = "linux/arm64"
-
-    @property
-    def rust_target(self) -> str:
-        """The target triple that rustc has as its host on this platform."""
-        return RUST_TARGETS[self]
-
-
 HIGHEST_GZIP_LEVEL = 9
-
-RUST_TARGETS = {
-    Platform.LINUX_AMD64: "x86_64-unknown-linux-gnu",
-    Platform.LINUX_ARM64: "aarch64-unknown-linux-gnu",
-}
 
 OLDEST_TOOLCHAIN = (1, 85, 0)
 """The oldest release that the unit keys were tried with; before 1.91 the images share a target directory."""
@@ -70,6 +53,8 @@ OFFICIAL_DIGESTS = {
 TAG_PLACEHOLDERS = ("layer", "rust", "date", "plan")
 MINOR_PLACEHOLDER = "minor"
 """Stands for the first two parts of {rust}: images of 1.95.1 take `web-1.95` over from those of 1.95.0."""
+ARCHITECTURE = "{arch}"
+"""Stands in the tag of a base image for the architecture, where each platform has an image of its own."""
 CELL_PLACEHOLDERS = ("suite", "label")
 """Filled in first, in the settings of a cell: see `factory.config.matrix`."""
 
@@ -205,6 +190,12 @@ def _variant(text: str) -> str:
     return text
 
 
+def _base_reference(reference: str) -> str:
+    if ARCHITECTURE in reference and "@" in reference:
+        _refuse(f"{quoted(reference)} is pinned to one image; leave out {ARCHITECTURE} or the digest")
+    return reference
+
+
 def _git_url(url: str) -> str:
     if re.match(r"https?://[^/]*@|[a-z+]+://[^/]*:[^/]*@", url):
         # The message must not repeat it.
@@ -228,7 +219,7 @@ _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REGISTRY = rf"(?:localhost|{_HOST}(?:\.{_HOST})+)(?::[0-9]{{1,5}})?|{_HOST}:[0-9]{{1,5}}"
 _REPOSITORY_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = rf"{_REPOSITORY_PART}(?:/{_REPOSITORY_PART})*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_TAG = r"(?:[A-Za-z0-9_]|\{arch\})(?:[A-Za-z0-9_.-]|\{arch\}){0,127}"
 _REFERENCE = rf"(?:(?:{_REGISTRY})/)?{_REPOSITORY}(?::{_TAG})?(?:@sha256:[0-9a-f]{{64}})?"
 
 Size = Annotated[
@@ -245,7 +236,11 @@ Registry = Annotated[
 ]
 Repository = Annotated[str, Field(max_length=200), Matches(_REPOSITORY, "write lower-case parts like org/rust-builder")]
 TagTemplate = Annotated[str, AfterValidator(_tag)]
-Reference = Annotated[str, Matches(_REFERENCE, "write an image reference like rust:1.95.0-slim-bookworm@sha256:…")]
+Reference = Annotated[
+    str,
+    Matches(_REFERENCE, "write an image reference like rust:1.95.0-slim-bookworm@sha256:…"),
+    AfterValidator(_base_reference),
+]
 Suite = Annotated[str, Matches(r"[a-z][a-z0-9-]*", "write the name of a Debian suite, like bookworm")]
 ToolchainVersion = Annotated[
     str,
@@ -367,7 +362,10 @@ class BaseSettings(StrictModel):
 
     image: Reference | None = Field(
         None,
-        description="Base image, as name:tag@sha256:…; null for the official `rust:<toolchain>-slim-<suite>`.",
+        description=(
+            "Base image, as name:tag@sha256:…; null for the official `rust:<toolchain>-slim-<suite>`. {arch} in its "
+            "tag is amd64 or arm64, by platform."
+        ),
     )
     suite: Suite = Field("bookworm", description="Debian suite of the official image, or of a base made here.")
     install_packages: bool = Field(
@@ -763,10 +761,16 @@ class Settings(StrictModel):
         digest = OFFICIAL_DIGESTS.get(official)
         return self.base.image or (f"{official}@{digest}" if digest else official)
 
-    @property
-    def rust_targets(self) -> tuple[str, ...]:
-        """The target triple of each platform, in the order of `platforms`."""
-        return tuple(platform.rust_target for platform in self.platforms)
+    def of_platform(self, platform: Platform | None) -> Settings:
+        """Return the settings with {arch} of the base image filled in; `None` is this machine's platform."""
+        named, chosen = self.base.image, platform or machine_platform()
+        if named is None or ARCHITECTURE not in named:
+            return self
+        if chosen is None:
+            # Nothing is built for this machine: what needs a base image says so.
+            return self
+        base = self.base.model_copy(update={"image": named.replace(ARCHITECTURE, chosen.architecture)})
+        return self.model_copy(update={"base": base})
 
 
 def has_digest(reference: str) -> bool:

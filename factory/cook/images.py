@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from factory.output import Output
     from factory.planning.plan import Plan, PlannedLayer
     from factory.planning.recipe import Recipe
+    from factory.platforms import Platform
 
 SHARE = "/usr/local/share/rust-warm-factory"
 """Where images keep what they say of themselves."""
@@ -70,6 +71,10 @@ class ImageBuild:
     base_digest: str = ""
     """Of the base image, `sha256:…`; empty where no registry knows it."""
     fetching: Fetching = field(default_factory=Fetching)
+    platform: Platform | None = None
+    """What it is built for; `None` for the builder's own."""
+    ending: str = ""
+    """What the tags in the engine end in: `-arm64`, where images of several platforms lie side by side."""
 
     @property
     def bake_file(self) -> Path:
@@ -80,16 +85,23 @@ class ImageBuild:
         """Return the full names of a layer's image."""
         image, plan = self.settings.image, self.plan.layer_digest(layer)[:12]
         tags = image.tags_of(layer=layer, rust=self.settings.toolchain, date=self.date, plan=plan)
-        return tuple(f"{image.repository}:{tag}" for tag in tags)
+        return tuple(f"{image.repository}:{tag}{self.ending}" for tag in tags)
 
 
 def image_build(
-    plan: Plan, settings: Settings, folder: Path, *, fetching: Fetching | None = None, base_digest: str = ""
+    plan: Plan,
+    settings: Settings,
+    folder: Path,
+    *,
+    fetching: Fetching | None = None,
+    base_digest: str = "",
+    platform: Platform | None = None,
+    ending: str = "",
 ) -> ImageBuild:
     """Return the build of a plan; SOURCE_DATE_EPOCH, where it is set, gives its day and the instant of its files.
 
     Raises `ConfigurationError` for a SOURCE_DATE_EPOCH that is none, and where the configuration has other rustflags
-    or another toolchain than the plan.
+    or another toolchain than the plan, or the plan is for another platform.
     """
     if tuple(settings.contract.rustflags) != plan.contract.rustflags:
         raise ConfigurationError(
@@ -103,17 +115,29 @@ def image_build(
             f"the plan was made for rustc {planned}, and the configuration has `toolchain` {settings.toolchain}",
             advice="Name the plan of this toolchain by --plan, or run `factory analyze` and `factory plan` again.",
         )
+    if platform is not None and plan.contract.toolchain.host != platform.rust_target:
+        raise ConfigurationError(
+            f"the plan was made for {plan.contract.toolchain.host}, and {platform} is built",
+            advice="Run `factory analyze` and `factory plan` for this platform: each has units of its own.",
+        )
     chosen = _chosen_epoch()
-    day = time.gmtime(time.time() if chosen is None else chosen)
     return ImageBuild(
         plan=plan,
         settings=settings,
         folder=folder,
         epoch=DEFAULT_EPOCH if chosen is None else chosen,
-        date=time.strftime("%Y%m%d", day),
+        date=build_date(),
         base_digest=base_digest,
         fetching=fetching or Fetching(),
+        platform=platform,
+        ending=ending,
     )
+
+
+def build_date() -> str:
+    """Return the day of a build as YYYYMMDD, in UTC: today, or that of SOURCE_DATE_EPOCH."""
+    chosen = _chosen_epoch()
+    return time.strftime("%Y%m%d", time.gmtime(time.time() if chosen is None else chosen))
 
 
 def _chosen_epoch() -> int | None:
@@ -260,7 +284,11 @@ def _common_target(build: ImageBuild, layer: PlannedLayer, *, host_network: bool
             "SOURCE_DATE_EPOCH": str(build.epoch),
         },
     }
-    return target | _network(build, host_network=host_network)
+    return target | _platforms(build) | _network(build, host_network=host_network)
+
+
+def _platforms(build: ImageBuild) -> dict[str, Any]:
+    return {} if build.platform is None else {"platforms": [str(build.platform)]}
 
 
 def _network(build: ImageBuild, *, host_network: bool) -> dict[str, Any]:
@@ -273,7 +301,7 @@ def _network(build: ImageBuild, *, host_network: bool) -> dict[str, Any]:
 
 
 def _tool_targets(build: ImageBuild, tools: Mapping[str, str], *, host_network: bool) -> dict[str, Any]:
-    common = {"context": str(_dockerfiles()), **_network(build, host_network=host_network)}
+    common = {"context": str(_dockerfiles()), **_platforms(build), **_network(build, host_network=host_network)}
     return tool_targets(tools, common, base=build.settings.base_image, epoch=build.epoch)
 
 
@@ -450,8 +478,8 @@ def _pulled(build: ImageBuild, layer: PlannedLayer, engine: Engine, output: Outp
     try:
         if layer.parent is None:
             # A build takes a base from its registry without making it an image of the engine.
-            engine.require_image(below)
-        sizes = [engine.compressed_bytes(name) for name in (build.tags(layer.name)[0], below)]
+            engine.require_image(below, build.platform)
+        sizes = [engine.compressed_bytes(name, build.platform) for name in (build.tags(layer.name)[0], below)]
     except EnvironmentFaultError as error:
         output.warn(f"layer {layer.name}: what a pull transfers is not known: {error.what}")
         return None

@@ -13,28 +13,42 @@ from which each can be restarted.
 
 from factory.pipeline.analyzing import analyze, scan, weigh_in
 from factory.pipeline.artefacts import read_analysis, read_plan
-from factory.pipeline.building import DryRun, build_images, build_locally, dry_run_images, dry_run_locally
+from factory.pipeline.building import (
+    DryRun,
+    build_images,
+    build_locally,
+    dry_run_images,
+    dry_run_locally,
+    image_tags,
+)
 from factory.pipeline.forecasting import AlignWishes, WarmSource, align, apply_alignment, check, recommend
 from factory.pipeline.meeting import meet_baseline, with_aligned
 from factory.pipeline.planning import explain, plan, report
 from factory.pipeline.projects import InitWishes, init, second_builds
 from factory.pipeline.proving import reproduce, verify
 from factory.pipeline.publishing import (
+    Built,
+    Held,
     PushWishes,
-    built_images,
+    built_by,
     dry_run_push,
+    dry_run_stage,
     push,
     record_proof,
+    stage,
     verify_signature,
 )
-from factory.pipeline.rebuilding import Rebuild, RebuildWishes, rebuild
+from factory.pipeline.rebuilding import Publish, Rebuild, RebuildWishes, rebuild, record_file
 from factory.pipeline.run import Run
 from factory.pipeline.stacks import analyze_stacks
 
 __all__ = (
     "AlignWishes",
+    "Built",
     "DryRun",
+    "Held",
     "InitWishes",
+    "Publish",
     "PushWishes",
     "Rebuild",
     "RebuildWishes",
@@ -46,12 +60,14 @@ __all__ = (
     "apply_alignment",
     "build_images",
     "build_locally",
-    "built_images",
+    "built_by",
     "check",
     "dry_run_images",
     "dry_run_locally",
     "dry_run_push",
+    "dry_run_stage",
     "explain",
+    "image_tags",
     "init",
     "meet_baseline",
     "plan",
@@ -60,11 +76,13 @@ __all__ = (
     "read_plan",
     "rebuild",
     "recommend",
+    "record_file",
     "record_proof",
     "report",
     "reproduce",
     "scan",
     "second_builds",
+    "stage",
     "verify",
     "verify_signature",
     "weigh_in",

@@ -10,6 +10,7 @@ from factory.cargo.toolchain import find_toolchain
 from factory.config.access import fetching
 from factory.config.model import has_digest
 from factory.cook import images, local
+from factory.errors import ConfigurationError
 from factory.files import cache_directory
 from factory.pipeline.costing import record, require_store
 from factory.pipeline.toolchains import engine_of
@@ -33,8 +34,13 @@ class DryRun:
 
 
 def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]:
-    """Cook the plan into a directory."""
+    """Cook the plan into a directory; raise `ConfigurationError` where it is for another platform than this machine."""
     toolchain = find_toolchain(plan.contract.toolchain.version)
+    if toolchain.host != plan.contract.toolchain.host:
+        raise ConfigurationError(
+            f"the plan was made for {plan.contract.toolchain.host}, and this machine's rustc is for {toolchain.host}",
+            advice="Build images of it, or put another --platform before the command.",
+        )
     require_store(run)
     reports = local.cook_locally(
         plan,
@@ -63,7 +69,11 @@ def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
         run.output.warn(f"{base} is a tag, which may stand for another image tomorrow: `factory base --pin {base}`")
     require_store(run)
     reports = images.build_images(image_build(run, plan, engine), engine=engine, output=run.output)
-    record(run, plan, reports, homes=[])
+    if run.platform in (None, engine.platform):
+        record(run, plan, reports, homes=[])
+    else:
+        # Under emulation everything takes many times as long as it does for anybody who builds.
+        run.output.detail(f"what units took is not kept: this engine's machine is {engine.platform}")
     return reports
 
 
@@ -77,6 +87,12 @@ def dry_run_images(run: Run, plan: Plan) -> DryRun:
     )
 
 
+def image_tags(run: Run, plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return the names that every layer's image has in the engine, the first tag first."""
+    build = images.image_build(plan, run.settings, cache_directory(), platform=run.platform, ending=run.tag_ending)
+    return {layer.name: build.tags(layer.name) for layer in plan.layers}
+
+
 def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
     """Return the build of a plan by the settings of a run, in the cache's folder for that plan."""
     return images.image_build(
@@ -85,4 +101,6 @@ def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
         cache_directory() / "bake" / plan.digest[:12],
         fetching=fetching(run.settings, user_mirror=user_mirror()),
         base_digest=engine.manifest_digest(run.settings.base_image),
+        platform=run.platform,
+        ending=run.tag_ending,
     )

@@ -9,7 +9,6 @@ from factory.analysis import analyze as analysis_stage
 from factory.cargo.advisories import read_advisories
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.index_cache import CrateIndex
-from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.cargo.variants import Variant
 from factory.consumer import check as check_stage
 from factory.consumer import recommend as recommend_stage
@@ -22,11 +21,12 @@ from factory.consumer.check_warm import warm_from_directory, warm_from_image, wa
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
-from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
 from factory.files import cache_directory
 from factory.pipeline.analyzing import require_manifests, scan
 from factory.pipeline.artefacts import read_plan
 from factory.pipeline.costing import crate_sources
+from factory.pipeline.toolchains import toolchain_like
 from factory.planning.behaviour import read_behaviour_features
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.git_source import without_secret
@@ -230,18 +230,7 @@ def _forecaster(run: Run, warm: Warm, source: WarmSource, *, offline: bool) -> a
 
 
 def _toolchain_of(run: Run, warm: Warm, source: WarmSource) -> Toolchain:
-    version = warm.toolchain.version
-    try:
-        toolchain = find_toolchain(version)
-    except EnvironmentFaultError as here:
-        image = source.image or run.settings.base_image
-        run.output.say(f"{here.what}: asking the image {image}")
-        Engine().require_image(image)
-        toolchain = find_toolchain_in_image(image)
-    if (toolchain.version, toolchain.host) != (version, warm.toolchain.host):
-        raise EnvironmentFaultError(
-            f"{warm.name} is for rustc {version} on {warm.toolchain.host}, and only {toolchain.version} on "
-            f"{toolchain.host} is here",
-            advice=f"Run `rustup toolchain install {version}` on a machine of that platform.",
-        )
-    return toolchain
+    facts = warm.toolchain
+    return toolchain_like(
+        run, facts.version, facts.host, source.image or run.settings.base_image, named=f"{warm.name} and `base.image`"
+    )

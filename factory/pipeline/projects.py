@@ -82,7 +82,7 @@ def second_builds(
 ) -> SecondBuilds:
     """Build a project on an image change after change, by the Dockerfiles of `init`, and on the base beside it."""
     engine = Engine()
-    engine.image(image)
+    platform = engine.image(image).platform
     project = read_project(folder)
     packages = _to_build(_packages_of(run, project))
     plain = base or run.settings.base_image
@@ -110,6 +110,7 @@ def second_builds(
         dockerfiles=dockerfiles,
         bumps=tuple(bumps),
         timeout=run.settings.limits.cook_timeout,
+        platform="" if platform == engine.platform else platform,
     )
     return second_build.second_builds(project.workspace, request, engine=engine, output=run.output)
 

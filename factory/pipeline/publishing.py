@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from factory.cook.images import build_date
 from factory.engine import Engine
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
-from factory.pipeline.building import DryRun, image_build
+from factory.pipeline.building import DryRun, image_tags
 from factory.proof.model import Proof
 from factory.publish import push as push_stage
 from factory.publish.attempts import Patience
 from factory.publish.attesting import Attestor, verifying_identity
-from factory.publish.model import BuiltImage, LocalImage
-from factory.publish.record import read_records, require_passed, write_record
+from factory.publish.model import BuiltImage, VerifiedImage
+from factory.publish.record import passed_record, read_records, require_passed, write_record
 from factory.publish.registry import Registry, join_command, push_command
 from factory.publish.signing import PROVENANCE, SBOM, Cosign, sign_commands
 from factory.publish.tags import layer_push, plan_tag
@@ -37,6 +39,35 @@ def record_proof(proof: Proof, *, min_hit: float, copy: Path | None) -> None:
     write_record(proof, min_hit=min_hit, copy=copy)
 
 
+class Held(enum.Enum):
+    """Where the images of a build are when they are joined."""
+
+    HERE = "in the engine, verified on this machine or another"
+    STAGED = "in the registry, where the machine that built and verified them put them"
+    PUBLISHED = "in the registry, as what its tags stand for"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What the run of one platform built: its plan, the image of every layer, and where these are."""
+
+    run: Run
+    plan: Plan
+    platform: str
+    images: tuple[BuiltImage, ...]
+    held: Held
+
+
+def built_by(run: Run, plan: Plan, held: Held = Held.HERE) -> Built:
+    """Return what the build of a plan made, for the platform of the run."""
+    platform = Engine().platform if run.platform is None else str(run.platform)
+    images = (
+        BuiltImage(layer=layer, platform=platform, reference=tags[0], plan_digest=plan.layer_digest(layer))
+        for layer, tags in image_tags(run, plan).items()
+    )
+    return Built(run=run, plan=plan, platform=platform, images=tuple(images), held=held)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushWishes:
     """What the user of `push` named: records of proofs beside those of this machine, and the push's number."""
@@ -45,71 +76,75 @@ class PushWishes:
     serial: int = 1
 
 
-def built_images(run: Run, plan: Plan, platform: str | None = None) -> tuple[BuiltImage, ...]:
-    """Return the images that a plan's build gave the engine; `platform` is the plan's, `None` the engine's own.
-
-    Where the configuration has several platforms, the names end in their architectures.
-    """
-    engine = Engine()
-    chosen = platform or engine.platform
-    ending = f"-{chosen.rpartition('/')[2]}" if len(run.platforms) > 1 else ""
-    build = image_build(run, plan, engine)
-    return tuple(
-        BuiltImage(
-            layer=layer.name,
-            platform=chosen,
-            reference=f"{build.tags(layer.name)[0]}{ending}",
-            plan_digest=plan.layer_digest(layer.name),
-        )
-        for layer in plan.layers
-    )
-
-
-def push(
-    run: Run, plans: Mapping[str, Plan], images: Sequence[BuiltImage], wishes: PushWishes
-) -> tuple[PushedLayer, ...]:
-    """Push the images of all layers and platforms, and move the tags to them; `plans` are by platform.
+def push(builds: Sequence[Built], wishes: PushWishes) -> tuple[PushedLayer, ...]:
+    """Push the images of all layers and platforms, and move the tags to them; `builds` has one for each platform.
 
     Raises `BadAnswerError` for images that did not pass `verify`, `ConfigurationError` where a layer lacks a platform,
     `NothingToDoError` where all of it is there already, `RegistryFaultError` for what the registry does not do.
     """
     engine = Engine()
-    layers = _layers(run, plans, images, wishes, engine=engine)
-    with _signer(run, plans, engine=engine) as signer:
-        request = push_stage.Push(
-            repository=run.settings.image.repository,
-            layers=layers,
-            engine=engine,
-            registry=_registry(run),
-            signer=signer,
-            output=run.output,
-        )
-        return push_stage.push(request)
+    _require_platforms(builds)
+    layers = _layers(builds, wishes, engine=engine)
+    with _signer(builds, engine=engine) as signer:
+        return push_stage.push(_request(builds[0].run, layers, engine, signer))
 
 
-def dry_run_push(run: Run, plans: Mapping[str, Plan], images: Sequence[BuiltImage], wishes: PushWishes) -> DryRun:
+def stage(built: Built, wishes: PushWishes) -> tuple[str, ...]:
+    """Bring the images of one platform up for another machine to join, and return their references; no tag moves.
+
+    Raises as `push` does.
+    """
+    engine = Engine()
+    return push_stage.stage(_request(built.run, _layers([built], wishes, engine=engine), engine, None))
+
+
+def dry_run_push(builds: Sequence[Built], wishes: PushWishes) -> DryRun:
     """Return the commands of a push to a registry that has nothing of it; nothing is asked of any registry.
 
     Digests of indexes are known only when they are there: their immutable tags stand in their places.
     """
-    layers = _layers(run, plans, images, wishes, engine=Engine())
-    repository = run.settings.image.repository
-    commands: list[tuple[str, ...]] = []
+    _require_platforms(builds)
+    layers = _layers(builds, wishes, engine=Engine())
+    settings = builds[0].run.settings
+    repository = settings.image.repository
+    commands = list(_staging_commands(repository, layers))
     for layer in layers:
-        for image in layer.images:
-            name = f"{repository}:{layer.staged(image)}"
-            commands += [("docker", "tag", image.id, name), push_command(name)]
         sources = [f"{repository}:{layer.staged(image)}" for image in layer.images]
         commands.append(join_command(sources, [f"{repository}:{tag}" for tag in layer.immutable]))
     for layer in layers:
-        if run.settings.push.sign != "none":
+        if settings.push.sign != "none":
             index = f"{repository}:{layer.immutable[0]}"
-            commands += sign_commands(index, run.settings.push.key, {SBOM: "SBOM", PROVENANCE: "PROVENANCE"})
+            commands += sign_commands(index, settings.push.key, {SBOM: "SBOM", PROVENANCE: "PROVENANCE"})
     for layer in layers:
         if layer.moving:
             index = f"{repository}:{layer.immutable[0]}"
             commands.append(join_command([index], [f"{repository}:{tag}" for tag in layer.moving]))
     return DryRun(commands=tuple(commands))
+
+
+def dry_run_stage(built: Built, wishes: PushWishes) -> DryRun:
+    """Return the commands that bring the images of one platform up."""
+    layers = _layers([built], wishes, engine=Engine())
+    return DryRun(commands=tuple(_staging_commands(built.run.settings.image.repository, layers)))
+
+
+def _staging_commands(repository: str, layers: Sequence[LayerPush]) -> Iterator[tuple[str, ...]]:
+    for layer in layers:
+        for image in layer.images:
+            if not image.digest:
+                name = f"{repository}:{layer.staged(image)}"
+                yield from (("docker", "tag", image.id, name), push_command(name))
+
+
+def _request(run: Run, layers: tuple[LayerPush, ...], engine: Engine, signer: Signer | None) -> push_stage.Push:
+    return push_stage.Push(
+        repository=run.settings.image.repository,
+        layers=layers,
+        engine=engine,
+        registry=_registry(run),
+        signer=signer,
+        output=run.output,
+    )
 
 
 def published_plans(run: Run, plan: Plan) -> dict[str, str]:
@@ -118,16 +153,28 @@ def published_plans(run: Run, plan: Plan) -> dict[str, str]:
     A layer whose first moving tag is not there, or is no image of ours for the engine's platform, has none. Raises
     `RegistryFaultError` where the registry does not answer.
     """
-    engine, registry = Engine(), _registry(run)
-    build = image_build(run, plan, engine)
+    built = built_by(run, plan)
+    registry = _registry(run)
     found = {}
-    for layer in plan.layers:
-        remote = registry.find(build.tags(layer.name)[0])
-        image = None if remote is None else remote.images.get(engine.platform)
-        if image is not None:
-            labels = registry.labels(f"{run.settings.image.repository}@{image}")
-            found[layer.name] = labels.get("io.rust-warm-factory.plan", "")
+    for image in built.images:
+        digest = _published(registry, built, image)
+        if digest:
+            found[image.layer] = _plan_label(registry, built, digest)
     return found
+
+
+def _published(registry: Registry, built: Built, image: BuiltImage) -> str:
+    """Return the digest of the image that a layer's first tag stands for on a platform, or ""."""
+    settings = built.run.settings
+    plan = image.plan_digest[:12]
+    tags = settings.image.tags_of(layer=image.layer, rust=settings.toolchain, date=build_date(), plan=plan)
+    remote = registry.find(f"{settings.image.repository}:{tags[0]}")
+    return "" if remote is None else remote.images.get(image.platform, "")
+
+
+def _plan_label(registry: Registry, built: Built, digest: str) -> str:
+    labels = registry.labels(f"{built.run.settings.image.repository}@{digest}")
+    return labels.get("io.rust-warm-factory.plan", "")
 
 
 def verify_signature(run: Run, image: str, who: Identity) -> Proof:
@@ -150,74 +197,121 @@ def _patience(run: Run) -> Patience:
 
 
 @contextlib.contextmanager
-def _signer(run: Run, plans: Mapping[str, Plan], *, engine: Engine) -> Iterator[Signer | None]:
+def _signer(builds: Sequence[Built], *, engine: Engine) -> Iterator[Signer | None]:
+    run = builds[0].run
     if run.settings.push.sign == "none":
         yield None
         return
+    plans = {built.platform: built.plan for built in builds}
+    bases = [built.run.settings.base_image for built in builds]
     cosign = Cosign(patience=_patience(run), output=run.output)
     with verifying_identity(run.settings) as who:
-        yield Attestor(cosign, run.settings, plans, who=who, engine=engine)
+        yield Attestor(cosign, run.settings, plans, bases=bases, who=who, engine=engine)
 
 
-def _layers(
-    run: Run, plans: Mapping[str, Plan], images: Sequence[BuiltImage], wishes: PushWishes, *, engine: Engine
-) -> tuple[LayerPush, ...]:
+def _layers(builds: Sequence[Built], wishes: PushWishes, *, engine: Engine) -> tuple[LayerPush, ...]:
     """Return what is pushed, in the order of the layers, once all of it is known to be there, whole and verified."""
-    _require_platforms(run.platforms or tuple(plans), plans, images)
-    date = image_build(run, next(iter(plans.values())), engine).date
-    for plan in plans.values():
-        _require_clock(date, plan)
-    local = _local_images(images, read_records(wishes.proofs), engine=engine)
+    date = build_date()
+    for built in builds:
+        _require_clock(date, built.plan)
+    found = _verified_images(builds, read_records(wishes.proofs), engine=engine)
+    run = builds[0].run
     return tuple(
         layer_push(
             name,
-            [local[image] for image in images if image.layer == name],
+            [verified for image, verified in found.items() if image.layer == name],
             run.settings,
             cell=run.cell,
             date=date,
-            plan=plan_tag(image.plan_digest for image in images if image.layer == name),
+            plan=plan_tag(image.plan_digest for image in found if image.layer == name),
             serial=wishes.serial,
         )
-        for name in dict.fromkeys(image.layer for image in images)
+        for name in dict.fromkeys(image.layer for image in found)
     )
 
 
-def _require_platforms(wanted: Sequence[str], plans: Mapping[str, Plan], images: Sequence[BuiltImage]) -> None:
+def _require_platforms(builds: Sequence[Built]) -> None:
     """Raise `ConfigurationError` where an index would lack a platform that was asked for."""
-    layers = dict.fromkeys(layer.name for plan in plans.values() for layer in plan.layers)
+    wanted = [str(platform) for platform in builds[0].run.platforms] or [built.platform for built in builds]
+    images = [image for built in builds for image in built.images]
     there = {(image.layer, image.platform) for image in images}
+    layers = dict.fromkeys(image.layer for image in images)
     lacking = [f"{layer} for {platform}" for layer in layers for platform in wanted if (layer, platform) not in there]
     if lacking:
         raise ConfigurationError(
             f"`platforms` lists {', '.join(wanted)}, and there is no image of {', '.join(lacking)}",
-            advice="Build, and verify, the images of every platform first.",
+            advice="Build, and verify, the images of every platform first; --stage brings those of one platform up.",
         )
 
 
-def _local_images(
-    images: Sequence[BuiltImage], records: Mapping[str, ProofRecord], *, engine: Engine
-) -> dict[BuiltImage, LocalImage]:
-    """Return the engine's images, each of them verified; raise `BadAnswerError` that names all that are not."""
-    found: dict[BuiltImage, LocalImage] = {}
+def _verified_images(
+    builds: Sequence[Built], records: Mapping[str, ProofRecord], *, engine: Engine
+) -> dict[BuiltImage, VerifiedImage]:
+    """Return every image, each of them verified; raise `BadAnswerError` that names all that are not."""
+    found: dict[BuiltImage, VerifiedImage] = {}
     unproven: list[BadAnswerError] = []
-    for image in images:
-        facts = engine.image(image.reference)
-        labels = {name: facts.labels.get(f"io.rust-warm-factory.{name}", "") for name in ("layer", "plan")}
-        if labels != {"layer": image.layer, "plan": image.plan_digest} or facts.platform != image.platform:
-            raise ConfigurationError(
-                f"{image.reference} is layer {labels['layer'] or 'none'} of plan {labels['plan'][:12] or 'none'} for "
-                f"{facts.platform}, not {image.layer} of {image.plan_digest[:12]} for {image.platform}",
-                advice="Name the plan that it was built from (--plan), or run `factory build`.",
-            )
-        try:
-            require_passed(facts, image.reference, records)
-        except BadAnswerError as error:
-            unproven.append(error)
-        found[image] = LocalImage(platform=image.platform, reference=image.reference, id=facts.id)
+    for built in builds:
+        for image in built.images:
+            try:
+                found[image] = _verified(built, image, records, engine=engine)
+            except BadAnswerError as error:
+                unproven.append(error)
     if unproven:
-        advice = "\n".join(error.advice for error in unproven)
+        advice = "\n".join(dict.fromkeys(error.advice for error in unproven))
         raise BadAnswerError("\n".join(error.what for error in unproven), advice=advice)
     return found
+
+
+def _verified(built: Built, image: BuiltImage, records: Mapping[str, ProofRecord], *, engine: Engine) -> VerifiedImage:
+    if built.held is Held.HERE:
+        return _image_here(image, records, engine=engine)
+    record = passed_record(image, records) if built.held is Held.STAGED else None
+    if record is not None:
+        return _image_staged(built, image, record)
+    registry = _registry(built.run)
+    digest = _published(registry, built, image)
+    if not digest or _plan_label(registry, built, digest) != image.plan_digest:
+        raise BadAnswerError(
+            f"{image.layer} for {image.platform}, plan {image.plan_digest[:12]}: the registry's image is of another "
+            "plan, or not there, and there is no record of one that was verified",
+            advice="Hand over what `factory verify --record FILE` wrote where it was built: --proof FILE.",
+        )
+    return VerifiedImage(platform=image.platform, reference=image.reference, id=digest, digest=digest)
+
+
+def _image_here(image: BuiltImage, records: Mapping[str, ProofRecord], *, engine: Engine) -> VerifiedImage:
+    facts = engine.image(image.reference)
+    labels = {name: facts.labels.get(f"io.rust-warm-factory.{name}", "") for name in ("layer", "plan")}
+    if labels != {"layer": image.layer, "plan": image.plan_digest} or facts.platform != image.platform:
+        raise ConfigurationError(
+            f"{image.reference} is layer {labels['layer'] or 'none'} of plan {labels['plan'][:12] or 'none'} for "
+            f"{facts.platform}, not {image.layer} of {image.plan_digest[:12]} for {image.platform}",
+            advice="Name the plan that it was built from (--plan), or run `factory build`.",
+        )
+    require_passed(facts, image.reference, records)
+    return VerifiedImage(platform=image.platform, reference=image.reference, id=facts.id)
+
+
+def _image_staged(built: Built, image: BuiltImage, record: ProofRecord) -> VerifiedImage:
+    """Return an image that another machine staged, once the registry is known to have the one that was verified."""
+    run = built.run
+    verified = VerifiedImage(platform=image.platform, reference=image.reference, id=record.image)
+    layer = layer_push(
+        image.layer,
+        [verified],
+        run.settings,
+        cell=run.cell,
+        date=build_date(),
+        plan=plan_tag([image.plan_digest]),
+        serial=1,
+    )
+    digest = push_stage.staged_digest(_request(run, (layer,), Engine(), None), layer, verified)
+    if not digest:
+        raise ConfigurationError(
+            f"{run.settings.image.repository}:{layer.staged(verified)} is not in the registry",
+            advice=f"Run `factory --platform {image.platform} push --stage` where that image was verified.",
+        )
+    return replace(verified, digest=digest)
 
 
 def _require_clock(date: str, plan: Plan) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -13,21 +15,20 @@ from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
 from factory.config.layers import load_layer_profiles
 from factory.cook.budgets import require_within_budgets
-from factory.cook.images import image_build
 from factory.cook.local import is_warm_directory, local_plan
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
 from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
 from factory.exclusive import exclusive
-from factory.files import cache_directory, digest, read_json, write_json
+from factory.files import digest, read_json, write_json
 from factory.pipeline.analyzing import analyze, scan
 from factory.pipeline.artefacts import read_plan
-from factory.pipeline.building import build_images, build_locally
+from factory.pipeline.building import build_images, build_locally, image_tags
 from factory.pipeline.costing import crate_sources
 from factory.pipeline.planning import plan as make_plan
 from factory.pipeline.proving import verify
-from factory.pipeline.publishing import PushWishes, built_images, published_plans, push, record_proof
+from factory.pipeline.publishing import Held, PushWishes, built_by, published_plans, push, record_proof, stage
 from factory.pipeline.toolchains import resolving
 from factory.planning.forecast import forecast
 from factory.planning.plan import plan_to_json
@@ -58,9 +59,20 @@ VARIES = frozenset({"limits", "costs", "network", "platforms", "sources"})
 """Settings that say how something is built, not what."""
 
 
+class Publish(enum.Enum):
+    """What becomes of images that were built and verified."""
+
+    NOTHING = "they stay in the engine"
+    STAGED = "they go up, for `factory push --join` on another machine"
+    PUSHED = "they go up, and the tags move to them"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildWishes:
-    """What the user of `rebuild` named; `folder` is the directory to cook into, `None` for images."""
+    """What the user of `rebuild` named; `folder` is the directory to cook into, `None` for images.
+
+    `state` is the folder of the run alone, with what the last rebuild was made from, and the records of its proofs.
+    """
 
     paths: tuple[str, ...]
     state: Path
@@ -71,8 +83,7 @@ class RebuildWishes:
     verify_on: tuple[str, ...]
     offline: bool
     dry_run: bool
-    push: bool = False
-    """Whether images go to their registry, once they are verified."""
+    publish: Publish = Publish.NOTHING
 
     def target(self, run: Run) -> str:
         """Return what is built, for the state."""
@@ -100,28 +111,55 @@ class Rebuild:
         }
 
 
-def rebuild(run: Run, wishes: RebuildWishes) -> Rebuild:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What is to be done for one platform."""
+
+    run: Run
+    wishes: RebuildWishes
+    decision: Decision
+    concerns: tuple[Concern, ...]
+    inputs: Inputs
+
+
+def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
     """Build, verify and remember, where something changed; raise `EnvironmentFaultError` beside another rebuild.
 
-    The state is written last: a run that ends before leaves the work to the next one.
+    `works` are the platforms whose images are pushed together. The states are written last: a run that ends before
+    leaves the work to the next one.
     """
-    with exclusive(wishes.state / "rebuild.lock", using=wishes.state):
-        decision, found, inputs = _decide(run, wishes)
-        if wishes.dry_run:
-            return Rebuild(decision=decision, concerns=found, built=False)
-        # Before the state that names it: until that is written, the plan counts as one that was not built.
-        write_json(wishes.state / "plan.json", plan_to_json(decision.plan))
-        if decision.reasons:
-            for reason in decision.reasons:
-                run.output.say(f"rebuild, as {reason.cause}: {reason.detail}")
-            _build(run, wishes, decision.plan)
-            _verify(run, wishes, decision.plan)
-            if wishes.push:
-                _push(run, decision.plan)
-        state = _state(run, wishes, decision, inputs)
-        run.output.say("rebuild: remembering")
-        state.write(wishes.state)
-        return Rebuild(decision=decision, concerns=found, built=bool(decision.reasons))
+    with contextlib.ExitStack() as locks:
+        for _, wishes in works:
+            locks.enter_context(exclusive(wishes.state / "rebuild.lock", using=wishes.state))
+        decided = [_decided(run, wishes) for run, wishes in works]
+        if any(row.wishes.dry_run for row in decided):
+            return tuple(Rebuild(decision=row.decision, concerns=row.concerns, built=False) for row in decided)
+        for row in decided:
+            _make(row)
+        if any(row.decision.reasons for row in decided):
+            _publish(decided)
+        for row in decided:
+            row.run.output.say("rebuild: remembering")
+            _state(row).write(row.wishes.state)
+        return tuple(
+            Rebuild(decision=row.decision, concerns=row.concerns, built=bool(row.decision.reasons)) for row in decided
+        )
+
+
+def _make(row: _Decided) -> None:
+    plan = row.decision.plan
+    # Before the state that names it: until that is written, the plan counts as one that was not built.
+    write_json(row.wishes.state / "plan.json", plan_to_json(plan))
+    if row.decision.reasons:
+        for reason in row.decision.reasons:
+            row.run.output.say(f"rebuild, as {reason.cause}: {reason.detail}")
+        _build(row.run, row.wishes, plan)
+        _verify(row.run, row.wishes, plan)
+
+
+def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
+    decision, found, inputs = _decide(run, wishes)
+    return _Decided(run=run, wishes=wishes, decision=decision, concerns=found, inputs=inputs)
 
 
 def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, ...], Inputs]:
@@ -147,7 +185,7 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
     new = make_plan(run, analysis, wishes.profiles)
     if old is None:
         names = tuple(layer.name for layer in new.layers)
-        if wishes.push and state is None and not _target_reasons(run, wishes, new):
+        if wishes.publish is not Publish.NOTHING and state is None and not _target_reasons(run, wishes, new):
             # A machine that keeps nothing: the registry says what was built.
             return Decision(plan=new, reasons=(), notes=(), changed=()), found, inputs
         return Decision(plan=new, reasons=reasons, notes=(), changed=names), found, inputs
@@ -193,17 +231,17 @@ def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason
         ):
             return ()
         return (Reason(cause=Cause.TARGET, detail=f"{wishes.folder} is incomplete, or was made from another plan"),)
-    if wishes.push:
+    if wishes.publish is not Publish.NOTHING:
         published = published_plans(run, plan)
         return tuple(
             Reason(cause=Cause.TARGET, detail=f"the registry's image of {layer.name} is of another plan, or not there")
             for layer in plan.layers
             if published.get(layer.name) != plan.layer_digest(layer.name)
         )
-    engine, build = Engine(), image_build(plan, run.settings, cache_directory())
+    engine, tags = Engine(), image_tags(run, plan)
     reasons = []
     for layer in plan.layers:
-        tag = build.tags(layer.name)[0]
+        tag = tags[layer.name][0]
         try:
             made_from = engine.image(tag).labels.get("io.rust-warm-factory.plan", "")
         except ConfigurationError as error:
@@ -260,14 +298,14 @@ def _build(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
 
 def _verify(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
     run.output.say("rebuild: verifying")
-    build = image_build(plan, run.settings, cache_directory())
-    tags = [build.tags(layer.name)[0] for layer in plan.layers]
-    targets: Sequence[str] = tags if wishes.folder is None else [str(wishes.folder)]
+    targets = {plan.layers[-1].name: str(wishes.folder)}
+    if wishes.folder is None:
+        targets = {layer: names[0] for layer, names in image_tags(run, plan).items()}
     variant = plan.contract.variants[0]
-    for target in targets:
+    for layer, target in targets.items():
         proof = verify(run, target, list(wishes.verify_on), variant=variant, skeleton=False, cold=False)
-        if wishes.push:
-            record_proof(proof, min_hit=0.0, copy=None)
+        if wishes.folder is None:
+            record_proof(proof, min_hit=0.0, copy=record_file(wishes.state, layer))
         if not proof.ok(0.0):
             failed = [f"{check.name}: {check.detail}" for check in proof.checks if not check.ok]
             failed += [f"{repo.path}: {repo.problem}" for repo in proof.repos if repo.problem]
@@ -276,27 +314,40 @@ def _verify(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
             )
 
 
-def _push(run: Run, plan: Plan) -> None:
-    run.output.say("rebuild: pushing")
-    images = built_images(run, plan)
+def record_file(state: Path, layer: str) -> Path:
+    """Return where a rebuild with this folder of its state keeps the record of a layer's proof."""
+    return state / "proofs" / f"{layer}.json"
+
+
+def _publish(decided: Sequence[_Decided]) -> None:
+    """Push or stage what was built; the images of a platform on which nothing changed are in the registry already."""
+    first = decided[0]
+    output = first.run.output
     try:
-        pushed = push(run, {images[0].platform: plan}, images, PushWishes())
+        if first.wishes.publish is Publish.STAGED:
+            output.say("rebuild: staging")
+            for row in decided:
+                if row.decision.reasons:
+                    stage(built_by(row.run, row.decision.plan), PushWishes())
+        elif first.wishes.publish is Publish.PUSHED:
+            output.say("rebuild: pushing")
+            held = (Held.HERE if row.decision.reasons else Held.PUBLISHED for row in decided)
+            builds = [built_by(row.run, row.decision.plan, its) for row, its in zip(decided, held, strict=True)]
+            for layer in push(builds, PushWishes()):
+                output.say(f"{'pushed' if layer.changed else 'unchanged'}: {layer.layer}, {layer.index}")
     except NothingToDoError as error:
         # A run before this one ended between its push and its state.
-        run.output.say(error.what)
-        return
-    for layer in pushed:
-        run.output.say(f"{'pushed' if layer.changed else 'unchanged'}: {layer.layer}, {layer.index}")
+        output.say(error.what)
 
 
-def _state(run: Run, wishes: RebuildWishes, decision: Decision, inputs: Inputs) -> RebuildState:
-    plan = decision.plan
-    before = read_state(wishes.state, target=wishes.target(run))
+def _state(row: _Decided) -> RebuildState:
+    plan, target = row.decision.plan, row.wishes.target(row.run)
+    before = read_state(row.wishes.state, target=target)
     return RebuildState(
-        target=wishes.target(run),
-        inputs=inputs,
+        target=target,
+        inputs=row.inputs,
         plan=plan.digest,
         layers={layer.name: plan.layer_digest(layer.name) for layer in plan.layers},
         # Its age is that of what was built.
-        finished=int(time.time()) if decision.reasons or before is None else before.finished,
+        finished=int(time.time()) if row.decision.reasons or before is None else before.finished,
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from factory.config.model import Settings
     from factory.output import Output
+    from factory.platforms import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +25,31 @@ class Run:
     """Paths and git URLs to analyse where the command line names none."""
     builds: Mapping[str, float] = field(default_factory=dict)
     """How often what is in a source is built, by the text that names the source; the others as `worth.builds` says."""
-    platforms: tuple[str, ...] = ()
-    """The platforms that the user asks for; none for the engine's own, whatever it is."""
+    platforms: tuple[Platform, ...] = ()
+    """The platforms that the user asks for; none for this machine's own, whatever it is."""
+    platform: Platform | None = None
+    """The one of them that this run is for; `None` for this machine's own."""
     cell: str = ""
     """The row of the matrix that the settings are of; empty where there is no matrix."""
 
+    @property
+    def name(self) -> str:
+        """What tells this run from the others: `1.95.0-bookworm`, `linux-arm64`; empty where there is only one."""
+        platform = self.platform.file_ending if self.platform is not None and len(self.platforms) > 1 else ""
+        return "-".join(filter(None, (self.cell, platform)))
+
+    @property
+    def tag_ending(self) -> str:
+        """What tags of the engine's images end in, where those of several platforms lie side by side: `-arm64`."""
+        return f"-{self.platform.architecture}" if self.platform is not None and len(self.platforms) > 1 else ""
+
     def file(self, path: Path) -> Path:
-        """Return the row's own file for one such as `plan.json`: `plan-1.95.0-bookworm.json`."""
-        return path.with_stem(f"{path.stem}-{self.cell}") if self.cell else path
+        """Return the run's own file for one such as `plan.json`: `plan-1.95.0-bookworm-linux-arm64.json`."""
+        return path.with_stem(f"{path.stem}-{self.name}") if self.name else path
+
+    def folder(self, path: Path) -> Path:
+        """Return the run's own folder in one that all share: `rebuild/linux-arm64`."""
+        return path / self.name if self.name else path
 
     @property
     def jobs(self) -> int:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.config.access import fetching
-from factory.engine import Engine
-from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.engine import Engine, certificates
+from factory.errors import EnvironmentFaultError
 from factory.files import cache_directory
+from factory.platforms import Platform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,32 +28,55 @@ def resolving(run: Run, version: str) -> tuple[Path, Toolchain]:
     cargo_home = prepare_resolving_home(cache_directory() / "cargo-home", access.cargo_settings())
     variables = access.configured_environment() | access.write_git_configuration(cargo_home / "fetch")
     toolchain = _resolving_toolchain(run, version)
+    trusted = certificates() if toolchain.image is not None else None
+    if trusted is not None:
+        # Containers see neither this machine's certificates nor the variables that name them.
+        variables = {"CARGO_HTTP_CAINFO": str(trusted), **variables}
     return cargo_home, replace(toolchain, variables=tuple(sorted(variables.items())), tokens=access.tokens)
 
 
 def _resolving_toolchain(run: Run, version: str) -> Toolchain:
     """Return the toolchain that the images will have: this machine's when it is the same, else the base image's."""
+    host = None if run.platform is None else run.platform.rust_target
+    return toolchain_like(run, version, host, run.settings.base_image, named="`toolchain` and `base.image`")
+
+
+def toolchain_like(run: Run, version: str, host: str | None, image: str, *, named: str) -> Toolchain:
+    """Return this machine's toolchain of a version and a host (`None`: whatever it is), or else that of an image.
+
+    Another platform's graph has other units: its own cargo resolves it, emulated where need be. Raises
+    `EnvironmentFaultError` where neither is of them; `named` is what the user should mend then.
+    """
     try:
-        return find_toolchain(version)
-    except EnvironmentFaultError as here:
-        run.output.say(f"{here.what}: asking the base image {run.settings.base_image}")
-        Engine().require_image(run.settings.base_image)
-        found = find_toolchain_in_image(run.settings.base_image)
-        if found.version != version:
-            raise EnvironmentFaultError(
-                f"{run.settings.base_image} has rustc {found.version}, not {version}",
-                advice="Let `toolchain` and `base.image` say the same.",
-            ) from here
-        return found
+        here = find_toolchain(version)
+        if host in (None, here.host):
+            return here
+        missing = f"rustc {version} on this machine is for {here.host}, not {host}"
+    except EnvironmentFaultError as error:
+        missing = error.what
+    run.output.say(f"{missing}: asking the image {image}")
+    found = _toolchain_in_image(image, next((each for each in Platform if each.rust_target == host), None))
+    if found.version != version or host not in (None, found.host):
+        raise EnvironmentFaultError(
+            f"{image} has rustc {found.version} for {found.host}, not {version}{f' for {host}' if host else ''}",
+            advice=f"Let {named} say the same.",
+        )
+    return found
+
+
+def _toolchain_in_image(image: str, platform: Platform | None) -> Toolchain:
+    engine = Engine()
+    engine.require_image(image, platform)
+    if platform is None or platform == engine.platform:
+        return find_toolchain_in_image(image)
+    engine.require_runs(image, platform)
+    return find_toolchain_in_image(image, platform)
 
 
 def engine_of(run: Run) -> Engine:
-    """Return the engine; raise `ConfigurationError` where the configuration wants what is not built here."""
+    """Return the engine, once it is known to run what a run is for; raise `EnvironmentFaultError` where it does not."""
     engine = Engine()
-    others = [platform for platform in run.platforms if platform != engine.platform]
-    if others:
-        raise ConfigurationError(
-            f"this engine builds for {engine.platform}, and `platforms` lists {', '.join(others)}",
-            advice="A platform's units are resolved and cooked on a machine of that platform: build them there.",
-        )
+    if run.platform is not None and run.platform != engine.platform:
+        engine.require_image(run.settings.base_image, run.platform)
+        engine.require_runs(run.settings.base_image, run.platform)
     return engine

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from factory.cook.images import SHARE, image_build, rebuild
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.image_archive import differences, read_layers
+from factory.platforms import Platform
 from factory.proof.model import Check
 from factory.proof.target import verified_image
 
@@ -59,7 +60,9 @@ def verify_reproducible(
     """
     original = _original(image, plan, engine)
     names = f"{NAME}:{secrets.token_hex(6)}"
-    build = replace(image_build(plan, settings, folder), epoch=original.epoch)
+    its = Platform(original.facts.platform)
+    platform = None if its == engine.platform else its
+    build = replace(image_build(plan, settings, folder, platform=platform), epoch=original.epoch)
     output.say(f"building {', '.join(original.layers)} again, without a cache")
     try:
         labels = original.facts.labels

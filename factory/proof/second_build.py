@@ -85,6 +85,8 @@ class Request:
     dockerfiles: Mapping[str, str]
     bumps: tuple[str, ...]
     timeout: float
+    platform: str = ""
+    """That of the image, where it is another than the engine's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,13 @@ def second_builds(found: FoundWorkspace, request: Request, *, engine: Engine, ou
         with consumer_copy(found, skeleton=False) as copy, scratch("factory-second-") as folder:
             open_to_all(copy.workspace)
             locks = _bumped_locks(copy.workspace, request, engine, output)
-            kitchen = _Kitchen(context=copy.workspace, files=folder, engine=engine, timeout=request.timeout)
+            kitchen = _Kitchen(
+                context=copy.workspace,
+                files=folder,
+                engine=engine,
+                timeout=request.timeout,
+                platform=request.platform,
+            )
             for name, text in request.dockerfiles.items():
                 output.say(f"preparing {name}")
                 kitchen.prepare(name, _of_this_run(text, f"{nonce}-{_slug(name)}"))
@@ -415,6 +423,7 @@ class _Kitchen:
     files: Path
     engine: Engine
     timeout: float
+    platform: str
 
     def prepare(self, name: str, dockerfile: str) -> None:
         """Write a Dockerfile and build its stage of tools, which is no part of a build's time."""
@@ -453,6 +462,7 @@ class _Kitchen:
             *network,
             *secret,
             *proxies,
+            *((f"--platform={self.platform}",) if self.platform else ()),
             f"--target={stage}",
             f"--file={self._file(name)}",
             str(self.context),

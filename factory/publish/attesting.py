@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from factory.files import cache_directory, write_text
+from factory.platforms import Platform
 from factory.publish.provenance import provenance
 from factory.publish.sbom import bill_of_materials, cooked_crates
 from factory.publish.signing import PROVENANCE, SBOM, Cosign, Identity, public_key
@@ -28,11 +29,19 @@ class Attestor:
     """Signs indexes, with the bill of materials and the provenance of their layers attached; a `push.Signer`."""
 
     def __init__(
-        self, cosign: Cosign, settings: Settings, plans: Mapping[str, Plan], *, who: Identity, engine: Engine
+        self,
+        cosign: Cosign,
+        settings: Settings,
+        plans: Mapping[str, Plan],
+        *,
+        bases: Sequence[str],
+        who: Identity,
+        engine: Engine,
     ) -> None:
         self._cosign = cosign
         self._settings = settings
         self._plans = plans
+        self._bases = bases
         self._who = who
         self._engine = engine
 
@@ -46,22 +55,20 @@ class Attestor:
         self._cosign.sign(reference, key, self._statements(layer))
 
     def _statements(self, layer: LayerPush) -> Mapping[str, Any]:
-        return statements(layer, self._settings, self._plans, engine=self._engine, homes=_homes())
-
-
-def statements(
-    layer: LayerPush, settings: Settings, plans: Mapping[str, Plan], *, engine: Engine, homes: Sequence[Path]
-) -> dict[str, Any]:
-    """Return what is attested of a layer, by cosign's name for its type."""
-    crates = cooked_crates(engine, (image.id for image in layer.images), plans.values(), homes=homes)
-    plan = layer.immutable[0]
-    base = settings.base_image
-    return {
-        SBOM: bill_of_materials(crates, layer=layer.layer, rust=settings.toolchain, plan=plan),
-        PROVENANCE: provenance(
-            layer.layer, plans, settings, bases=[(base.partition("@")[0], engine.manifest_digest(base))]
-        ),
-    }
+        """Return what is attested of a layer, by cosign's name for its type."""
+        repository = self._settings.image.repository
+        for image in layer.images:
+            if image.digest:
+                # Built elsewhere: what is in it only it can say.
+                self._engine.require_image(f"{repository}@{image.digest}", Platform(image.platform))
+        images = [f"{repository}@{image.digest}" if image.digest else image.id for image in layer.images]
+        crates = cooked_crates(self._engine, images, self._plans.values(), homes=_homes())
+        bases = {base.partition("@")[0]: self._engine.manifest_digest(base) for base in self._bases}
+        settings, plans, rust = self._settings, self._plans, self._settings.toolchain
+        return {
+            SBOM: bill_of_materials(crates, layer=layer.layer, rust=rust, plan=layer.immutable[0]),
+            PROVENANCE: provenance(layer.layer, plans, settings, bases=sorted(bases.items())),
+        }
 
 
 @contextlib.contextmanager

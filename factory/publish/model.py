@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SCHEMA = 1
+SHOWN_OF_ID = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """An image of the engine: the layer and platform that it is for, its local name, the digest of its plan."""
+    """An image of a build: the layer and platform that it is for, its name in the engine, the digest of its plan."""
 
     layer: str
     platform: str
@@ -22,12 +23,16 @@ class BuiltImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalImage:
-    """A built image that may be pushed: its id says which it is, whatever its name stands for by then."""
+class VerifiedImage:
+    """An image that may be pushed: its id says which it is, whatever its name stands for by then.
+
+    `digest` is that of its manifest where the registry has it already, and empty where it is in the engine.
+    """
 
     platform: str
     reference: str
     id: str
+    digest: str = ""
 
     @property
     def architecture(self) -> str:
@@ -37,16 +42,20 @@ class LocalImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPush:
-    """One layer to push: an image for each platform, tags that never move again, and tags that move to it."""
+    """One layer to push: an image for each platform, tags that never move again, and tags that move to it.
+
+    `stem` is what the tag of every image of it begins with: the layer, and the toolchain or the row of the matrix.
+    """
 
     layer: str
-    images: tuple[LocalImage, ...]
+    stem: str
+    images: tuple[VerifiedImage, ...]
     immutable: tuple[str, ...]
     moving: tuple[str, ...]
 
-    def staged(self, image: LocalImage) -> str:
-        """Return the tag that carries one platform's image into the registry."""
-        return f"{self.immutable[0]}-{image.architecture}"
+    def staged(self, image: VerifiedImage) -> str:
+        """Return the tag that carries one platform's image into the registry: by its id, so that it never moves."""
+        return f"{self.stem}-{image.id.partition(':')[2][:SHOWN_OF_ID]}-{image.architecture}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,11 @@ from factory.publish.model import PushedLayer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from factory.engine import Engine
     from factory.output import Output
-    from factory.publish.model import LayerPush, LocalImage
+    from factory.publish.model import LayerPush, VerifiedImage
     from factory.publish.registry import Registry, Remote
 
 
@@ -74,8 +75,7 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
     registry does not do: before the tags move nothing that anybody pulls has changed, and tags that moved are moved
     back where that is possible, and named.
     """
-    lock = cache_directory() / "pushes" / f"{digest(request.repository)[:16]}.lock"
-    with exclusive(lock, using=request.repository):
+    with _alone(request):
         standings = [_standing(request, layer) for layer in request.layers]
         if all(standing.there is not None for standing in standings):
             raise NothingToDoError(
@@ -88,6 +88,29 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
                 _sign(request, request.signer, row.layer, indexes[row.layer.layer].digest)
         _move_all(request, [_move(row, indexes[row.layer.layer].digest) for row in changed])
         return tuple(_pushed(request, row, indexes[row.layer.layer]) for row in standings)
+
+
+def stage(request: Push) -> tuple[str, ...]:
+    """Bring every layer's images up under tags of their own, for another machine to join; return these references.
+
+    Nothing that anybody pulls changes. Raises `NothingToDoError` where the registry has all of them.
+    """
+    with _alone(request):
+        images = [(layer, image) for layer in request.layers for image in layer.images]
+        there = [staged_digest(request, layer, image) for layer, image in images]
+        if all(there):
+            raise NothingToDoError(
+                f"nothing to stage: {request.repository} has these images", advice="Join them: `factory push --join`."
+            )
+        for (layer, image), found in zip(images, there, strict=True):
+            if not found:
+                _upload_image(request, layer, image)
+        return tuple(request.name(layer.staged(image)) for layer, image in images)
+
+
+def _alone(request: Push) -> AbstractContextManager[None]:
+    lock = cache_directory() / "pushes" / f"{digest(request.repository)[:16]}.lock"
+    return exclusive(lock, using=request.repository)
 
 
 def _pushed(request: Push, row: _Standing, index: Remote) -> PushedLayer:
@@ -126,11 +149,13 @@ def _holds(request: Push, index: Remote, layer: LayerPush) -> bool:
     return all(_same(request, index.images[image.platform], image) for image in layer.images)
 
 
-def _same(request: Push, found: str, image: LocalImage) -> bool:
+def _same(request: Push, found: str, image: VerifiedImage) -> bool:
     """Whether a manifest in the registry is that of a local image.
 
     With the containerd image store, an image's id is the digest of its manifest; elsewhere that of its configuration.
     """
+    if image.digest:
+        return found == image.digest
     return found == image.id or request.registry.configuration_digest(request.pinned(found)) == image.id
 
 
@@ -158,8 +183,10 @@ def _upload(request: Push, layer: LayerPush) -> Remote:
     return _joined(request, layer, names[0])
 
 
-def _upload_image(request: Push, layer: LayerPush, image: LocalImage) -> str:
-    """Push one platform's image and return the digest of its manifest."""
+def _upload_image(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
+    """Push one platform's image, unless the registry has it, and return the digest of its manifest."""
+    if image.digest:
+        return image.digest
     name = request.name(layer.staged(image))
     request.output.say(f"{layer.layer}: pushing {image.platform}")
     # By its id: the name may stand for another image since it was verified.
@@ -168,13 +195,19 @@ def _upload_image(request: Push, layer: LayerPush, image: LocalImage) -> str:
         request.registry.push(name)
     finally:
         request.engine.remove_image(name)
-    remote = request.registry.find(name)
-    found = "" if remote is None else remote.images.get(image.platform, remote.digest)
-    if not found or not _same(request, found, image):
+    found = staged_digest(request, layer, image)
+    if not found:
         raise RegistryFaultError(
             f"{name} is not the image that was pushed", advice="Somebody pushes to it as well: run the command again."
         )
     return found
+
+
+def staged_digest(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
+    """Return the digest of a staged image's manifest; "" where its tag is not there, or is of another image."""
+    remote = request.registry.find(request.name(layer.staged(image)))
+    found = "" if remote is None else remote.images.get(image.platform, remote.digest)
+    return found if found and _same(request, found, image) else ""
 
 
 def _joined(request: Push, layer: LayerPush, name: str) -> Remote:

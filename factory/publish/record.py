@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from factory.engine import ImageFacts
     from factory.proof.model import Proof
+    from factory.publish.model import BuiltImage
 
 SCHEMA = 1
 _MADE_BY = "factory verify"
@@ -26,9 +27,12 @@ _MADE_BY = "factory verify"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofRecord:
-    """The verdict on one image: `failed` names the checks and repositories that speak against it."""
+    """The verdict on one image, by its id: `failed` names the checks and repositories that speak against it."""
 
     image: str
+    platform: str
+    layer: str
+    plan: str
     ok: bool
     failed: tuple[str, ...]
 
@@ -82,9 +86,30 @@ def require_passed(facts: ImageFacts, reference: str, given: Mapping[str, ProofR
             f"{reference} ({facts.id[:19]}) was not verified",
             advice=f"Run `factory verify {shlex.quote(reference)}` first, or hand over what it wrote: --proof FILE.",
         )
+    _require_ok(record, reference)
+
+
+def passed_record(image: BuiltImage, given: Mapping[str, ProofRecord]) -> ProofRecord | None:
+    """Return the record of an image that another machine built and verified, `None` where none of `given` is of it.
+
+    Raises `BadAnswerError` where several are of this layer, platform and plan, or it did not pass.
+    """
+    wanted = (image.layer, image.platform, image.plan_digest)
+    found = [record for record in given.values() if (record.layer, record.platform, record.plan) == wanted]
+    what = f"{image.layer} for {image.platform}, plan {image.plan_digest[:12]}"
+    if len(found) > 1:
+        raise BadAnswerError(
+            f"{what}: {len(found)} images have records among those of --proof", advice="Hand over the newest alone."
+        )
+    for record in found:
+        _require_ok(record, what)
+    return next(iter(found), None)
+
+
+def _require_ok(record: ProofRecord, reference: str) -> None:
     if not record.ok:
         raise BadAnswerError(
-            f"{reference} ({facts.id[:19]}) did not pass its last verification: {', '.join(record.failed)}",
+            f"{reference} ({record.image[:19]}) did not pass its last verification: {', '.join(record.failed)}",
             advice=f"See `factory verify {shlex.quote(reference)}`, and build it again.",
         )
 
@@ -99,7 +124,15 @@ def _read(path: Path) -> ProofRecord:
         _require_schema(document["schema"])
         failed = [name for name, ok in document["checks"].items() if not ok]
         failed += [row["path"] for row in document["repos"] if not row["ok"]]
-        return ProofRecord(image=document["image"]["id"], ok=document["ok"] is True, failed=tuple(failed))
+        image = document["image"]
+        return ProofRecord(
+            image=image["id"],
+            platform=image["platform"],
+            layer=image["layer"],
+            plan=image["plan"],
+            ok=document["ok"] is True,
+            failed=tuple(failed),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(
             f"{path}: not a record that this version of factory reads: {error!r}", advice=f"Run `{_MADE_BY}` again."

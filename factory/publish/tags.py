@@ -12,25 +12,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from factory.config.model import Settings
-    from factory.publish.model import LocalImage
+    from factory.publish.model import VerifiedImage
 
 LONGEST_TAG = 128
 _SHOWN_OF_DIGEST = 12
 
 
 def layer_push(
-    layer: str, images: Sequence[LocalImage], settings: Settings, *, cell: str, date: str, plan: str, serial: int
+    layer: str, images: Sequence[VerifiedImage], settings: Settings, *, cell: str, date: str, plan: str, serial: int
 ) -> LayerPush:
     """Return a layer's push with its tags; `date` is the day of the push (YYYYMMDD), `serial` counts pushes of it.
 
     The first immutable tag is always `LAYER-RUST-DATE-PLAN`, with the row of the matrix in the place of the toolchain.
     Raises `ConfigurationError` for a tag that no registry takes.
     """
-    name = f"{layer}-{cell or settings.toolchain}-{date}-{plan}{f'-{serial}' if serial > 1 else ''}"
+    stem = f"{layer}-{cell or settings.toolchain}"
+    name = f"{stem}-{date}-{plan}{f'-{serial}' if serial > 1 else ''}"
     dated = settings.image.dated_tags_of(layer=layer, rust=settings.toolchain, date=date, plan=plan)
     moving = settings.image.moving_tags_of(layer=layer, rust=settings.toolchain)
     push = LayerPush(
         layer=layer,
+        stem=stem,
         images=tuple(sorted(images, key=lambda image: image.platform)),
         immutable=tuple(dict.fromkeys((name, *dated))),
         moving=moving,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,10 @@ import pytest
 
 from factory import process
 from factory.base import build_base
+from factory.files import CACHEDIR_TAG, write_text
 from factory.output import Output
 from tests.docker.crates import Crate, CrateRegistry
+from tests.docker.shop import DAY, ROOT, Shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,6 +107,35 @@ def crate_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrateRe
             )
         )
         yield crates
+
+
+@pytest.fixture(scope="module")
+def shops(registry: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    name = f"push-test/{secrets.token_hex(4)}"
+    folder = tmp_path_factory.mktemp("push")
+    environment = {
+        **docker_env,
+        "FACTORY_CACHE_DIR": str(folder / "cache"),
+        "FACTORY_IMAGE_REGISTRY": registry,
+        "FACTORY_IMAGE_NAME": name,
+        "FACTORY_IMAGE_TAGS": "{layer},{layer}-{minor}",
+        "FACTORY_PUSH_ATTEMPTS": "2",
+        "SOURCE_DATE_EPOCH": str(DAY),
+        "PYTHONPATH": str(ROOT),
+    }
+    write_text(folder / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
+    yield Shop(registry=registry, name=name, environment=environment, folder=folder)
+    listed = process.run(["docker", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()
+    ours = [image for image in listed if f"/{name}" in image]
+    if ours:
+        process.run(["docker", "image", "rm", "--force", *ours], check=False)
+
+
+@pytest.fixture
+def shop(shops: Shop) -> Shop:
+    """A repository that nothing was pushed to."""
+    name = f"{shops.name}-{secrets.token_hex(4)}"
+    return replace(shops, name=name, environment={**shops.environment, "FACTORY_IMAGE_NAME": name})
 
 
 def use_users_cache(patch: pytest.MonkeyPatch) -> None:

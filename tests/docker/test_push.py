@@ -1,8 +1,4 @@
-"""Pushing: on the real engine to the real registry, and through a proxy that lets the registry misbehave.
-
-The images are made from nothing, with the labels and the list of contents that `factory build` gives its own: what
-verifies and what builds has tests of its own, and an image of some kilobytes goes up in no time.
-"""
+"""Pushing: on the real engine to the real registry, and through a proxy that lets the registry misbehave."""
 
 from __future__ import annotations
 
@@ -13,134 +9,23 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from factory import process
-from factory.cook.images import SHARE
 from factory.engine import Engine
-from factory.files import CACHEDIR_TAG, write_json, write_text
-from factory.planning.plan import Plan, plan_to_json
+from factory.files import write_json
+from factory.planning.plan import plan_to_json
 from tests.docker.conftest import ENGINE
+from tests.docker.shop import DATE, DAY, LAYERS, Shop
 from tests.fault_proxy import FaultProxy, Trouble
 from tests.unit.builders import plan_for, unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-ROOT = Path(__file__).resolve().parents[2]
-LAYERS = ("core", "web")
-DAY = 1_795_824_000  # 2026-11-28
-DATE = "20261128"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shop:
-    """A repository of its own in a registry, with the environment and the folder of the commands."""
-
-    registry: str
-    name: str
-    environment: Mapping[str, str]
-    folder: Path
-
-    @property
-    def repository(self) -> str:
-        return f"{self.registry}/{self.name}"
-
-    def through(self, proxy: FaultProxy) -> Shop:
-        """The same repository, by way of a proxy."""
-        environment = {**self.environment, "FACTORY_IMAGE_REGISTRY": proxy.address}
-        return replace(self, registry=proxy.address, environment=environment)
-
-    def with_environment(self, **variables: str) -> Shop:
-        return replace(self, environment={**self.environment, **variables})
-
-    def factory(self, *args: str) -> process.Completed:
-        words = [sys.executable, "-m", "factory", *args]
-        return process.run(words, cwd=self.folder, env=self.environment, check=False, timeout=300)
-
-    def build(self, content: str, *, verified: bool = True) -> Plan:
-        """Make the images of both layers from nothing; `content` makes them, and their plan, what they are."""
-        plan = plan_for({layer: [unit(f"{layer}-{content}", name=f"{layer}-crate")] for layer in LAYERS})
-        write_json(self.folder / "plan.json", plan_to_json(plan))
-        for layer in LAYERS:
-            self._build_layer(layer, content, plan)
-        if verified:
-            self.verify()
-        return plan
-
-    def _build_layer(self, layer: str, content: str, plan: Plan) -> None:
-        context = self.folder / f"context-{layer}"
-        contents = {"units": [{"crate": f"{layer}-crate", "version": "1.0.0", "features": [], "source": "registry+x"}]}
-        write_json(context / "contents.json", contents)
-        write_text(context / "content", content * 100)
-        labels = f'LABEL io.rust-warm-factory.layer="{layer}" io.rust-warm-factory.plan="{plan.layer_digest(layer)}"\n'
-        lines = f"FROM scratch\nCOPY contents.json {SHARE}/{layer}/contents.json\nCOPY content /content\n{labels}"
-        write_text(context / "Dockerfile", lines)
-        tags = [f"--tag={self.repository}:{layer}"]
-        process.run(["docker", "buildx", "build", "-q", "--provenance=false", "--load", *tags, str(context)])
-
-    def verify(self, *, ok: bool = True) -> None:
-        """Leave the records that `factory verify` leaves, as nothing can be built on these images."""
-        for layer in LAYERS:
-            facts = Engine().image(f"{self.repository}:{layer}")
-            record = {
-                "schema": 1,
-                "image": {"id": facts.id, "platform": facts.platform, "layer": layer, "plan": ""},
-                "ok": ok,
-                "min_hit": 0.9,
-                "checks": {"owners and modes": ok},
-                "repos": [],
-            }
-            cache = Path(self.environment["FACTORY_CACHE_DIR"])
-            write_json(cache / "proofs" / f"{facts.id.replace(':', '-')}.json", record)
-
-    def tags(self) -> dict[str, str]:
-        """The digest of each tag that moves, as far as it is there."""
-        found = {}
-        for layer in LAYERS:
-            for tag in (layer, f"{layer}-1.95"):
-                remote = self.inspect(tag)
-                if remote is not None:
-                    found[tag] = remote["digest"]
-        return found
-
-    def inspect(self, tag: str) -> dict[str, Any] | None:
-        words = ["docker", "buildx", "imagetools", "inspect", f"{self.repository}:{tag}", "--format={{json .Manifest}}"]
-        answer = process.run(words, check=False)
-        return json.loads(answer.stdout) if answer.ok else None
-
-
-@pytest.fixture(scope="module")
-def shops(registry: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    name = f"push-test/{secrets.token_hex(4)}"
-    folder = tmp_path_factory.mktemp("push")
-    environment = {
-        **docker_env,
-        "FACTORY_CACHE_DIR": str(folder / "cache"),
-        "FACTORY_IMAGE_REGISTRY": registry,
-        "FACTORY_IMAGE_NAME": name,
-        "FACTORY_IMAGE_TAGS": "{layer},{layer}-{minor}",
-        "FACTORY_PUSH_ATTEMPTS": "2",
-        "SOURCE_DATE_EPOCH": str(DAY),
-        "PYTHONPATH": str(ROOT),
-    }
-    write_text(folder / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
-    yield Shop(registry=registry, name=name, environment=environment, folder=folder)
-    listed = process.run(["docker", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()
-    ours = [image for image in listed if f"/{name}" in image]
-    if ours:
-        process.run(["docker", "image", "rm", "--force", *ours], check=False)
-
-
-@pytest.fixture
-def shop(shops: Shop) -> Shop:
-    """A repository that nothing was pushed to."""
-    name = f"{shops.name}-{secrets.token_hex(4)}"
-    return replace(shops, name=name, environment={**shops.environment, "FACTORY_IMAGE_NAME": name})
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +117,7 @@ def test_a_tag_that_stays_is_never_moved(shop: Shop) -> None:
     assert shop.factory("push").returncode == 0
     before = shop.tags()
     # Other bytes from the same plan, such as on another base image.
-    shop._build_layer("web", "other bytes", plan)
+    shop.build_layer("web", "other bytes", plan)
     shop.verify()
     answer = shop.factory("push")
     assert answer.returncode == 6

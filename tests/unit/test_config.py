@@ -25,11 +25,12 @@ from factory.config.load import (
     load_configuration,
     show,
 )
-from factory.config.model import BudgetSettings, ImageSettings, Platform, Settings, StrictModel
+from factory.config.model import BudgetSettings, ImageSettings, Settings, StrictModel
 from factory.config.positions import parse_yaml
 from factory.config.schema import leaves, schema_of
 from factory.config.wording import describe
 from factory.errors import ConfigurationError, FactoryError
+from factory.platforms import Platform
 from factory.resources import shipped
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def test_what_is_derived_from_settings(tmp_path: Path) -> None:
     text = "platforms: [linux/arm64, linux/amd64]\nbase: {suite: trixie}\nbudget: {total: 1 GB, safety_percent: 15}\n"
     settings = load(tmp_path, text).settings
     assert settings.platforms == (Platform.LINUX_AMD64, Platform.LINUX_ARM64)
-    assert settings.rust_targets == ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
+    assert [platform.rust_target for platform in settings.platforms] == [
+        "x86_64-unknown-linux-gnu",
+        "aarch64-unknown-linux-gnu",
+    ]
     assert settings.base_image == "rust:1.95.0-slim-trixie"
     assert settings.budget.plannable(settings.budget.total) == 850_000_000
     assert settings.image.repository == "org/rust-builder"

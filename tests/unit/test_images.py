@@ -43,7 +43,7 @@ ENGINE = cast(
     SimpleNamespace(
         buildx_version=(0, 17),
         needs_host_network=False,
-        require_image=lambda _: None,
+        require_image=lambda _name, _platform: None,
         compressed_bytes=COMPRESSED.get,
     ),
 )

@@ -17,7 +17,7 @@ from factory.output import Output
 from factory.process import Completed, ProgramTimeoutError
 from factory.proof.model import Check, Proof, ProvenImage, RepoProof
 from factory.publish.attempts import Fault, Patience, RegistryAnswerError, fault_of, persist
-from factory.publish.model import LocalImage
+from factory.publish.model import VerifiedImage
 from factory.publish.provenance import provenance
 from factory.publish.record import read_records, require_passed, write_record
 from factory.publish.sbom import CookedCrate, bill_of_materials, package_url
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from factory.publish.model import LayerPush
 
 QUIET = Output(verbosity=-1)
-AMD64 = LocalImage(platform="linux/amd64", reference="r:web-amd64", id="sha256:" + "a" * 64)
-ARM64 = LocalImage(platform="linux/arm64", reference="r:web-arm64", id="sha256:" + "b" * 64)
+AMD64 = VerifiedImage(platform="linux/amd64", reference="r:web-amd64", id="sha256:" + "a" * 64)
+ARM64 = VerifiedImage(platform="linux/arm64", reference="r:web-arm64", id="sha256:" + "b" * 64)
 
 # Tags
 
@@ -46,8 +46,8 @@ def test_the_first_tag_names_layer_rust_day_and_plan() -> None:
     assert push.immutable == ("web-1.95.0-20261129-0123abcd4567",)
     assert push.moving == ("web", "web-1.95")
     assert [push.staged(image) for image in push.images] == [
-        "web-1.95.0-20261129-0123abcd4567-amd64",
-        "web-1.95.0-20261129-0123abcd4567-arm64",
+        "web-1.95.0-aaaaaaaaaaaa-amd64",
+        "web-1.95.0-bbbbbbbbbbbb-arm64",
     ]
 
 
