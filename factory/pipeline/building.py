@@ -85,4 +85,5 @@ def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
         cache_directory() / "bake" / plan.digest[:12],
         fetching=fetching(run.settings, user_mirror=user_mirror()),
         base_digest=engine.manifest_digest(run.settings.base_image),
+        cell=run.cell,
     )

@@ -125,6 +125,8 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "sign": settings.push.sign != "none",
         "keyless": settings.push.sign == "keyless",
         "key_secret": settings.push.sign == "key",
+        "cache_of_github": settings.build_cache.type == "gha",
+        "cache_folder": settings.build_cache.folder,
     }
 
 

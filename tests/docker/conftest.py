@@ -14,6 +14,7 @@ from factory import process
 from factory.base import build_base
 from factory.output import Output
 from tests.docker.crates import Crate, CrateRegistry
+from tests.docker.private_line import PrivateLine, cooked_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,6 +104,15 @@ def crate_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrateRe
             )
         )
         yield crates
+
+
+@pytest.fixture(scope="session")
+def private_line(
+    base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateLine]:
+    """Cook an image from private sources, once for all tests that look at it."""
+    with cooked_line(tmp_path_factory.mktemp("private"), base_image, docker_env) as line:
+        yield line
 
 
 def use_users_cache(patch: pytest.MonkeyPatch) -> None:

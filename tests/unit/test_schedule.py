@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 from factory import process
-from factory.config.model import ImageSettings, PushSettings, RepositorySource, Settings
+from factory.config.model import BuildCacheSettings, ImageSettings, PushSettings, RepositorySource, Settings
 from factory.errors import ConfigurationError
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
 from factory.schedule.times import CronTime
@@ -106,6 +106,22 @@ def test_github_asks_for_the_time_and_for_no_more_rights_than_it_needs() -> None
     document = YAML(typ="safe").load(text)
     assert document["on"]["schedule"] == [{"cron": "17 3 * * 1"}]
     assert document["permissions"] == {"contents": "read", "packages": "write"}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "schema"), [(Scheduler.GITHUB, "vendor.github-workflows"), (Scheduler.GITLAB, "vendor.gitlab-ci")]
+)
+def test_runners_keep_what_a_build_cache_needs(scheduler: Scheduler, schema: str) -> None:
+    def text(**cache: str) -> str:
+        chosen = settings().model_copy(update={"build_cache": BuildCacheSettings.model_validate(cache)})
+        (found,) = schedule_files(schedule(scheduler), chosen).values()
+        assert list(Draft7Validator(get_builtin_schema(schema)).iter_errors(YAML(typ="safe").load(found))) == []
+        return found
+
+    kept = text(type="local", folder="cooked-before")
+    assert [line.strip(" -") for line in kept.splitlines()].count("cooked-before") == 1
+    assert ("ghaction-github-runtime" in text(type="gha")) == (scheduler is Scheduler.GITHUB)
+    assert "ghaction-github-runtime" not in text(type="registry")
 
 
 def test_kubernetes_accepts_its_documents_and_runs_one_at_a_time() -> None:
