@@ -684,6 +684,17 @@ class BuildCacheSettings(StrictModel):
         return value
 
 
+class PruneSettings(StrictModel):
+    """Which of the pushed images `factory prune` leaves; what a moving tag stands for always stays."""
+
+    keep: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        5, description="How many of the newest pushes of each layer and toolchain stay, however old they are."
+    )
+    days: Annotated[int, Field(ge=2, le=36_500)] = Field(
+        30, description="Whatever was pushed within as many days stays; two at least, as other pushes may be under way."
+    )
+
+
 class LimitSettings(StrictModel):
     """How much of this machine, and how long."""
 
@@ -743,6 +754,7 @@ class Settings(StrictModel):
     tools: ToolSettings = Field(default_factory=ToolSettings)
     build_cache: BuildCacheSettings = Field(default_factory=BuildCacheSettings)
     push: PushSettings = Field(default_factory=PushSettings)
+    prune: PruneSettings = Field(default_factory=PruneSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @property

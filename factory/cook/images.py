@@ -111,7 +111,7 @@ def image_build(
             f"the plan was made for rustc {planned}, and the configuration has `toolchain` {settings.toolchain}",
             advice="Name the plan of this toolchain by --plan, or run `factory analyze` and `factory plan` again.",
         )
-    chosen = _chosen_epoch()
+    chosen = chosen_epoch()
     day = time.gmtime(time.time() if chosen is None else chosen)
     return ImageBuild(
         plan=plan,
@@ -125,7 +125,11 @@ def image_build(
     )
 
 
-def _chosen_epoch() -> int | None:
+def chosen_epoch() -> int | None:
+    """Return SOURCE_DATE_EPOCH, in seconds since 1970, `None` where it is not set.
+
+    Raises `ConfigurationError` for one that is no such number.
+    """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None

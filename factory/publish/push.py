@@ -11,6 +11,7 @@ from factory.files import cache_directory, digest
 from factory.publish.model import PushedLayer
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Mapping, Sequence
 
     from factory.engine import Engine
@@ -74,8 +75,7 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
     registry does not do: before the tags move nothing that anybody pulls has changed, and tags that moved are moved
     back where that is possible, and named.
     """
-    lock = cache_directory() / "pushes" / f"{digest(request.repository)[:16]}.lock"
-    with exclusive(lock, using=request.repository):
+    with alone(request.repository):
         standings = [_standing(request, layer) for layer in request.layers]
         if all(standing.there is not None for standing in standings):
             raise NothingToDoError(
@@ -88,6 +88,11 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
                 _sign(request, request.signer, row.layer, indexes[row.layer.layer].digest)
         _move_all(request, [_move(row, indexes[row.layer.layer].digest) for row in changed])
         return tuple(_pushed(request, row, indexes[row.layer.layer]) for row in standings)
+
+
+def alone(repository: str) -> contextlib.AbstractContextManager[None]:
+    """Hold a repository against other pushes, and against prunes, of this machine."""
+    return exclusive(cache_directory() / "pushes" / f"{digest(repository)[:16]}.lock", using=repository)
 
 
 def _pushed(request: Push, row: _Standing, index: Remote) -> PushedLayer:

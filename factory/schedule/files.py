@@ -60,10 +60,12 @@ class Schedule:
     timezone: str
     folder: Path
     max_age: int | None
+    prune: bool = False
+    """Whether old images are taken out of the registry afterwards."""
 
     @property
     def command(self) -> str:
-        """What is run, as a shell reads it."""
+        """What rebuilds, as a shell reads it."""
         words = ["factory", "--quiet", "rebuild", "--push", "--state", STATE]
         if self.max_age is not None:
             words += ["--max-age", str(self.max_age)]
@@ -117,6 +119,7 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "folder_of_cron": shlex.quote(str(schedule.folder)).replace("%", "\\%"),
         "folder_of_systemd": str(schedule.folder).replace("%", "%%"),
         "command": schedule.command,
+        "prune": schedule.prune,
         "state": STATE,
         "version": __version__,
         "registry": registry,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -28,8 +29,15 @@ def settings(*, registry: str = "registry.test", push: PushSettings | None = Non
     )
 
 
-def schedule(scheduler: Scheduler, time: CronTime = MONDAY) -> Schedule:
-    return Schedule(scheduler=scheduler, time=time, timezone="Europe/Vienna", folder=Path("/srv/my images"), max_age=30)
+def schedule(scheduler: Scheduler, time: CronTime = MONDAY, *, prune: bool = False) -> Schedule:
+    return Schedule(
+        scheduler=scheduler,
+        time=time,
+        timezone="Europe/Vienna",
+        folder=Path("/srv/my images"),
+        max_age=30,
+        prune=prune,
+    )
 
 
 # Times
@@ -80,6 +88,18 @@ def test_systemd_has_no_name_for_either_of_two_days() -> None:
 
 
 # Files
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_a_schedule_prunes_after_a_rebuild_where_that_is_wanted(scheduler: Scheduler) -> None:
+    def text(*, prune: bool) -> str:
+        return "".join(schedule_files(schedule(scheduler, prune=prune), settings()).values())
+
+    assert " prune" not in text(prune=False)
+    rebuild, _, after = text(prune=True).partition("factory --quiet prune")
+    assert "factory --quiet rebuild --push" in rebuild
+    # Nothing to prune is no failure either; systemd takes two dollars for one.
+    assert re.match(r" \|\| test \$\$?\? -eq 3", after)
 
 
 @pytest.mark.parametrize("sign", ["none", "key", "keyless"])
@@ -135,7 +155,7 @@ def test_kubernetes_accepts_its_documents_and_runs_one_at_a_time() -> None:
 
 @pytest.mark.runs_programs
 def test_systemd_accepts_its_units(tmp_path: Path) -> None:
-    texts = schedule_files(schedule(Scheduler.SYSTEMD), settings())
+    texts = schedule_files(schedule(Scheduler.SYSTEMD, prune=True), settings())
     assert texts["rust-builder.timer"].count("OnCalendar=Mon *-*-* 3:17:00") == 1
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here")
