@@ -54,6 +54,11 @@ FULL_ADVICE = (
     "prune` empties the build cache), and run the command again: layers that are finished stay."
 )
 
+CACHE_ADVICE = (
+    "This builder cannot write such a build cache: docs/build-cache.md tells what each type takes. `build_cache.type: "
+    "none`, or FACTORY_BUILD_CACHE_TYPE=none, builds without."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
@@ -339,13 +344,14 @@ def bake(
     folders: Sequence[Path],
     timeout: float,
     on_line: Callable[[str], None],
+    on_cache_fault: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
 ) -> str:
     """Build one target of a bake file; return the log of all its steps. Raises `BuildFailedError` with its end.
 
     `folders` are those that the target may read and write; `environment` has the secrets that the bake file names by
-    their variables. Raises `EnvironmentFaultError` when it takes longer than
-    `timeout` seconds.
+    their variables. `on_cache_fault` is told why a build cache was not read or written, which stops no build. Raises
+    `EnvironmentFaultError` when it takes longer than `timeout` seconds.
     """
     log: list[str] = []
     rest = ""
@@ -357,6 +363,8 @@ def bake(
             log.extend(lines)
             for whole in lines:
                 on_line(whole)
+        for fault in cache_faults(line):
+            on_cache_fault(fault)
 
     command = bake_command(file, target, engine=engine, folders=folders)
     variables = {**os.environ, **(environment or {})}
@@ -368,7 +376,7 @@ def bake(
         tail = "\n".join([*said[-30:], *plain[-10:]])
         raise BuildFailedError(
             f"`{answer.command}` exited with {answer.returncode}\n{tail}".rstrip(),
-            advice=FULL_ADVICE if "no space left on device" in tail else "",
+            advice=_advice(tail),
         )
     return "\n".join([*log, rest])
 
@@ -392,16 +400,38 @@ def bake_command(file: Path, target: str, *, engine: Engine, folders: Sequence[P
     )
 
 
+def cache_faults(line: str) -> Iterator[str]:
+    """Yield why a build cache was not read or written, from one line of `--progress=rawjson`.
+
+    One that is not there yet is no fault: before the first build, none is.
+    """
+    for vertex in _event(line).get("vertexes") or ():
+        name, error = str(vertex.get("name", "")), str(vertex.get("error") or "")
+        if error and name.startswith(("importing cache", "exporting cache")) and not error.endswith(": not found"):
+            yield f"{name}: {error}"
+
+
+def _advice(tail: str) -> str:
+    if "no space left on device" in tail:
+        return FULL_ADVICE
+    return CACHE_ADVICE if re.search("unknown cache exporter|[Cc]ache export is not supported", tail) else ""
+
+
 def _log_texts(line: str) -> Iterator[str]:
     """Yield the text that build steps wrote, from one line of `--progress=rawjson`."""
-    if not line.startswith("{"):
-        return
-    try:
-        document = json.loads(line)
-    except json.JSONDecodeError:
-        return
-    for entry in document.get("logs") or ():
+    for entry in _event(line).get("logs") or ():
         yield base64.b64decode(entry.get("data") or "").decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def _event(line: str) -> Mapping[str, Any]:
+    """Return an event of BuildKit, an empty one for a line that is none."""
+    if not line.startswith("{"):
+        return {}
+    try:
+        document: Mapping[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return document
 
 
 def _buildx_version() -> tuple[int, int]:

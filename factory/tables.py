@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from factory.cook.report import LayerReport
     from factory.output import Output
     from factory.pipeline import DryRun
+    from factory.pipeline.pruning import Pruned
     from factory.planning.agreement import Agreement, Shared
     from factory.planning.explain import Explanation, UnitExplanation
     from factory.planning.plan import Plan
@@ -319,6 +320,21 @@ def print_pushed(pushed: Sequence[PushedLayer], output: Output) -> None:
             )
             for row in pushed
         ],
+    )
+
+
+def print_pruned(pruned: Pruned, output: Output) -> None:
+    """Print what a prune took out of the registry, or would."""
+    rows = [row for row in pruned.verdicts if row.goes]
+    output.answer_table(
+        f"{'Would be pruned' if pruned.dry_run else 'Pruned'}: {pruned.repository}",
+        ("image", "tags", "because", "MB"),
+        [(row.digest[:19], ", ".join(row.tags), row.reason, f"{pruned.freed[row.digest] / 1e6:.1f}") for row in rows],
+        right=("MB",),
+    )
+    output.answer(
+        f"{pruned.manifests} manifests, {sum(pruned.freed.values()) / 1e6:.1f} MB; {len(pruned.verdicts) - len(rows)} "
+        "tagged ones stay. The registry makes the room when it collects its garbage."
     )
 
 

@@ -13,6 +13,7 @@ from factory.cli.demo import demo
 from factory.cli.init import init
 from factory.cli.plan import plan
 from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
+from factory.cli.prune import prune
 from factory.cli.push import push
 from factory.cli.rebuild import rebuild
 from factory.cli.recommend import recommend
@@ -30,6 +31,7 @@ for command in (
     push,
     rebuild,
     schedule,
+    prune,
     check,
     align,
     recommend,

@@ -24,6 +24,7 @@ def schedule(
     max_age: Annotated[
         int | None, typer.Option("--max-age", min=1, help="Rebuild what is this many days old, changed or not.")
     ] = 30,
+    prune: Annotated[bool, typer.Option("--prune", help="Prune the registry afterwards, as `prune` says.")] = False,
     folder: Annotated[
         Path, typer.Option("--out", help="The repository or folder with registry-config.yaml: files go below it.")
     ] = Path(),
@@ -38,7 +39,12 @@ def schedule(
     """
     run = run_of(context)
     chosen = Schedule(
-        scheduler=scheduler, time=CronTime.parse(cron), timezone=timezone, folder=folder.absolute(), max_age=max_age
+        scheduler=scheduler,
+        time=CronTime.parse(cron),
+        timezone=timezone,
+        folder=folder.absolute(),
+        max_age=max_age,
+        prune=prune,
     )
     texts = schedule_files(chosen, run.settings)
     if dry_run:

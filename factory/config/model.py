@@ -290,6 +290,14 @@ MirrorUrl = Annotated[
     Matches(r"sparse\+https?://\S+/", "write sparse+https://…/, with the slash at its end"),
 ]
 ProxyUrl = Annotated[str, AfterValidator(_no_password), Matches(r"(?:https?|socks5h?)://\S+", "write http://host:port")]
+CacheRepository = Annotated[
+    str,
+    Matches(rf"(?:(?:{_REGISTRY})/)?{_REPOSITORY}", "write a repository without a tag, like ghcr.io/org/rust-cache"),
+]
+CacheFolder = Annotated[str, Matches(r'[^\x00-\x1f\x7f,"]+', "write a path without commas and quotes")]
+CacheWord = Annotated[str, Matches(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "write letters, digits, '.', '_' and '-'")]
+CachePrefix = Annotated[str, Matches(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", "write a path like rust-builder/")]
+Endpoint = Annotated[str, AfterValidator(_no_password), Matches(r"https?://[^\s,@]+", "write https://host:port")]
 SigningKey = Annotated[str, Matches(r"[^\x00-\x20\x7f-][^\x00-\x1f\x7f]*", "write a path or a KMS URI")]
 WholeId = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Seconds = Annotated[int, Field(ge=1, le=604_800)]
@@ -635,6 +643,59 @@ class PushSettings(StrictModel):
         return key
 
 
+CACHE_KEYS = {
+    "ref": "registry",
+    "folder": "local",
+    "scope": "gha",
+    "bucket": "s3",
+    "region": "s3",
+    "prefix": "s3",
+    "endpoint": "s3",
+}
+"""The type of build cache that each key belongs to."""
+
+
+class BuildCacheSettings(StrictModel):
+    """Where builders that come and go keep what layers cooked."""
+
+    type: Literal["none", "registry", "gha", "inline", "local", "s3"] = Field(
+        "none", description="Where the steps of a build are kept for other builders: docs/build-cache.md."
+    )
+    write: bool = Field(True, description="Write to it as well; false where it is only read, as for pull requests.")
+    ref: CacheRepository | None = Field(
+        None, description="registry: the repository of the cache; null for that of the images with -cache behind it."
+    )
+    folder: CacheFolder | None = Field(None, validate_default=True, description="local: the directory of the cache.")
+    scope: CacheWord | None = Field(
+        None, description="gha: what its entries begin with, where one repository has several configurations."
+    )
+    bucket: CacheWord | None = Field(None, validate_default=True, description="s3: the bucket.")
+    region: CacheWord | None = Field(None, validate_default=True, description="s3: its region.")
+    prefix: CachePrefix | None = Field(None, description="s3: what its keys begin with, like rust-builder/.")
+    endpoint: Endpoint | None = Field(None, description="s3: URL of a service that is not Amazon's.")
+
+    @field_validator(*CACHE_KEYS)
+    @classmethod
+    def _of_its_type(cls, value: str | None, info: ValidationInfo) -> str | None:
+        chosen, owner = info.data.get("type"), CACHE_KEYS[str(info.field_name)]
+        if value is not None and chosen not in (None, owner):
+            _refuse(f"is for build_cache.type: {owner}, and that is {chosen}; remove it, or change the type")
+        if value is None and chosen == owner and info.field_name in ("folder", "bucket", "region"):
+            _refuse(f"is needed for build_cache.type: {owner}; write it, or set the type to none")
+        return value
+
+
+class PruneSettings(StrictModel):
+    """Which of the pushed images `factory prune` leaves; what a moving tag stands for always stays."""
+
+    keep: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        5, description="How many of the newest pushes of each layer and toolchain stay, however old they are."
+    )
+    days: Annotated[int, Field(ge=2, le=36_500)] = Field(
+        30, description="Whatever was pushed within as many days stays; two at least, as other pushes may be under way."
+    )
+
+
 class LimitSettings(StrictModel):
     """How much of this machine, and how long."""
 
@@ -692,7 +753,9 @@ class Settings(StrictModel):
     )
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     tools: ToolSettings = Field(default_factory=ToolSettings)
+    build_cache: BuildCacheSettings = Field(default_factory=BuildCacheSettings)
     push: PushSettings = Field(default_factory=PushSettings)
+    prune: PruneSettings = Field(default_factory=PruneSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @property
@@ -752,6 +815,17 @@ class Settings(StrictModel):
             _refuse(f"matrix: {', '.join(tagless)} has no tag of its own; put {wanted} into one of image.tags")
         if names and self.base.image is not None:
             _refuse("matrix: base.image is one image, and every row has its own; set the `image` of the rows instead")
+        return self
+
+    @model_validator(mode="after")
+    def _reachable_cache(self) -> Self:
+        kind = self.build_cache.type
+        if kind == "registry" and self.build_cache.ref is None and not self.image.registry:
+            _refuse("build_cache.ref: image.registry is empty, so there is no repository beside it; write one")
+        if kind == "inline" and not self.image.registry:
+            _refuse("build_cache.type: inline is read from the pushed images; name their host in image.registry")
+        if kind == "inline" and not self.image.moving_tags_of(layer="", rust=self.toolchain):
+            _refuse("build_cache.type: inline is read by a tag without {date} and {plan}; put one into image.tags")
         return self
 
     @property

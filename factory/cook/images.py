@@ -16,6 +16,7 @@ from factory.cargo.events import BuildEvents, parse_events
 from factory.cargo.fetching import Fetching
 from factory.cargo.variants import Variant
 from factory.cook.budgets import over_budget
+from factory.cook.build_cache import cache_folders, cache_name, cook_cache, image_cache, unusable
 from factory.cook.fetch_secrets import VARIABLES, secret_ids, secret_variables
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
@@ -75,6 +76,8 @@ class ImageBuild:
     """What it is built for; `None` for the builder's own."""
     ending: str = ""
     """What the tags in the engine end in: `-arm64`, where images of several platforms lie side by side."""
+    cell: str = ""
+    """The row of the matrix that the settings are of; empty where there is no matrix."""
 
     @property
     def bake_file(self) -> Path:
@@ -97,6 +100,7 @@ def image_build(
     base_digest: str = "",
     platform: Platform | None = None,
     ending: str = "",
+    cell: str = "",
 ) -> ImageBuild:
     """Return the build of a plan; SOURCE_DATE_EPOCH, where it is set, gives its day and the instant of its files.
 
@@ -120,7 +124,7 @@ def image_build(
             f"the plan was made for {plan.contract.toolchain.host}, and {platform} is built",
             advice="Run `factory analyze` and `factory plan` for this platform: each has units of its own.",
         )
-    chosen = _chosen_epoch()
+    chosen = chosen_epoch()
     return ImageBuild(
         plan=plan,
         settings=settings,
@@ -131,16 +135,21 @@ def image_build(
         fetching=fetching or Fetching(),
         platform=platform,
         ending=ending,
+        cell=cell,
     )
 
 
 def build_date() -> str:
     """Return the day of a build as YYYYMMDD, in UTC: today, or that of SOURCE_DATE_EPOCH."""
-    chosen = _chosen_epoch()
+    chosen = chosen_epoch()
     return time.strftime("%Y%m%d", time.gmtime(time.time() if chosen is None else chosen))
 
 
-def _chosen_epoch() -> int | None:
+def chosen_epoch() -> int | None:
+    """Return SOURCE_DATE_EPOCH, in seconds since 1970, `None` where it is not set.
+
+    Raises `ConfigurationError` for one that is no such number.
+    """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
@@ -157,6 +166,8 @@ def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[
     No tag moves before all layers are cooked and within their budgets: of a layer that is over budget the report says
     so, and it is the last one. Raises `EnvironmentFaultError` when another build of the same plan is under way.
     """
+    if problem := unusable(build.settings.build_cache):
+        output.warn(problem)
     with exclusive(build.folder.with_name(f"{build.folder.name}.lock"), using=build.folder):
         _write_inputs(build)
         _build_tools(build, engine, output)
@@ -164,7 +175,7 @@ def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[
         if reports and reports[-1].over_budget:
             return reports
         for layer in build.plan.layers:
-            _bake(build, layer.name, reports, engine, on_line=output.detail)
+            _bake(build, layer.name, reports, engine, output, on_line=output.detail)
             output.say(f"loaded {', '.join(build.tags(layer.name))}")
         return tuple(
             replace(report, images=build.tags(layer.name), pulled_bytes=_pulled(build, layer, engine, output))
@@ -194,7 +205,7 @@ def rebuild(
                 write_text(build.folder / "contents" / layer / name, text)
         targets = bake_definition(build, host_network=engine.needs_host_network)["target"]
         reports = {f"{layer.name}-report" for layer in build.plan.layers}
-        chosen = {name: target | {"no-cache": True} for name, target in targets.items() if name not in reports}
+        chosen = {name: _uncached(target) for name, target in targets.items() if name not in reports}
         chosen[layers[-1]] |= {"tags": [tag], "labels": dict(labels)}
         write_json(build.bake_file, {"target": chosen})
         timeout = build.settings.limits.cook_timeout * len(layers)
@@ -207,8 +218,13 @@ def rebuild(
                 folders=_folders(build),
                 timeout=timeout,
                 on_line=crate_counter(crates, advance),
+                on_cache_fault=output.warn,
             )
         shutil.rmtree(build.folder)
+
+
+def _uncached(target: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in target.items() if not key.startswith("cache-")} | {"no-cache": True}
 
 
 def build_commands(build: ImageBuild, engine: Engine) -> tuple[tuple[str, ...], ...]:
@@ -227,16 +243,18 @@ def bake_definition(build: ImageBuild, *, host_network: bool, reports: Sequence[
     With tools, each has a target too, and a layer one more: the image without them, which its children stand on.
     `reports` are those of the layers that have been cooked: they say how many units an image holds.
     """
-    tools = wanted_tools(build.settings.tools)
+    settings = build.settings
+    tools = wanted_tools(settings.tools)
     targets = _tool_targets(build, tools, host_network=host_network)
     for layer in build.plan.layers:
         common = _common_target(build, layer, host_network=host_network)
         report = f"type=local,dest={build.folder / 'reports' / layer.name}"
-        output = ",".join(("type=docker", *compression(build.settings.image)))
-        targets[f"{layer.name}-report"] = common | {"target": "report", "output": [report]}
+        output = ",".join(("type=docker", *compression(settings.image)))
+        cache = _cache(build, layer.name)
+        targets[f"{layer.name}-report"] = common | {"target": "report", "output": [report]} | cache
         contexts = common["contexts"] | {"contents": str(build.folder / "contents" / layer.name)}
         bare = common | {"target": "layer", "contexts": contexts, "labels": _labels(build, layer, reports)}
-        image = {"tags": list(build.tags(layer.name)), "output": [output]}
+        image = {"tags": list(build.tags(layer.name)), "output": [output]} | image_cache(settings)
         targets[layer.name] = bare | image
         if tools:
             targets[f"{layer.name}-bare"] = bare
@@ -291,6 +309,18 @@ def _platforms(build: ImageBuild) -> dict[str, Any]:
     return {} if build.platform is None else {"platforms": [str(build.platform)]}
 
 
+def _cache(build: ImageBuild, layer: str) -> dict[str, list[str]]:
+    """Return from where, and to where, what a layer cooks is cached."""
+    moving = build.settings.image.moving_tags_of(layer=layer, rust=build.settings.toolchain)
+    name = _cache_name(build, layer)
+    return cook_cache(build.settings, name, tag=next(iter(moving), ""), compression=compression(build.settings.image))
+
+
+def _cache_name(build: ImageBuild, what: str) -> str:
+    toolchain = build.plan.contract.toolchain
+    return cache_name(what, toolchain=toolchain.version, host=toolchain.host, cell=build.cell)
+
+
 def _network(build: ImageBuild, *, host_network: bool) -> dict[str, Any]:
     """Return what a target's steps with a network need: which network, and secrets."""
     network: dict[str, Any] = {"network": "host"} if host_network else {}
@@ -302,7 +332,12 @@ def _network(build: ImageBuild, *, host_network: bool) -> dict[str, Any]:
 
 def _tool_targets(build: ImageBuild, tools: Mapping[str, str], *, host_network: bool) -> dict[str, Any]:
     common = {"context": str(_dockerfiles()), **_platforms(build), **_network(build, host_network=host_network)}
-    return tool_targets(tools, common, base=build.settings.base_image, epoch=build.epoch)
+    targets = tool_targets(tools, common, base=build.settings.base_image, epoch=build.epoch)
+    return {name: target | _tool_cache(build, name) for name, target in targets.items()}
+
+
+def _tool_cache(build: ImageBuild, target: str) -> dict[str, list[str]]:
+    return cook_cache(build.settings, _cache_name(build, target), tag="", compression=compression(build.settings.image))
 
 
 def _targets(plan: Plan) -> dict[str, str]:
@@ -385,7 +420,7 @@ def _build_tools(build: ImageBuild, engine: Engine, output: Output) -> None:
     tools = wanted_tools(build.settings.tools)
     with output.progress("tools", len(tools)) as advance:
         for tool, version in tools.items():
-            _bake(build, f"tool-{tool}", (), engine, on_line=output.detail)
+            _bake(build, f"tool-{tool}", (), engine, output, on_line=output.detail)
             advance(f"{tool} {version}")
 
 
@@ -422,7 +457,7 @@ def _cook_layer(
     recipes = build.plan.recipes_of(layer.name)
     crates = crates_of(recipes)
     with output.progress(f"{layer.name}: cooking", len(crates)) as advance:
-        log = _bake(build, f"{layer.name}-report", below, engine, on_line=crate_counter(crates, advance))
+        log = _bake(build, f"{layer.name}-report", below, engine, output, on_line=crate_counter(crates, advance))
     events = _events(build, layer.name)
     report = report_layer(
         build.plan,
@@ -449,6 +484,7 @@ def _bake(
     target: str,
     reports: tuple[LayerReport, ...],
     engine: Engine,
+    output: Output,
     *,
     on_line: Callable[[str], None],
 ) -> str:
@@ -460,6 +496,7 @@ def _bake(
         folders=_folders(build),
         timeout=build.settings.limits.cook_timeout,
         on_line=on_line,
+        on_cache_fault=output.warn,
         environment=secret_variables(build.fetching),
     )
 
@@ -521,7 +558,7 @@ def _logs(path: Path) -> Mapping[str, str]:
 
 
 def _folders(build: ImageBuild) -> tuple[Path, ...]:
-    return (build.folder, _dockerfiles(), *_secrets(build).values())
+    return (build.folder, _dockerfiles(), *_secrets(build).values(), *cache_folders(build.settings.build_cache))
 
 
 def _dockerfiles() -> Path:

@@ -2,6 +2,7 @@
 
     repos -> scan -> analyze -> plan -> build -> verify -> push
     nothing but the shipped stacks -> analyze_stacks -> plan -> build
+    what was pushed, over the years -> prune: what nothing leads to any more goes
     repos + what was built last -> rebuild: all of these where something changed, else nothing
     repos + their analysis -> meet_baseline: what they would compile if they agreed, for plan
     a consumer's repo + a plan, directory or image -> check
@@ -26,6 +27,7 @@ from factory.pipeline.meeting import meet_baseline, with_aligned
 from factory.pipeline.planning import explain, plan, report
 from factory.pipeline.projects import InitWishes, init, second_builds
 from factory.pipeline.proving import reproduce, verify
+from factory.pipeline.pruning import Pruned, prune
 from factory.pipeline.publishing import (
     Built,
     Held,
@@ -48,6 +50,7 @@ __all__ = (
     "DryRun",
     "Held",
     "InitWishes",
+    "Pruned",
     "Publish",
     "PushWishes",
     "Rebuild",
@@ -71,6 +74,7 @@ __all__ = (
     "init",
     "meet_baseline",
     "plan",
+    "prune",
     "push",
     "read_analysis",
     "read_plan",

@@ -103,4 +103,5 @@ def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
         base_digest=engine.manifest_digest(run.settings.base_image),
         platform=run.platform,
         ending=run.tag_ending,
+        cell=run.cell,
     )

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from factory.pipeline.run import Run
     from factory.planning.plan import Plan
 
-VARIES = frozenset({"limits", "costs", "network", "platforms", "sources"})
+VARIES = frozenset({"limits", "costs", "network", "platforms", "sources", "build_cache", "prune", "push"})
 """Settings that say how something is built, not what."""
 
 

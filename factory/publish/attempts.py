@@ -7,7 +7,7 @@ import random
 import re
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from factory.errors import RegistryFaultError
 from factory.process import Completed, ProgramTimeoutError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from factory.output import Output
+
+_Answer = TypeVar("_Answer")
 
 
 class Fault(enum.StrEnum):
@@ -96,30 +98,44 @@ class Patience:
         return whole * (0.5 + self.scatter() / 2)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """An attempt that failed: why, in whose words, and the seconds that the registry asked to wait, if it did."""
+
+    fault: Fault
+    said: str
+    pause: float | None = None
+
+
 def persist(what: str, call: Callable[[], Completed], patience: Patience, output: Output) -> Completed:
     """Run what asks a registry until it answers, or patience ends; `what` is said where it fails.
 
     Raises `RegistryAnswerError` for the last answer. What was refused, or is not there, is not asked again.
     """
-    attempt = 0
-    while True:
-        attempt += 1
-        said, answer = _tried(call)
-        if answer is not None:
-            return answer
-        fault = fault_of(said)
-        if not fault.passes or attempt >= patience.attempts:
-            raise RegistryAnswerError(what, fault, said)
-        seconds = patience.wait(attempt, fault)
-        output.say(f"{what}: {fault.value}; trying again in {seconds:.0f} s ({attempt} of {patience.attempts})")
+    return until_answered(what, lambda: _tried(call), patience, output)
+
+
+def until_answered(
+    what: str, attempt: Callable[[], _Answer | Unanswered], patience: Patience, output: Output
+) -> _Answer:
+    """Do the same with any way of asking."""
+    failed = 0
+    while isinstance(answer := attempt(), Unanswered):
+        failed += 1
+        if not answer.fault.passes or failed >= patience.attempts:
+            raise RegistryAnswerError(what, answer.fault, answer.said)
+        seconds = patience.wait(failed, answer.fault)
+        if answer.pause is not None:
+            seconds = min(patience.longest, max(seconds, answer.pause))
+        output.say(f"{what}: {answer.fault.value}; trying again in {seconds:.0f} s ({failed} of {patience.attempts})")
         patience.sleep(seconds)
+    return answer
 
 
-def _tried(call: Callable[[], Completed]) -> tuple[str, Completed | None]:
-    """Return what was said, and the answer where it is a good one."""
+def _tried(call: Callable[[], Completed]) -> Completed | Unanswered:
     try:
         answer = call()
     except ProgramTimeoutError as error:
-        return error.what, None
+        return Unanswered(fault=fault_of(error.what), said=error.what)
     said = f"{answer.stdout}\n{answer.stderr}"
-    return said, answer if answer.ok else None
+    return answer if answer.ok else Unanswered(fault=fault_of(said), said=said)

@@ -11,8 +11,8 @@ from factory.files import cache_directory, digest
 from factory.publish.model import PushedLayer
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from factory.engine import Engine
     from factory.output import Output
@@ -75,7 +75,7 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
     registry does not do: before the tags move nothing that anybody pulls has changed, and tags that moved are moved
     back where that is possible, and named.
     """
-    with _alone(request):
+    with alone(request.repository):
         standings = [_standing(request, layer) for layer in request.layers]
         if all(standing.there is not None for standing in standings):
             raise NothingToDoError(
@@ -95,7 +95,7 @@ def stage(request: Push) -> tuple[str, ...]:
 
     Nothing that anybody pulls changes. Raises `NothingToDoError` where the registry has all of them.
     """
-    with _alone(request):
+    with alone(request.repository):
         images = [(layer, image) for layer in request.layers for image in layer.images]
         there = [staged_digest(request, layer, image) for layer, image in images]
         if all(there):
@@ -108,9 +108,9 @@ def stage(request: Push) -> tuple[str, ...]:
         return tuple(request.name(layer.staged(image)) for layer, image in images)
 
 
-def _alone(request: Push) -> AbstractContextManager[None]:
-    lock = cache_directory() / "pushes" / f"{digest(request.repository)[:16]}.lock"
-    return exclusive(lock, using=request.repository)
+def alone(repository: str) -> contextlib.AbstractContextManager[None]:
+    """Hold a repository against other pushes, and against prunes, of this machine."""
+    return exclusive(cache_directory() / "pushes" / f"{digest(repository)[:16]}.lock", using=repository)
 
 
 def _pushed(request: Push, row: _Standing, index: Remote) -> PushedLayer:

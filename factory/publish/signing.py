@@ -7,7 +7,6 @@ signatures are worth what the log says, so they always go there.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultE
 from factory.files import write_json
 from factory.proof.model import Check
 from factory.publish.attempts import Fault, Patience, fault_of, persist
+from factory.publish.credentials import is_loopback
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
@@ -148,9 +148,7 @@ def public_key(key: str) -> str:
 
 
 def _plain_http(reference: str) -> tuple[str, ...]:
-    """Allow what is no more than this machine to go unencrypted, as Docker does."""
-    local = re.match(r"(?:localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?/", reference)
-    return ("--allow-http-registry",) if local else ()
+    return ("--allow-http-registry",) if is_loopback(reference.partition("/")[0]) else ()
 
 
 def _types(stdout: str) -> set[str]:

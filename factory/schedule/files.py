@@ -58,10 +58,12 @@ class Schedule:
     timezone: str
     folder: Path
     max_age: int | None
+    prune: bool = False
+    """Whether old images are taken out of the registry afterwards."""
 
     @property
     def command(self) -> str:
-        """What is run, as a shell reads it."""
+        """What rebuilds, as a shell reads it."""
         words = ["factory", "--quiet", "rebuild", "--push", "--state", STATE]
         if self.max_age is not None:
             words += ["--max-age", str(self.max_age)]
@@ -115,6 +117,7 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "folder_of_cron": shlex.quote(str(schedule.folder)).replace("%", "\\%"),
         "folder_of_systemd": str(schedule.folder).replace("%", "%%"),
         "command": schedule.command,
+        "prune": schedule.prune,
         "state": STATE,
         "version": __version__,
         "registry": registry,
@@ -123,4 +126,6 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "sign": settings.push.sign != "none",
         "keyless": settings.push.sign == "keyless",
         "key_secret": settings.push.sign == "key",
+        "cache_of_github": settings.build_cache.type == "gha",
+        "cache_folder": settings.build_cache.folder,
     }

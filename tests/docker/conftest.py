@@ -17,6 +17,7 @@ from factory.base import build_base
 from factory.files import CACHEDIR_TAG, write_text
 from factory.output import Output
 from tests.docker.crates import Crate, CrateRegistry
+from tests.docker.private_line import PrivateLine, cooked_line
 from tests.docker.shop import DAY, ROOT, Shop
 
 if TYPE_CHECKING:
@@ -136,6 +137,15 @@ def shop(shops: Shop) -> Shop:
     """A repository that nothing was pushed to."""
     name = f"{shops.name}-{secrets.token_hex(4)}"
     return replace(shops, name=name, environment={**shops.environment, "FACTORY_IMAGE_NAME": name})
+
+
+@pytest.fixture(scope="session")
+def private_line(
+    base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateLine]:
+    """Cook an image from private sources, once for all tests that look at it."""
+    with cooked_line(tmp_path_factory.mktemp("private"), base_image, docker_env) as line:
+        yield line
 
 
 def use_users_cache(patch: pytest.MonkeyPatch) -> None:

@@ -4,78 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from typing import TYPE_CHECKING
 
 from factory import process
 from factory.cook.fetch_secrets import VARIABLES
 from factory.engine import Engine
-from factory.files import write_text
 from factory.resources import shipped
-from tests.private_sources import GIT_TOKEN, REGISTRY_TOKEN, SECRETS, WITNESS, PrivateSources, private_sources
+from tests.docker.private_line import IMAGE, PrivateLine, entries, leaks
+from tests.private_sources import GIT_TOKEN, REGISTRY_TOKEN, WITNESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "rust-warm-factory/hermetic-test"
-IMAGE = f"{NAME}:core"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """The image, what the build said, and where its files are."""
-
-    sources: PrivateSources
-    environment: Mapping[str, str]
-    folder: Path
-    built: Mapping[str, Any]
-    log: str
-
-    def factory(self, *words: str) -> process.Completed:
-        return process.run(
-            [sys.executable, "-m", "factory", *words],
-            cwd=self.folder,
-            env=self.environment,
-            check=False,
-            timeout=900,
-        )
-
-
-@pytest.fixture(scope="module")
-def line(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    folder = tmp_path_factory.mktemp("hermetic")
-    write_text(folder / "profiles" / "core.toml", 'description = "Everything"\n')
-    with private_sources(folder / "sources") as sources:
-        write_text(folder / "registry-config.yaml", sources.configuration())
-        environment = {
-            **docker_env,
-            **sources.variables,
-            "FACTORY_CACHE_DIR": str(folder / "cache"),
-            "FACTORY_PROFILES": str(folder / "profiles"),
-            "FACTORY_BASE_IMAGE": base_image,
-            "FACTORY_IMAGE_NAME": NAME,
-            "FACTORY_IMAGE_TAGS": "{layer}",
-            "PYTHONPATH": str(ROOT),
-        }
-        line = Line(sources=sources, environment=environment, folder=folder, built={}, log="")
-        for words in (("analyze", str(sources.repos)), ("plan",)):
-            done = line.factory(*words)
-            assert done.returncode == 0, done.stderr
-        built = line.factory("-vv", "build", "--json")
-        assert built.returncode == 0, built.stderr
-        yield Line(
-            sources=sources,
-            environment=environment,
-            folder=folder,
-            built=json.loads(built.stdout),
-            log=built.stdout + built.stderr,
-        )
+    from collections.abc import Iterator
 
 
 def descriptions() -> Iterator[tuple[str, bytes]]:
@@ -100,43 +41,29 @@ def layers(saved: Path) -> Iterator[tuple[str, bytes]]:
                 yield from entries(layer)
 
 
-def entries(layer: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """Yield what a layer says of each path, and what each file holds."""
-    for member in layer:
-        yield member.name, f"{member.name} {member.linkname} {member.pax_headers}".encode()
-        content = layer.extractfile(member) if member.isreg() else None
-        if content is not None:
-            yield member.name, content.read()
-
-
-def leaks(texts: Iterable[tuple[str, bytes]]) -> list[str]:
-    """Return the places of planted tokens."""
-    return [place for place, text in texts if any(secret.encode() in text for secret in SECRETS)]
-
-
-def test_everything_but_what_wants_the_network_is_in_the_image(line: Line) -> None:
-    (core,) = line.built["layers"]
+def test_everything_but_what_wants_the_network_is_in_the_image(private_line: PrivateLine) -> None:
+    (core,) = private_line.built["layers"]
     assert {row["unit"] for row in core["dropped"]} == {
         "inner-above@1.0.0 (lib)",
         "inner-caller@1.0.0 (build script run)",
         "inner-caller@1.0.0 (lib)",
     }
     assert any("no network" in row["reason"] for row in core["dropped"])
-    assert line.sources.git.refused  # it was locked, and yet the crate is there
+    assert private_line.sources.git.refused  # it was locked, and yet the crate is there
     with Engine().container(IMAGE, mounts={}) as container:
         contents = json.loads(container.run(["cat", "/usr/local/share/rust-warm-factory/core/contents.json"]).stdout)
     crates = {unit["crate"] for unit in contents["units"]}
     assert crates == {"git-part", "git-tool", "inner-caller", "inner-leaf", "inner-witness", "open-leaf"}
 
 
-def test_a_consumer_without_token_mirror_and_network_builds_warm(line: Line) -> None:
+def test_a_consumer_without_token_mirror_and_network_builds_warm(private_line: PrivateLine) -> None:
     """Its lock names two crates that no recipe does: of those, the image has the entries of the index alone."""
     run = [
         "docker",
         "run",
         "--rm",
         "--network=none",
-        f"--volume={line.sources.repos / 'app'}:/app:ro",
+        f"--volume={private_line.sources.repos / 'app'}:/app:ro",
         "--workdir=/app",
     ]
     build = "cargo build --release --locked -v --target-dir /tmp/target && /tmp/target/release/app"
@@ -146,7 +73,7 @@ def test_a_consumer_without_token_mirror_and_network_builds_warm(line: Line) -> 
     assert fresh == {"git-part", "git-tool", "inner-leaf", "inner-witness", "open-leaf"}
     assert re.findall(r"Compiling (\S+) v", built.stderr) == ["app"]
     assert built.stdout == "15\n"
-    locked = (line.sources.repos / "app" / "Cargo.lock").read_text(encoding="utf-8")
+    locked = (private_line.sources.repos / "app" / "Cargo.lock").read_text(encoding="utf-8")
     with Engine().container(IMAGE, mounts={}) as container:
         downloaded = container.run(["find", "/usr/local/cargo/registry/cache", "-type", "f"]).stdout
     for crate in ("open-tester", "inner-window"):
@@ -154,8 +81,10 @@ def test_a_consumer_without_token_mirror_and_network_builds_warm(line: Line) -> 
         assert crate not in downloaded
 
 
-def test_verify_accepts_units_of_git_and_of_a_private_registry(line: Line) -> None:
-    answer = line.factory("verify", IMAGE, "--repo", str(line.sources.repos / "app"), "--min-hit", "1", "--json")
+def test_verify_accepts_units_of_git_and_of_a_private_registry(private_line: PrivateLine) -> None:
+    answer = private_line.factory(
+        "verify", IMAGE, "--repo", str(private_line.sources.repos / "app"), "--min-hit", "1", "--json"
+    )
     proof = json.loads(answer.stdout)
     assert [check for check in proof["checks"] if not check["ok"]] == []
     (row,) = proof["repos"]
@@ -163,8 +92,8 @@ def test_verify_accepts_units_of_git_and_of_a_private_registry(line: Line) -> No
     assert row["git_units"] == {"total": 4, "fresh": 4}
 
 
-def test_the_runner_compiles_without_secrets(line: Line) -> None:
-    assert line.built
+def test_the_runner_compiles_without_secrets(private_line: PrivateLine) -> None:
+    assert private_line.built
     with Engine().container(IMAGE, mounts={}) as container:
         (path,) = container.run(["find", "/usr/local/cargo-build", "-name", WITNESS]).stdout.split()
         seen = container.run(["cat", path]).stdout
@@ -177,8 +106,8 @@ def test_the_runner_compiles_without_secrets(line: Line) -> None:
     assert not any("tokens" in path or "config" in path for path in paths)
 
 
-def test_no_planted_token_is_in_any_layer_or_description(line: Line, tmp_path: Path) -> None:
-    assert line.built
+def test_no_planted_token_is_in_any_layer_or_description(private_line: PrivateLine, tmp_path: Path) -> None:
+    assert private_line.built
     saved = tmp_path / "image.tar"
     process.run(["docker", "save", "--output", saved, IMAGE], timeout=600)
     names = set()
@@ -192,25 +121,22 @@ def test_no_planted_token_is_in_any_layer_or_description(line: Line, tmp_path: P
     assert leaks(descriptions()) == []
 
 
-def test_no_planted_token_is_in_what_a_build_writes_or_says(line: Line) -> None:
-    assert leaks([("log", line.log.encode())]) == []
-    written = [path for path in (line.folder / "cache").rglob("*") if path.is_file() and not path.is_symlink()]
-    written += [line.folder / "analysis.json", line.folder / "plan.json"]
+def test_no_planted_token_is_in_what_a_build_writes_or_says(private_line: PrivateLine) -> None:
+    assert leaks([("log", private_line.log.encode())]) == []
+    written = [path for path in (private_line.folder / "cache").rglob("*") if path.is_file() and not path.is_symlink()]
+    written += [private_line.folder / "analysis.json", private_line.folder / "plan.json"]
     assert any(path.name == "docker-bake.json" for path in written)
     assert leaks((str(path), path.read_bytes()) for path in written) == []
 
 
-def test_no_planted_token_is_in_the_fullest_provenance(line: Line, tmp_path: Path) -> None:
+def test_no_planted_token_is_in_the_fullest_provenance(private_line: PrivateLine, tmp_path: Path) -> None:
     """`factory build` asks for none; whoever does, must not publish a token."""
-    (bake_file,) = (line.folder / "cache" / "bake").rglob("docker-bake.json")
-    shown = json.loads(bake_file.read_text(encoding="utf-8"))["target"]["core-report"]
+    shown = json.loads(private_line.bake_file.read_text(encoding="utf-8"))["target"]["core-report"]
     ids = [dict(field.split("=", 1) for field in secret.split(","))["id"] for secret in shown["secret"]]
     assert {"fetch-settings", "fetch-tokens", "fetch-git"} <= set(ids)
-    words = process.run([sys.executable, "-m", "factory", "build", "--dry-run"], cwd=line.folder, env=line.environment)
-    command = next(row for row in words.stdout.splitlines() if row.endswith(" core-report")).split()
-    command = [*command[command.index("docker") :], f"--metadata-file={tmp_path / 'metadata.json'}"]
+    command = [*private_line.command("core-report"), f"--metadata-file={tmp_path / 'metadata.json'}"]
     variables = dict.fromkeys(VARIABLES.values(), f"{REGISTRY_TOKEN} {GIT_TOKEN}")
-    environment = {**line.environment, **variables, "BUILDX_METADATA_PROVENANCE": "max"}
+    environment = {**private_line.environment, **variables, "BUILDX_METADATA_PROVENANCE": "max"}
     # Everything comes from the cache, whatever is in the secrets: they are no part of any key.
     process.run([word.replace("--provenance=false", "--provenance=mode=max") for word in command], env=environment)
     metadata = (tmp_path / "metadata.json").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 from factory import process
-from factory.config.model import ImageSettings, PushSettings, RepositorySource, Settings
+from factory.config.model import BuildCacheSettings, ImageSettings, PushSettings, RepositorySource, Settings
 from factory.errors import ConfigurationError
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
 from factory.schedule.times import CronTime
@@ -28,8 +29,15 @@ def settings(*, registry: str = "registry.test", push: PushSettings | None = Non
     )
 
 
-def schedule(scheduler: Scheduler, time: CronTime = MONDAY) -> Schedule:
-    return Schedule(scheduler=scheduler, time=time, timezone="Europe/Vienna", folder=Path("/srv/my images"), max_age=30)
+def schedule(scheduler: Scheduler, time: CronTime = MONDAY, *, prune: bool = False) -> Schedule:
+    return Schedule(
+        scheduler=scheduler,
+        time=time,
+        timezone="Europe/Vienna",
+        folder=Path("/srv/my images"),
+        max_age=30,
+        prune=prune,
+    )
 
 
 # Times
@@ -82,6 +90,18 @@ def test_systemd_has_no_name_for_either_of_two_days() -> None:
 # Files
 
 
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_a_schedule_prunes_after_a_rebuild_where_that_is_wanted(scheduler: Scheduler) -> None:
+    def text(*, prune: bool) -> str:
+        return "".join(schedule_files(schedule(scheduler, prune=prune), settings()).values())
+
+    assert " prune" not in text(prune=False)
+    rebuild, _, after = text(prune=True).partition("factory --quiet prune")
+    assert "factory --quiet rebuild --push" in rebuild
+    # Nothing to prune is no failure either; systemd takes two dollars for one.
+    assert re.match(r" \|\| test \$\$?\? -eq 3", after)
+
+
 @pytest.mark.parametrize("sign", ["none", "key", "keyless"])
 @pytest.mark.parametrize("registry", ["ghcr.io", "registry.test"])
 @pytest.mark.parametrize(
@@ -108,6 +128,22 @@ def test_github_asks_for_the_time_and_for_no_more_rights_than_it_needs() -> None
     assert document["permissions"] == {"contents": "read", "packages": "write"}
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "schema"), [(Scheduler.GITHUB, "vendor.github-workflows"), (Scheduler.GITLAB, "vendor.gitlab-ci")]
+)
+def test_runners_keep_what_a_build_cache_needs(scheduler: Scheduler, schema: str) -> None:
+    def text(**cache: str) -> str:
+        chosen = settings().model_copy(update={"build_cache": BuildCacheSettings.model_validate(cache)})
+        (found,) = schedule_files(schedule(scheduler), chosen).values()
+        assert list(Draft7Validator(get_builtin_schema(schema)).iter_errors(YAML(typ="safe").load(found))) == []
+        return found
+
+    kept = text(type="local", folder="cooked-before")
+    assert [line.strip(" -") for line in kept.splitlines()].count("cooked-before") == 1
+    assert ("ghaction-github-runtime" in text(type="gha")) == (scheduler is Scheduler.GITHUB)
+    assert "ghaction-github-runtime" not in text(type="registry")
+
+
 def test_kubernetes_accepts_its_documents_and_runs_one_at_a_time() -> None:
     (text,) = schedule_files(schedule(Scheduler.KUBERNETES), settings()).values()
     claim, job = YAML(typ="safe").load_all(text)
@@ -119,7 +155,7 @@ def test_kubernetes_accepts_its_documents_and_runs_one_at_a_time() -> None:
 
 @pytest.mark.runs_programs
 def test_systemd_accepts_its_units(tmp_path: Path) -> None:
-    texts = schedule_files(schedule(Scheduler.SYSTEMD), settings())
+    texts = schedule_files(schedule(Scheduler.SYSTEMD, prune=True), settings())
     assert texts["rust-builder.timer"].count("OnCalendar=Mon *-*-* 3:17:00") == 1
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here")

@@ -1,0 +1,228 @@
+"""The registry's API: pages, logins and refusals, as a registry on loopback answers that is made for it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from factory.errors import RegistryFaultError
+from factory.output import Output
+from factory.publish.attempts import Patience
+from factory.publish.distribution import Distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+IMAGE = json.dumps(
+    {"config": {"digest": "sha256:c", "size": 3}, "layers": [{"digest": "sha256:l", "size": 40}], "subject": None}
+).encode()
+DIGEST = f"sha256:{hashlib.sha256(IMAGE).hexdigest()}"
+PASSWORD = "planted-password"  # noqa: S105 - planted, to be looked for
+
+
+@dataclass
+class Answers:
+    """What a server answers by path (status, headers, body), what it takes for a login, and what it was asked."""
+
+    rows: dict[str, tuple[int, Mapping[str, str], bytes]] = field(default_factory=dict)
+    login: str = ""
+    wanted: str = ""
+    asked: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
+    address: str = ""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    answers: Answers
+
+    def do_any(self) -> None:
+        answers = self.answers
+        answers.asked.append((self.command, self.path, dict(self.headers)))
+        if answers.login and "/v2/" in self.path and self.headers.get("Authorization") != answers.wanted:
+            return self._send(401, {"WWW-Authenticate": answers.login}, b"")
+        return self._send(*answers.rows.get(self.path, (404, {}, b'{"errors":[{"code":"NAME_UNKNOWN"}]}')))
+
+    do_GET = do_HEAD = do_POST = do_DELETE = do_any  # noqa: N815 - the base class asks for them
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    found = Answers()
+    handler = type("Handler", (_Handler,), {"answers": found})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        found.address = f"127.0.0.1:{server.server_address[1]}"
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of Docker's in which nobody has logged in, and a ~/.netrc that Docker does not read."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    return tmp_path
+
+
+def log_in(folder: Path, address: str) -> None:
+    auth = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    (folder / "config.json").write_text(json.dumps({"auths": {address: {"auth": auth}}}))
+
+
+def registry(answers: Answers, *, waits: list[float] | None = None) -> Distribution:
+    patience = Patience(attempts=2, sleep=(waits if waits is not None else []).append, scatter=lambda: 1.0)
+    return Distribution(answers.address, "org/rust", patience=patience, output=Output(verbosity=-1))
+
+
+def test_tags_go_on_for_pages(answers: Answers) -> None:
+    answers.rows["/v2/org/rust/tags/list?n=1000"] = (
+        200,
+        {"Link": '</v2/org/rust/tags/list?n=1000&last=b>; rel="next"'},
+        b'{"tags": ["b", "a"]}',
+    )
+    answers.rows["/v2/org/rust/tags/list?n=1000&last=b"] = (200, {}, b'{"tags": ["c"]}')
+    assert registry(answers).tags() == ("a", "b", "c")
+
+
+def test_another_host_is_not_asked_for_the_next_page(answers: Answers) -> None:
+    answers.rows["/v2/org/rust/tags/list?n=1000"] = (200, {"Link": '<http://127.0.0.2:9/v2/>; rel="next"'}, b"{}")
+    with pytest.raises(RegistryFaultError, match=r"goes on at http://127\.0\.0\.2:9/v2/"):
+        registry(answers).tags()
+
+
+def test_no_repository_has_no_tags(answers: Answers) -> None:
+    assert registry(answers).tags() == ()
+
+
+def test_a_manifest_is_what_its_digest_says(answers: Answers) -> None:
+    answers.rows["/v2/org/rust/manifests/web"] = (200, {}, IMAGE)
+    answers.rows[f"/v2/org/rust/manifests/{DIGEST}"] = (200, {}, IMAGE + b" ")
+    found = registry(answers).manifest("web")
+    assert found is not None
+    assert (found.digest, found.size, found.blobs) == (DIGEST, len(IMAGE), {"sha256:c": 3, "sha256:l": 40})
+    assert registry(answers).manifest("other") is None
+    with pytest.raises(RegistryFaultError, match="the registry sent something else"):
+        registry(answers).manifest(DIGEST)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"config": {}}'])
+def test_what_is_no_manifest_is_told(answers: Answers, body: bytes) -> None:
+    answers.rows["/v2/org/rust/manifests/web"] = (200, {}, body)
+    with pytest.raises(RegistryFaultError, match=r"no answer of a registry|not a manifest"):
+        registry(answers).manifest("web")
+
+
+def test_what_refers_to_a_manifest_is_known_where_the_registry_says_so(answers: Answers) -> None:
+    assert registry(answers).referrers(DIGEST) is None
+    answers.rows[f"/v2/org/rust/referrers/{DIGEST}"] = (200, {}, b'{"manifests": [{"digest": "sha256:s"}]}')
+    assert registry(answers).referrers(DIGEST) == ("sha256:s",)
+
+
+def test_deleting_where_it_is_not_allowed_tells_how_to_allow_it(answers: Answers) -> None:
+    answers.rows[f"/v2/org/rust/manifests/{DIGEST}"] = (405, {}, b'{"errors":[{"code":"UNSUPPORTED"}]}')
+    with pytest.raises(RegistryFaultError) as caught:
+        registry(answers).delete(DIGEST)
+    assert "UNSUPPORTED" in caught.value.what
+    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in caught.value.advice
+    answers.rows.clear()
+    registry(answers).delete(DIGEST)
+
+
+def test_a_registry_that_asks_for_patience_gets_what_it_asks_for(answers: Answers) -> None:
+    answers.rows["/v2/org/rust/manifests/web"] = (429, {"Retry-After": "17"}, b"")
+    waits: list[float] = []
+    with pytest.raises(RegistryFaultError, match="it asked for patience"):
+        registry(answers, waits=waits).manifest("web")
+    assert waits == [17]
+
+
+# Logins
+
+
+def test_a_name_and_a_password_of_dockers_store(answers: Answers, docker_config: Path) -> None:
+    log_in(docker_config, answers.address)
+    answers.login = 'Basic realm="here"'
+    answers.wanted = f"Basic {base64.b64encode(f'me:{PASSWORD}'.encode()).decode()}"
+    answers.rows["/v2/org/rust/manifests/web"] = (200, {}, IMAGE)
+    client = registry(answers)
+    assert client.manifest("web") is not None
+    assert client.manifest("web") is not None
+    # Asked for once: from then on it is sent at once.
+    assert [("Authorization" in headers) for _, _, headers in answers.asked] == [False, True, True]
+
+
+def test_a_token_of_the_service_that_the_registry_names(answers: Answers, docker_config: Path) -> None:
+    log_in(docker_config, answers.address)
+    scope = "repository:org/rust:pull"
+    answers.login = f'Bearer realm="http://{answers.address}/token",service="registry",scope="{scope}"'
+    answers.wanted = "Bearer abc"
+    answers.rows["/v2/org/rust/manifests/web"] = (200, {}, IMAGE)
+    query = "service=registry&scope=repository%3Aorg%2Frust%3Apull"
+    answers.rows[f"/token?{query}"] = (200, {}, b'{"token": "abc"}')
+    assert registry(answers).manifest("web") is not None
+    method, path, headers = answers.asked[1]
+    assert (method, parse_qs(urlsplit(path).query)["scope"]) == ("GET", [scope])
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode() == f"me:{PASSWORD}"
+
+
+def test_a_password_goes_to_no_service_that_would_hear_it_unencrypted(
+    answers: Answers, docker_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_in(docker_config, answers.address)
+    answers.login = 'Bearer realm="http://token.test/",service="x"'
+    with pytest.raises(RegistryFaultError, match="it refused") as caught:
+        registry(answers).tags()
+    assert PASSWORD not in str(caught.value) + capsys.readouterr().err
+
+
+def test_without_a_login_nothing_else_is_tried(answers: Answers, docker_config: Path) -> None:
+    (docker_config / ".netrc").write_text(f"machine 127.0.0.1 login me password {PASSWORD}\n")
+    answers.login = 'Basic realm="here"'
+    with pytest.raises(RegistryFaultError, match="it refused") as caught:
+        registry(answers).tags()
+    assert "docker login" in caught.value.advice
+    assert not any("Authorization" in headers for _, _, headers in answers.asked)
+
+
+@pytest.mark.runs_programs
+def test_a_credential_helper_of_docker_is_asked(
+    answers: Answers, docker_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = docker_config / "docker-credential-planted"
+    helper.write_text(f"""#!/bin/sh\nread -r _\necho '{{"Username": "me", "Secret": "{PASSWORD}"}}'\n""")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(docker_config), prepend=":")
+    (docker_config / "config.json").write_text(json.dumps({"credHelpers": {answers.address: "planted"}}))
+    answers.login = 'Basic realm="here"'
+    answers.wanted = f"Basic {base64.b64encode(f'me:{PASSWORD}'.encode()).decode()}"
+    answers.rows["/v2/org/rust/tags/list?n=1000"] = (200, {}, b'{"tags": ["a"]}')
+    assert registry(answers).tags() == ("a",)
+
+
+def test_a_store_that_does_not_answer_is_told(answers: Answers, docker_config: Path) -> None:
+    (docker_config / "config.json").write_text(json.dumps({"credHelpers": {answers.address: "not-there"}}))
+    with pytest.raises(RegistryFaultError, match="credential store"):
+        registry(answers)
