@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import sqlite3
+import time
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,8 @@ SCHEMA = 1
 
 WAIT_SECONDS = 60
 """How long to wait for another writer, or for a server to answer."""
+
+_BETWEEN_ATTEMPTS = 0.05
 
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS factory_costs (version INTEGER NOT NULL)",
@@ -168,9 +171,23 @@ def _connect(url: StoreUrl) -> tuple[Any, type[Exception]]:
                 f"{url.file}: {error.strerror}", advice="Name another place in `costs.url`."
             ) from error
         connection = sqlite3.connect(url.file, timeout=WAIT_SECONDS, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _log_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
     return connection, sqlite3.Error
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log, which takes the file alone for a moment; SQLite does not wait for that itself."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_BETWEEN_ATTEMPTS)
+        else:
+            return
 
 
 def _connect_to_server(url: StoreUrl) -> tuple[Any, type[Exception]]:

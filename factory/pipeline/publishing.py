@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def record_proof(proof: Proof, *, min_hit: float, copy: Path | None) -> None:
     """Keep what `push` asks for: the verdict on an image, in the cache and where `copy` says."""
-    write_record(proof, min_hit=min_hit, copy=copy)
+    write_record(proof, min_hit=min_hit, day=build_date(), copy=copy)
 
 
 class Held(enum.Enum):
@@ -276,7 +276,7 @@ def _verified(built: Built, image: BuiltImage, records: Mapping[str, ProofRecord
             "plan, or not there, and there is no record of one that was verified",
             advice="Hand over what `factory verify --record FILE` wrote where it was built: --proof FILE.",
         )
-    return VerifiedImage(platform=image.platform, reference=image.reference, id=digest, digest=digest)
+    return VerifiedImage(platform=image.platform, reference=image.reference, id=digest, day=build_date(), digest=digest)
 
 
 def _image_here(image: BuiltImage, records: Mapping[str, ProofRecord], *, engine: Engine) -> VerifiedImage:
@@ -288,14 +288,14 @@ def _image_here(image: BuiltImage, records: Mapping[str, ProofRecord], *, engine
             f"{facts.platform}, not {image.layer} of {image.plan_digest[:12]} for {image.platform}",
             advice="Name the plan that it was built from (--plan), or run `factory build`.",
         )
-    require_passed(facts, image.reference, records)
-    return VerifiedImage(platform=image.platform, reference=image.reference, id=facts.id)
+    record = require_passed(facts, image.reference, records)
+    return VerifiedImage(platform=image.platform, reference=image.reference, id=facts.id, day=record.day)
 
 
 def _image_staged(built: Built, image: BuiltImage, record: ProofRecord) -> VerifiedImage:
     """Return an image that another machine staged, once the registry is known to have the one that was verified."""
     run = built.run
-    verified = VerifiedImage(platform=image.platform, reference=image.reference, id=record.image)
+    verified = VerifiedImage(platform=image.platform, reference=image.reference, id=record.image, day=record.day)
     layer = layer_push(
         image.layer,
         [verified],

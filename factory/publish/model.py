@@ -26,12 +26,14 @@ class BuiltImage:
 class VerifiedImage:
     """An image that may be pushed: its id says which it is, whatever its name stands for by then.
 
-    `digest` is that of its manifest where the registry has it already, and empty where it is in the engine.
+    `day` (YYYYMMDD) is that of its verification; `digest` that of its manifest where the registry has it already, and
+    empty where it is in the engine.
     """
 
     platform: str
     reference: str
     id: str
+    day: str
     digest: str = ""
 
     @property
@@ -54,8 +56,11 @@ class LayerPush:
     moving: tuple[str, ...]
 
     def staged(self, image: VerifiedImage) -> str:
-        """Return the tag that carries one platform's image into the registry: by its id, so that it never moves."""
-        return f"{self.stem}-{image.id.partition(':')[2][:SHOWN_OF_ID]}-{image.architecture}"
+        """Return the tag that carries one platform's image into the registry: by its id, so that it never moves.
+
+        The day tells `factory prune` the age of one that no index took up.
+        """
+        return f"{self.stem}-{image.day}-{image.id.partition(':')[2][:SHOWN_OF_ID]}-{image.architecture}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

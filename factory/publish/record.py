@@ -27,9 +27,10 @@ _MADE_BY = "factory verify"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofRecord:
-    """The verdict on one image, by its id: `failed` names the checks and repositories that speak against it."""
+    """The verdict on one image, by its id, and its `day`; `failed` names what speaks against the image."""
 
     image: str
+    day: str
     platform: str
     layer: str
     plan: str
@@ -37,8 +38,11 @@ class ProofRecord:
     failed: tuple[str, ...]
 
 
-def record_to_json(proof: Proof, *, min_hit: float) -> dict[str, Any]:
-    """Return the record of an image's proof; raise `ConfigurationError` for the proof of a directory."""
+def record_to_json(proof: Proof, *, min_hit: float, day: str) -> dict[str, Any]:
+    """Return the record of an image's proof on a day (YYYYMMDD).
+
+    Raises `ConfigurationError` for the proof of a directory.
+    """
     if proof.image is None:
         raise ConfigurationError(
             f"{proof.target}: a directory is not pushed, so there is no record of it", advice="Leave out --record."
@@ -46,6 +50,7 @@ def record_to_json(proof: Proof, *, min_hit: float) -> dict[str, Any]:
     image = proof.image
     return {
         "schema": SCHEMA,
+        "day": day,
         "image": {"id": image.id, "platform": image.platform, "layer": image.layer, "plan": image.plan},
         "ok": proof.ok(min_hit),
         "min_hit": min_hit,
@@ -62,9 +67,9 @@ def record_to_json(proof: Proof, *, min_hit: float) -> dict[str, Any]:
     }
 
 
-def write_record(proof: Proof, *, min_hit: float, copy: Path | None) -> None:
+def write_record(proof: Proof, *, min_hit: float, day: str, copy: Path | None) -> None:
     """Keep the record of an image's proof in the cache, in the place of an earlier one, and as the file `copy` too."""
-    document = record_to_json(proof, min_hit=min_hit)
+    document = record_to_json(proof, min_hit=min_hit, day=day)
     write_json(_place(document["image"]["id"]), document)
     if copy is not None:
         write_json(copy, document)
@@ -75,8 +80,8 @@ def read_records(files: Sequence[Path]) -> Mapping[str, ProofRecord]:
     return {record.image: record for record in map(_read, files)}
 
 
-def require_passed(facts: ImageFacts, reference: str, given: Mapping[str, ProofRecord]) -> None:
-    """Raise `BadAnswerError` unless the image passed its last verification; `given` goes before the cache."""
+def require_passed(facts: ImageFacts, reference: str, given: Mapping[str, ProofRecord]) -> ProofRecord:
+    """Return the record of an image, of `given` before the cache; raise `BadAnswerError` unless it passed."""
     record = given.get(facts.id)
     if record is None:
         kept = _place(facts.id)
@@ -87,6 +92,7 @@ def require_passed(facts: ImageFacts, reference: str, given: Mapping[str, ProofR
             advice=f"Run `factory verify {shlex.quote(reference)}` first, or hand over what it wrote: --proof FILE.",
         )
     _require_ok(record, reference)
+    return record
 
 
 def passed_record(image: BuiltImage, given: Mapping[str, ProofRecord]) -> ProofRecord | None:
@@ -127,6 +133,7 @@ def _read(path: Path) -> ProofRecord:
         image = document["image"]
         return ProofRecord(
             image=image["id"],
+            day=document["day"],
             platform=image["platform"],
             layer=image["layer"],
             plan=image["plan"],

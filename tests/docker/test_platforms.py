@@ -71,7 +71,7 @@ def test_what_machines_of_their_own_staged_is_joined(wide: Shop, tmp_path: Path)
         assert staged.returncode == 0, staged.stderr
         names = [f"{wide.repository}:{layer}-{platform.architecture}" for layer in LAYERS]
         for layer, name in zip(LAYERS, names, strict=True):
-            tag = f"{layer}-1.95.0-{Engine().image(name).id[7:19]}-{platform.architecture}"
+            tag = f"{layer}-1.95.0-{DATE}-{Engine().image(name).id[7:19]}-{platform.architecture}"
             assert f"{wide.repository}:{tag}" in staged.stdout.split()
             carried = tmp_path / f"{layer}-{platform.architecture}.json"
             wide.record_of(name).rename(carried)

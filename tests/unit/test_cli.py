@@ -101,6 +101,7 @@ def test_these_are_the_commands() -> None:
         "verify",
         "push",
         "rebuild",
+        "prune",
         "schedule",
         "check",
         "align",

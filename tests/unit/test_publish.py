@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from factory.publish.model import LayerPush
 
 QUIET = Output(verbosity=-1)
-AMD64 = VerifiedImage(platform="linux/amd64", reference="r:web-amd64", id="sha256:" + "a" * 64)
-ARM64 = VerifiedImage(platform="linux/arm64", reference="r:web-arm64", id="sha256:" + "b" * 64)
+AMD64 = VerifiedImage(platform="linux/amd64", reference="r:web-amd64", id="sha256:" + "a" * 64, day="20261129")
+ARM64 = VerifiedImage(platform="linux/arm64", reference="r:web-arm64", id="sha256:" + "b" * 64, day="20261129")
 
 # Tags
 
@@ -46,8 +46,8 @@ def test_the_first_tag_names_layer_rust_day_and_plan() -> None:
     assert push.immutable == ("web-1.95.0-20261129-0123abcd4567",)
     assert push.moving == ("web", "web-1.95")
     assert [push.staged(image) for image in push.images] == [
-        "web-1.95.0-aaaaaaaaaaaa-amd64",
-        "web-1.95.0-bbbbbbbbbbbb-arm64",
+        "web-1.95.0-20261129-aaaaaaaaaaaa-amd64",
+        "web-1.95.0-20261129-bbbbbbbbbbbb-arm64",
     ]
 
 
@@ -172,7 +172,7 @@ def test_only_a_passed_proof_of_this_very_image_lets_it_pass() -> None:
     with pytest.raises(BadAnswerError, match="was not verified") as unknown:
         require_passed(FACTS, "r:web", {})
     assert unknown.value.advice.startswith("Run `factory verify r:web` first")
-    write_record(proof(), min_hit=0.9, copy=None)
+    write_record(proof(), min_hit=0.9, day="20261129", copy=None)
     require_passed(FACTS, "r:web", {})
     with pytest.raises(BadAnswerError, match="was not verified"):
         require_passed(replace(FACTS, id=ARM64.id), "r:web", {})
@@ -180,14 +180,14 @@ def test_only_a_passed_proof_of_this_very_image_lets_it_pass() -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_the_last_verdict_counts_and_names_what_failed() -> None:
-    write_record(proof(), min_hit=0.9, copy=None)
-    write_record(proof(ok=False), min_hit=0.95, copy=None)
+    write_record(proof(), min_hit=0.9, day="20261129", copy=None)
+    write_record(proof(ok=False), min_hit=0.95, day="20261129", copy=None)
     with pytest.raises(BadAnswerError, match="did not pass its last verification: owners, app"):
         require_passed(FACTS, "r:web", {})
 
 
 def test_a_record_goes_to_another_machine_as_a_file(cache: Path, tmp_path: Path) -> None:
-    write_record(proof(), min_hit=0.9, copy=tmp_path / "proof.json")
+    write_record(proof(), min_hit=0.9, day="20261129", copy=tmp_path / "proof.json")
     (kept,) = (cache / "proofs").iterdir()
     assert kept.read_bytes() == (tmp_path / "proof.json").read_bytes()
     kept.unlink()
@@ -206,7 +206,7 @@ def test_a_file_that_is_no_record_is_explained(tmp_path: Path, content: object) 
 @pytest.mark.usefixtures("cache")
 def test_a_directory_leaves_no_record() -> None:
     with pytest.raises(ConfigurationError, match="a directory is not pushed"):
-        write_record(replace(proof(), image=None), min_hit=0, copy=None)
+        write_record(replace(proof(), image=None), min_hit=0, day="20261129", copy=None)
 
 
 # What is attested
