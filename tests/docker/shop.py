@@ -105,6 +105,7 @@ class Shop:
         made_from = "" if plan is None else plan.layer_digest(layer)
         record = {
             "schema": 1,
+            "day": DATE,
             "image": {"id": facts.id, "platform": facts.platform, "layer": layer, "plan": made_from},
             "ok": ok,
             "min_hit": 0.9,
