@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from factory.cli.app import run_of
+from factory.errors import ConfigurationError
+from factory.platforms import Platform
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
 from factory.schedule.times import CronTime
 
@@ -25,6 +28,14 @@ def schedule(
         int | None, typer.Option("--max-age", min=1, help="Rebuild what is this many days old, changed or not.")
     ] = 30,
     prune: Annotated[bool, typer.Option("--prune", help="Prune the registry afterwards, as `prune` says.")] = False,
+    runner: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runner",
+            help="Runner of a platform, for github and gitlab; may be repeated.",
+            metavar="PLATFORM=LABEL",
+        ),
+    ] = None,
     folder: Annotated[
         Path, typer.Option("--out", help="The repository or folder with registry-config.yaml: files go below it.")
     ] = Path(),
@@ -33,7 +44,8 @@ def schedule(
 ) -> None:
     """Write what rebuilds the images on a schedule.
 
-    It calls `factory rebuild --push`, which does nothing where nothing changed. By default every Monday, 3:17.
+    It calls `factory rebuild --push`, which does nothing where nothing changed. By default every Monday, 3:17. Of
+    several platforms, GitHub and GitLab build each on a runner of its own; elsewhere one machine emulates the others.
 
     Example: factory schedule github --max-age 14
     """
@@ -45,6 +57,7 @@ def schedule(
         folder=folder.absolute(),
         max_age=max_age,
         prune=prune,
+        runners=dict(_runner(text) for text in runner or ()),
     )
     texts = schedule_files(chosen, run.settings)
     if dry_run:
@@ -53,3 +66,13 @@ def schedule(
         return
     for path in write_schedule(texts, folder, force=force):
         run.output.say(f"wrote {path}")
+
+
+def _runner(text: str) -> tuple[Platform, str]:
+    platform, _, label = text.partition("=")
+    if platform not in set(Platform) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
+        raise ConfigurationError(
+            f"--runner {text}: not PLATFORM=LABEL, with one of {', '.join(Platform)}",
+            advice="Write --runner linux/arm64=our-arm-runner.",
+        )
+    return Platform(platform), label

@@ -293,7 +293,10 @@ def _image_here(image: BuiltImage, records: Mapping[str, ProofRecord], *, engine
 
 
 def _image_staged(built: Built, image: BuiltImage, record: ProofRecord) -> VerifiedImage:
-    """Return an image that another machine staged, once the registry is known to have the one that was verified."""
+    """Return an image that another machine staged, once the registry is known to have the one that was verified.
+
+    One that was joined before may have lost the tag that carried it: what the layer's own tag stands for does as well.
+    """
     run = built.run
     verified = VerifiedImage(platform=image.platform, reference=image.reference, id=record.image, day=record.day)
     layer = layer_push(
@@ -305,7 +308,11 @@ def _image_staged(built: Built, image: BuiltImage, record: ProofRecord) -> Verif
         plan=plan_tag([image.plan_digest]),
         serial=1,
     )
-    digest = push_stage.staged_digest(_request(run, (layer,), Engine(), None), layer, verified)
+    request = _request(run, (layer,), Engine(), None)
+    digest = push_stage.staged_digest(request, layer, verified)
+    if not digest:
+        published = _published(request.registry, built, image)
+        digest = published if published and push_stage.is_image(request, published, verified) else ""
     if not digest:
         raise ConfigurationError(
             f"{run.settings.image.repository}:{layer.staged(verified)} is not in the registry",

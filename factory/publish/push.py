@@ -146,10 +146,10 @@ def _holds(request: Push, index: Remote, layer: LayerPush) -> bool:
     """Whether an index has exactly the images of a layer."""
     if set(index.images) != {image.platform for image in layer.images}:
         return False
-    return all(_same(request, index.images[image.platform], image) for image in layer.images)
+    return all(is_image(request, index.images[image.platform], image) for image in layer.images)
 
 
-def _same(request: Push, found: str, image: VerifiedImage) -> bool:
+def is_image(request: Push, found: str, image: VerifiedImage) -> bool:
     """Whether a manifest in the registry is that of a local image.
 
     With the containerd image store, an image's id is the digest of its manifest; elsewhere that of its configuration.
@@ -207,7 +207,7 @@ def staged_digest(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
     """Return the digest of a staged image's manifest; "" where its tag is not there, or is of another image."""
     remote = request.registry.find(request.name(layer.staged(image)))
     found = "" if remote is None else remote.images.get(image.platform, remote.digest)
-    return found if found and _same(request, found, image) else ""
+    return found if found and is_image(request, found, image) else ""
 
 
 def _joined(request: Push, layer: LayerPush, name: str) -> Remote:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from factory import __version__
 from factory.errors import ConfigurationError
 from factory.files import write_text
+from factory.platforms import Platform
 from factory.templating import render
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ _FILES: Mapping[Scheduler, Mapping[str, str]] = {
 }
 """What is written for each, by path, and from which template."""
 
+_RUNNERS: Mapping[Scheduler, Mapping[Platform, str]] = {
+    Scheduler.GITHUB: {Platform.LINUX_AMD64: "ubuntu-24.04", Platform.LINUX_ARM64: "ubuntu-24.04-arm"},
+    Scheduler.GITLAB: {
+        Platform.LINUX_AMD64: "saas-linux-small-amd64",
+        Platform.LINUX_ARM64: "saas-linux-small-arm64",
+    },
+}
+"""The service's own runners of each platform."""
+
 _LOGINS: Mapping[Scheduler, tuple[str, str, str]] = {
     Scheduler.GITHUB: ("ghcr.io", "${{ github.actor }}", "${{ secrets.GITHUB_TOKEN }}"),
     Scheduler.GITLAB: ("$CI_REGISTRY", "$CI_REGISTRY_USER", "$CI_REGISTRY_PASSWORD"),
@@ -60,11 +70,13 @@ class Schedule:
     max_age: int | None
     prune: bool = False
     """Whether old images are taken out of the registry afterwards."""
+    runners: Mapping[Platform, str] = field(default_factory=dict)
+    """The runners to take for platforms, as GitHub labels and GitLab tags them; the platform's own for the others."""
 
     @property
-    def command(self) -> str:
-        """What rebuilds, as a shell reads it."""
-        words = ["factory", "--quiet", "rebuild", "--push", "--state", STATE]
+    def rebuild(self) -> str:
+        """The subcommand, as a shell reads it, but for what becomes of the images."""
+        words = ["rebuild", "--state", STATE]
         if self.max_age is not None:
             words += ["--max-age", str(self.max_age)]
         return shlex.join(words)
@@ -82,10 +94,15 @@ def schedule_files(schedule: Schedule, settings: Settings) -> dict[str, str]:
             "`sources` is empty, so a rebuild would find no repositories",
             advice="List the repositories by git URL or path in registry-config.yaml.",
         )
-    if len(settings.platforms) > 1:
+    if schedule.runners and schedule.scheduler not in _RUNNERS:
         raise ConfigurationError(
-            f"`platforms` lists {', '.join(map(str, settings.platforms))}: a rebuild builds for the engine's own",
-            advice="Schedule one platform; images of the others cannot be joined yet.",
+            f"--runner is for {' and '.join(_RUNNERS)}: {schedule.scheduler} runs on one machine",
+            advice="Leave it out. Platforms that are not this machine's are emulated: docs/platforms.md.",
+        )
+    if unknown := sorted(schedule.runners.keys() - set(settings.platforms)):
+        raise ConfigurationError(
+            f"--runner names {', '.join(unknown)}, and `platforms` lists {', '.join(settings.platforms)}",
+            advice="Name a platform of them, or add it to registry-config.yaml.",
         )
     values = _values(schedule, settings)
     return {path: render(f"schedule/{name}", values) for path, name in _FILES[schedule.scheduler].items()}
@@ -116,7 +133,10 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         # A per cent sign is a line break to cron, and a specifier to systemd, which takes the line as it is.
         "folder_of_cron": shlex.quote(str(schedule.folder)).replace("%", "\\%"),
         "folder_of_systemd": str(schedule.folder).replace("%", "%%"),
-        "command": schedule.command,
+        "rebuild": schedule.rebuild,
+        "platforms": _platforms(schedule, settings) if len(settings.platforms) > 1 else (),
+        "runner": _runner(schedule, settings.platforms[0]),
+        "runner_chosen": settings.platforms[0] in schedule.runners,
         "prune": schedule.prune,
         "state": STATE,
         "version": __version__,
@@ -129,3 +149,16 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "cache_of_github": settings.build_cache.type == "gha",
         "cache_folder": settings.build_cache.folder,
     }
+
+
+def _platforms(schedule: Schedule, settings: Settings) -> list[dict[str, str]]:
+    """Return the platforms with the runners that are theirs, none where one machine does for all."""
+    return [
+        {"platform": platform, "runner": _runner(schedule, platform), "name": platform.file_ending}
+        for platform in settings.platforms
+    ]
+
+
+def _runner(schedule: Schedule, platform: Platform) -> str:
+    own = _RUNNERS.get(schedule.scheduler, {})
+    return schedule.runners.get(platform, own.get(platform, ""))

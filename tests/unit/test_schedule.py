@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
@@ -15,8 +16,12 @@ from ruamel.yaml import YAML
 from factory import process
 from factory.config.model import BuildCacheSettings, ImageSettings, PushSettings, RepositorySource, Settings
 from factory.errors import ConfigurationError
+from factory.platforms import Platform
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
 from factory.schedule.times import CronTime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MONDAY = CronTime.parse("17 3 * * 1")
 
@@ -29,7 +34,13 @@ def settings(*, registry: str = "registry.test", push: PushSettings | None = Non
     )
 
 
-def schedule(scheduler: Scheduler, time: CronTime = MONDAY, *, prune: bool = False) -> Schedule:
+def schedule(
+    scheduler: Scheduler,
+    time: CronTime = MONDAY,
+    *,
+    prune: bool = False,
+    runners: Mapping[Platform, str] | None = None,
+) -> Schedule:
     return Schedule(
         scheduler=scheduler,
         time=time,
@@ -37,6 +48,7 @@ def schedule(scheduler: Scheduler, time: CronTime = MONDAY, *, prune: bool = Fal
         folder=Path("/srv/my images"),
         max_age=30,
         prune=prune,
+        runners=runners or {},
     )
 
 
@@ -97,7 +109,7 @@ def test_a_schedule_prunes_after_a_rebuild_where_that_is_wanted(scheduler: Sched
 
     assert " prune" not in text(prune=False)
     rebuild, _, after = text(prune=True).partition("factory --quiet prune")
-    assert "factory --quiet rebuild --push" in rebuild
+    assert re.search("factory --quiet rebuild .*--push", rebuild)
     # Nothing to prune is no failure either; systemd takes two dollars for one.
     assert re.match(r" \|\| test \$\$?\? -eq 3", after)
 
@@ -115,7 +127,7 @@ def test_pipelines_are_valid_by_the_schema_of_their_platform(
     document = YAML(typ="safe").load(text)
     problems = [problem.message for problem in Draft7Validator(get_builtin_schema(schema)).iter_errors(document)]
     assert problems == []
-    assert "factory --quiet rebuild --push --state rebuild --max-age 30 || test $? -eq 3" in text
+    assert "factory --quiet rebuild --state rebuild --max-age 30 --push || test $? -eq 3" in text
     assert ("id-token: write" in text or "id_tokens:" in text) == (sign == "keyless")
     assert ("cosign" in text) == (sign != "none")
     assert registry in text
@@ -144,6 +156,77 @@ def test_runners_keep_what_a_build_cache_needs(scheduler: Scheduler, schema: str
     assert "ghaction-github-runtime" not in text(type="registry")
 
 
+def of_both(**changes: object) -> Settings:
+    return settings(registry="ghcr.io").model_copy(update={"platforms": tuple(Platform), **changes})
+
+
+@pytest.mark.parametrize("sign", ["none", "key", "keyless"])
+@pytest.mark.parametrize(
+    ("scheduler", "schema"), [(Scheduler.GITHUB, "vendor.github-workflows"), (Scheduler.GITLAB, "vendor.gitlab-ci")]
+)
+def test_a_pipeline_of_several_platforms_is_valid_and_joins_at_its_end(
+    scheduler: Scheduler, schema: str, sign: str
+) -> None:
+    push = PushSettings.model_validate({"sign": sign, **({"key": "cosign.key"} if sign == "key" else {})})
+    cache = BuildCacheSettings.model_validate({"type": "local", "folder": "cooked-before"})
+    (text,) = schedule_files(schedule(scheduler, prune=True), of_both(push=push, build_cache=cache)).values()
+    document = YAML(typ="safe").load(text)
+    problems = [problem.message for problem in Draft7Validator(get_builtin_schema(schema)).iter_errors(document)]
+    assert problems == []
+    told = [line.strip(" -") for line in text.splitlines() if "factory --quiet" in line]
+    assert [re.sub(r".*factory --quiet ", "", line) for line in told] == [
+        f"--platform {'${{ matrix.platform }}' if scheduler is Scheduler.GITHUB else '$PLATFORM'} rebuild "
+        "--state rebuild --max-age 30 --stage || test $? -eq 3",
+        "push --join --state rebuild || test $? -eq 3",
+        "prune || test $? -eq 3",
+    ]
+    assert text.count("id-token: write" if scheduler is Scheduler.GITHUB else "id_tokens:") == (sign == "keyless")
+
+
+def test_github_builds_each_platform_natively_and_signs_only_at_the_end() -> None:
+    push = PushSettings.model_validate({"sign": "keyless"})
+    (text,) = schedule_files(schedule(Scheduler.GITHUB), of_both(push=push)).values()
+    document = YAML(typ="safe").load(text)
+    rebuild, publish = document["jobs"]["rebuild"], document["jobs"]["publish"]
+    rows = {row["platform"]: row["runner"] for row in rebuild["strategy"]["matrix"]["include"]}
+    assert rows == {"linux/amd64": "ubuntu-24.04", "linux/arm64": "ubuntu-24.04-arm"}
+    assert publish["needs"] == "rebuild"
+    # What compiles other people's code cannot sign.
+    assert "id-token" not in document["permissions"]
+    assert "permissions" not in rebuild
+    assert publish["permissions"]["id-token"] == "write"
+    (up,) = [step["with"] for step in rebuild["steps"] if "upload-artifact" in step.get("uses", "")]
+    (down,) = [step["with"] for step in publish["steps"] if "download-artifact" in step.get("uses", "")]
+    assert (up["path"], down["path"], down["merge-multiple"]) == ("rebuild", "rebuild", True)
+    assert up["name"].startswith(down["pattern"].rstrip("*"))
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.GITHUB, Scheduler.GITLAB])
+def test_runners_of_ones_own_are_taken(scheduler: Scheduler) -> None:
+    (both,) = schedule_files(schedule(scheduler, runners={Platform.LINUX_ARM64: "our-arm"}), of_both()).values()
+    assert re.search(r"(?i)runner: our-arm$", both, re.MULTILINE)
+    (single,) = schedule_files(schedule(scheduler, runners={Platform.LINUX_AMD64: "our-amd"}), settings()).values()
+    assert re.search(r"(runs-on: our-amd|tags: \[our-amd\])$", single, re.MULTILINE)
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.KUBERNETES, Scheduler.CRON, Scheduler.SYSTEMD])
+def test_one_machine_builds_all_platforms_and_pushes_them_together(scheduler: Scheduler) -> None:
+    texts = schedule_files(schedule(scheduler), of_both()).values()
+    assert any("rebuild --state rebuild --max-age 30 --push" in text for text in texts)
+    if scheduler is Scheduler.KUBERNETES:
+        _, job = YAML(typ="safe").load_all("".join(texts))
+        kubernetes_validate.validate(job, "1.31", strict=True)
+        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert [row["name"] for row in pod["initContainers"]] == ["engine", "emulation"]
+    with pytest.raises(ConfigurationError, match="--runner is for github and gitlab"):
+        schedule_files(schedule(scheduler, runners={Platform.LINUX_ARM64: "x"}), of_both())
+
+
+def test_a_runner_of_a_platform_that_is_not_built_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="--runner names linux/arm64, and `platforms` lists linux/amd64"):
+        schedule_files(schedule(Scheduler.GITHUB, runners={Platform.LINUX_ARM64: "x"}), settings())
+
+
 def test_kubernetes_accepts_its_documents_and_runs_one_at_a_time() -> None:
     (text,) = schedule_files(schedule(Scheduler.KUBERNETES), settings()).values()
     claim, job = YAML(typ="safe").load_all(text)
@@ -167,7 +250,9 @@ def test_systemd_accepts_its_units(tmp_path: Path) -> None:
 
 def test_a_crontab_goes_to_the_folder_and_takes_nothing_to_do_for_success() -> None:
     (text,) = schedule_files(schedule(Scheduler.CRON), settings()).values()
-    assert text.splitlines()[-1].startswith("17 3 * * 1  cd '/srv/my images' && { factory --quiet rebuild --push ")
+    assert text.splitlines()[-1].startswith(
+        "17 3 * * 1  cd '/srv/my images' && { factory --quiet rebuild --state rebuild "
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +260,6 @@ def test_a_crontab_goes_to_the_folder_and_takes_nothing_to_do_for_success() -> N
     [
         ({"image": ImageSettings(registry="")}, "`image.registry` is empty"),
         ({"sources": ()}, "`sources` is empty"),
-        ({"platforms": ["linux/amd64", "linux/arm64"]}, "`platforms` lists linux/amd64, linux/arm64"),
     ],
 )
 def test_what_no_schedule_can_do_is_told(wrong: dict[str, object], told: str) -> None:
