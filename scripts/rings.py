@@ -50,12 +50,12 @@ class Ring:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a ring ended: `faults` is empty where all is well, `summary` is pytest's own last line."""
+    """How a ring ended: `faults` is empty where all is well, `summaries` are pytest's own last lines."""
 
     ring: Ring
     seconds: float
     faults: tuple[str, ...]
-    summary: str
+    summaries: tuple[str, ...]
     skipped: tuple[str, ...]
 
 
@@ -63,6 +63,11 @@ def _pytest(*arguments: str) -> tuple[str, ...]:
     color = "yes" if sys.stdout.isatty() else "auto"
     return (PYTHON, "-m", "pytest", f"--color={color}", "-ra", *arguments)
 
+
+_BY_MODULE = ("-n", "2", "--dist", "loadgroup")
+"""Two at a time, as a program under test often waits for another; what a module has cooked stays in one worker."""
+
+_BASE = "tests/docker/test_base.py"
 
 RINGS = (
     Ring(
@@ -80,8 +85,13 @@ RINGS = (
         commands=(_pytest("tests/unit", "-n", "auto", "--dist", "loadgroup"),),
         seconds=60 * PATIENCE,
     ),
-    Ring(name="cargo", commands=(_pytest("tests/cargo"),), seconds=8 * 60 * PATIENCE),
-    Ring(name="docker", commands=(_pytest("tests/docker"),), seconds=25 * 60 * PATIENCE),
+    Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE),), seconds=8 * 60 * PATIENCE),
+    Ring(
+        name="docker",
+        # The base image first: two workers would make it twice.
+        commands=(_pytest(_BASE), _pytest("tests/docker", f"--ignore={_BASE}", *_BY_MODULE)),
+        seconds=25 * 60 * PATIENCE,
+    ),
 )
 
 
@@ -119,7 +129,7 @@ def _run_ring(ring: Ring, deadline: float) -> Outcome:
         ring=ring,
         seconds=time.monotonic() - start,
         faults=tuple(faults),
-        summary=next((line for line in reversed(lines) if _SUMMARY.fullmatch(line)), ""),
+        summaries=tuple(line for line in lines if _SUMMARY.fullmatch(line)),
         skipped=tuple(line for line in lines if _SKIPPED.fullmatch(line)),
     )
 
@@ -177,8 +187,8 @@ def _recapitulate(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         result = "; ".join(outcome.faults) or "passed"
         _say(f"{outcome.ring.name:6}  {outcome.seconds:7.1f} s of {outcome.ring.seconds:5.0f} s  {result}")
-        if outcome.summary:
-            _say(f"        {outcome.summary.strip('= ')}")
+        for summary in outcome.summaries:
+            _say(f"        {summary.strip('= ')}")
     if not any(outcome.skipped for outcome in outcomes):
         _say("skipped: nothing")
     _say(_total(outcomes))
@@ -188,8 +198,8 @@ def _total(outcomes: Sequence[Outcome]) -> str:
     """Return pytest's summary lines as one, in pytest's own form."""
     counts: Counter[str] = Counter()
     for outcome in outcomes:
-        match = _SUMMARY.fullmatch(outcome.summary)
-        for count in _COUNT.finditer(match["counts"] if match else ""):
+        matches = [match for match in map(_SUMMARY.fullmatch, outcome.summaries) if match]
+        for count in _COUNT.finditer(" ".join(match["counts"] for match in matches)):
             counts[_SINGULAR.get(count["word"], count["word"])] += int(count["number"])
     ordered = sorted(counts.items(), key=lambda item: (item[0] not in _FIRST, item[0]))
     words = ", ".join(f"{number} {word}" for word, number in ordered) or "no tests ran"
