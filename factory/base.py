@@ -39,7 +39,7 @@ ROLLING_SUITES = frozenset({"sid", "unstable"})
 MIRROR_SETTINGS = ("Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until", "Acquire::Check-Date")
 APT_SETTINGS_FILE = "00machine"
 
-BOOTSTRAP_SECONDS = 1800.0
+BOOTSTRAP_SECONDS = 3600.0
 BUILD_SECONDS = 1800.0
 INSPECT_SECONDS = 120.0
 

@@ -219,6 +219,7 @@ def rebuild(
                 timeout=timeout,
                 on_line=crate_counter(crates, advance),
                 on_cache_fault=output.warn,
+                environment=secret_variables(build.fetching),
             )
         shutil.rmtree(build.folder)
 

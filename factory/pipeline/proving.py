@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from factory.cargo.home import user_mirror
 from factory.cargo.variants import Variant
 from factory.config.access import fetching
 from factory.engine import Engine
@@ -61,6 +62,7 @@ def reproduce(run: Run, proof: Proof, plan: Plan) -> Proof:
         proof.target,
         plan,
         run.settings,
+        fetching=fetching(run.settings, user_mirror=user_mirror()),
         folder=cache_directory() / "bake" / f"{plan.digest[:12]}-again",
         engine=engine_of(run),
         output=run.output,

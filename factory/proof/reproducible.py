@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from factory.cargo.fetching import Fetching
     from factory.config.model import Settings
     from factory.engine import Container, Engine, ImageFacts
     from factory.output import Output
@@ -51,18 +52,18 @@ class Original:
 
 
 def verify_reproducible(
-    image: str, plan: Plan, settings: Settings, *, folder: Path, engine: Engine, output: Output
+    image: str, plan: Plan, settings: Settings, *, fetching: Fetching, folder: Path, engine: Engine, output: Output
 ) -> Check:
     """Build the plan of an image once more, without a cache and under a name of its own, and compare the digests.
 
-    `folder` is where the second build happens. Raises `ConfigurationError` where the image was not made from this
-    plan, or holds layers that are not the factory's.
+    `fetching` is how sources are fetched anew; `folder` is where the second build happens. Raises `ConfigurationError`
+    where the image was not made from this plan, or holds layers that are not the factory's.
     """
     original = _original(image, plan, engine)
     names = f"{NAME}:{secrets.token_hex(6)}"
     its = Platform(original.facts.platform)
     platform = None if its == engine.platform else its
-    build = replace(image_build(plan, settings, folder, platform=platform), epoch=original.epoch)
+    build = replace(image_build(plan, settings, folder, platform=platform, fetching=fetching), epoch=original.epoch)
     output.say(f"building {', '.join(original.layers)} again, without a cache")
     try:
         labels = original.facts.labels
