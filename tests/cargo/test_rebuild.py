@@ -14,6 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from factory.cargo.toolchain import find_toolchain
+from factory.files import CACHEDIR_TAG, write_text
+from tests.docker.crates import Crate, CrateRegistry
+from tests.hostile import manifest, write_files
+
 pytestmark = pytest.mark.cargo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,20 +27,20 @@ STAGES = ("analyzing", "planning", "verifying")
 test of its own."""
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
     args = ("rebuild", "app", "--backend", "local", "--output", "warm", "--json", *words)
     return subprocess.Popen(
         [sys.executable, "-m", "factory", *args],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def ended(folder: Path, *words: str) -> tuple[int, dict[str, object], str]:
-    child = start(folder, *words)
+def ended(folder: Path, *words: str, **variables: str) -> tuple[int, dict[str, object], str]:
+    child = start(folder, *words, **variables)
     out, err = child.communicate(timeout=400)
     return child.returncode, json.loads(out) if out else {}, err
 
@@ -147,3 +152,45 @@ def test_two_at_once_do_not_race(folder: Path) -> None:
     first.communicate(timeout=400)
     assert (code, first.returncode) == (4, 0)
     assert "another factory is using" in err
+
+
+def test_a_yanked_crate_stays_warm_while_it_is_locked_and_goes_with_its_last_user(tmp_path: Path) -> None:
+    """Asked is the mirror that cargo is set to: its index says what was yanked."""
+    (tmp_path / "mirror").mkdir()
+    write_files(
+        tmp_path / "app",
+        {"Cargo.toml": manifest("app", '[dependencies]\nopen-leaf = "1"\n'), "src/main.rs": "fn main() {}\n"},
+    )
+    with CrateRegistry(tmp_path / "mirror") as mirror:
+        mirror.publish(Crate(name="open-leaf"))
+        write_text(tmp_path / "cargo-home" / "config.toml", mirror.cargo_config)
+        variables = {"CARGO_HOME": str(tmp_path / "cargo-home"), "FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+        write_text(tmp_path / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
+        lock(tmp_path)
+        code, answer, err = ended(tmp_path, **variables)
+        assert (code, causes(answer)) == (0, ["first"]), err
+
+        mirror.publish(Crate(name="open-leaf", version="1.0.1"))
+        mirror.yank("open-leaf", "1.0.0")
+        code, answer, err = ended(tmp_path, **variables)
+        assert (code, causes(answer)) == (3, []), err
+        assert answer["notes"] == ["open-leaf 1.0.0: was yanked; stays warm, as it is locked by app"]
+        assert cooked(tmp_path) == ["open-leaf 1.0.0"]
+
+        lock(tmp_path)
+        code, answer, err = ended(tmp_path, **variables)
+        assert (code, causes(answer)) == (0, ["repositories", "yanked"]), err
+        assert "rebuild, as yanked: open-leaf 1.0.0: was yanked; no repository locks it any more" in err
+        assert cooked(tmp_path) == ["open-leaf 1.0.1"]
+
+
+def lock(folder: Path) -> None:
+    """Lock the newest versions that are not yanked."""
+    (folder / "app/Cargo.lock").unlink(missing_ok=True)
+    answer = find_toolchain().cargo(("generate-lockfile",), cwd=folder / "app", cargo_home=folder / "cargo-home")
+    assert answer.ok, answer.stderr
+
+
+def cooked(folder: Path) -> list[str]:
+    contents = json.loads((folder / "warm/share/core/contents.json").read_text(encoding="utf-8"))
+    return sorted(f"{unit['crate']} {unit['version']}" for unit in contents["units"])
