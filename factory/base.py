@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from factory.output import Output
 
+HOME_MADE = "rust-warm-factory/"
+"""How names begin that are of no registry."""
+
 PACKAGES = ("gcc", "g++", "make", "libc6-dev", "pkg-config", "libssl-dev", "ca-certificates", "git")
 """What the crates of ordinary projects need besides Rust."""
 

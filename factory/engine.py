@@ -44,6 +44,9 @@ ENGINE_ADVICE = (
 )
 
 
+REGISTRY_SECONDS = 5
+"""How long the registry of a base image may take to say what its name stands for."""
+
 EMULATION_ADVICE = (
     "Let the kernel run them by qemu: `docker run --privileged --rm tonistiigi/binfmt --install all`, or the package "
     "qemu-user-static; or build on a machine of that platform. docs/platforms.md has both."
@@ -152,6 +155,31 @@ class Engine:
         except ConfigurationError:
             # Not pulled yet: a tag alone does not say which image it will be.
             return ""
+
+    def registry_digest(self, reference: str) -> str:
+        """Return `sha256:…` of what a reference stands for in its registry now, "" where that has none for us.
+
+        The engine asks, by its own mirrors, and pulls nothing. Raises `EnvironmentFaultError` where the registry does
+        not answer within seconds.
+        """
+        with (
+            _answering(f"{reference}: its registry does not answer"),
+            # A client of its own, as the other's patience is that of long work.
+            contextlib.closing(docker.from_env(timeout=REGISTRY_SECONDS)) as client,
+        ):
+            try:
+                return str(client.images.get_registry_data(reference).id)
+            except docker.errors.APIError as error:
+                if not error.is_client_error():
+                    raise
+                return ""
+
+    def pull(self, reference: str, platform: Platform | None = None) -> None:
+        """Bring what a reference stands for in its registry now into the engine; an image of that name loses it.
+
+        Raises `EnvironmentFaultError` where that cannot be had.
+        """
+        self._pull(reference, platform)
 
     def _facts(self, reference: str) -> dict[str, Any]:
         try:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from factory.errors import EnvironmentFaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 GRACE_SECONDS = 5.0
 """How long a child may take to stop after SIGINT, and again after SIGTERM, before it is killed; and how long
@@ -133,6 +133,18 @@ def begin() -> None:
     _ending.clear()
 
 
+@contextlib.contextmanager
+def passing_on(descriptor: int) -> Iterator[None]:
+    """Let all programs that are started in the block, and what they start, hold an open file of ours as well."""
+    _passed_on.add(descriptor)
+    try:
+        yield
+    finally:
+        _passed_on.discard(descriptor)
+
+
+_passed_on: set[int] = set()
+
 _ending = threading.Event()
 
 # What a signal handler has to find, whatever thread started it.
@@ -193,6 +205,7 @@ def _start(
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
+            pass_fds=tuple(_passed_on),
             # Its own group: cargo and buildx start children of their own, and all have to stop together.
             start_new_session=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from statistics import mean
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from factory.proof.model import Proof
     from factory.proof.second_build import SecondBuilds
     from factory.publish.model import PushedLayer
+    from factory.publish.prunable import Verdict
 
 _MOST_VERSIONS = 4
 _MOST_ROWS = 25
@@ -325,16 +327,28 @@ def print_pushed(pushed: Sequence[PushedLayer], output: Output) -> None:
 
 def print_pruned(pruned: Pruned, output: Output) -> None:
     """Print what a prune took out of the registry, or would."""
-    rows = [row for row in pruned.verdicts if row.goes]
+    goes, stays = pruned.judgement.pushes(going=True), pruned.judgement.pushes(going=False)
     output.answer_table(
         f"{'Would be pruned' if pruned.dry_run else 'Pruned'}: {pruned.repository}",
-        ("image", "tags", "because", "MB"),
-        [(row.digest[:19], ", ".join(row.tags), row.reason, f"{pruned.freed[row.digest] / 1e6:.1f}") for row in rows],
+        ("tags", "with", "because", "MB"),
+        [
+            (
+                _tags(row),
+                _parts(parts),
+                row.reason,
+                _megabytes(sum(pruned.freed[each.digest] for each in (row, *parts))),
+            )
+            for row, parts in goes.items()
+        ],
         right=("MB",),
     )
+    output.answer_table(
+        "Stays", ("tags", "with", "because"), [(_tags(row), _parts(parts), row.reason) for row, parts in stays.items()]
+    )
     output.answer(
-        f"{pruned.manifests} manifests, {sum(pruned.freed.values()) / 1e6:.1f} MB; {len(pruned.verdicts) - len(rows)} "
-        "tagged ones stay. The registry makes the room when it collects its garbage."
+        f"{'Would delete' if pruned.dry_run else 'Deleted'} {len(pruned.judgement.goes)} manifests, with "
+        f"{_megabytes(sum(pruned.freed.values()))} MB that nothing else needs. The "
+        "registry makes the room when it collects its garbage."
     )
 
 
@@ -444,3 +458,15 @@ def _megabytes(size: int) -> str:
 
 def _percent(share: float) -> str:
     return f"{share * 100:.2g} %"
+
+
+def _tags(row: Verdict) -> str:
+    """Return the tags of an image, those that are made of a whole digest cut short."""
+    return ", ".join(re.sub(r"^(sha256-[0-9a-f]{12})[0-9a-f]{52}", r"\1…", tag) for tag in row.tags)
+
+
+def _parts(parts: Sequence[Verdict]) -> str:
+    """Return how many images of platforms, and how much that is attached, go or stay with a push."""
+    attached = sum(row.attached for row in parts)
+    counted = [(len(parts) - attached, "image"), (attached, "attachment")]
+    return ", ".join(f"{number} {what}{'s'[: number != 1]}" for number, what in counted if number)

@@ -131,7 +131,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _forward(self, upstream: str) -> None:
         body = self._body()
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "connection")}
+        kept = {name for name in self.headers if name.lower() not in ("transfer-encoding", "connection")}
+        # The engine writes a line for each kind of manifest that it takes.
+        headers = {name: ", ".join(self.headers.get_all(name, ())) for name in kept}
         with closing(http.client.HTTPConnection(upstream, timeout=60)) as there:
             there.request(self.command, self.path, body=body, headers=headers)
             answer = there.getresponse()

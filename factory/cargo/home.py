@@ -78,7 +78,12 @@ def user_mirror() -> str | None:
 
     Raises `ConfigurationError` where it is another kind of source: only a sparse index has what a cook needs.
     """
-    sources = _tables(_user_settings(user_cargo_home()).get("source"))
+    return mirror_of(user_cargo_home())
+
+
+def mirror_of(cargo_home: Path) -> str | None:
+    """Return the same of any CARGO_HOME."""
+    sources = _tables(_first_of(cargo_home, _CONFIGURATIONS).get("source"))
     name, seen = "crates-io", set[str]()
     while isinstance(following := sources.get(name, {}).get("replace-with"), str) and following not in seen:
         seen.add(following)
@@ -89,7 +94,7 @@ def user_mirror() -> str | None:
     if isinstance(registry, str) and registry.startswith("sparse+"):
         return registry
     raise ConfigurationError(
-        f"{user_cargo_home()}: its configuration replaces crates-io by {name!r}, which is no sparse index",
+        f"{cargo_home}: its configuration replaces crates-io by {name!r}, which is no sparse index",
         advice="Name the sparse index of a mirror in `network.mirror`, or crates.io's own: sparse+https://index.crates.io/",
     )
 

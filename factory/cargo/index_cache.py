@@ -7,10 +7,14 @@ Cargo asks the index for every crate that it resolves, and keeps the answer in C
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from factory.cargo.home import mirror_of
+from factory.errors import ConfigurationError
 from factory.model import CRATES_IO
 
 if TYPE_CHECKING:
@@ -57,10 +61,10 @@ class CrateFacts:
 
 
 class CrateIndex:
-    """The facts about crates of crates.io that a CARGO_HOME knows."""
+    """The facts about crates of crates.io that a CARGO_HOME knows: its own, or those of the mirror that it asks."""
 
     def __init__(self, cargo_home: Path) -> None:
-        self._folders = sorted((cargo_home / "registry" / "index").glob("index.crates.io-*/.cache"))
+        self._folders = sorted((cargo_home / "registry" / "index").glob(f"{_host(cargo_home)}-*/.cache"))
         self._lines: dict[str, Mapping[str, bytes]] = {}
 
     def __call__(self, package: PackageId) -> CrateFacts | None:
@@ -88,6 +92,15 @@ class CrateIndex:
                 continue
             found |= split_index_file(content)
         return found
+
+
+def _host(cargo_home: Path) -> str:
+    """Return the host whose index a CARGO_HOME asks about crates.io's crates: cargo calls the folders after it."""
+    mirror = None
+    # Of a folder with sources there is no index.
+    with contextlib.suppress(ConfigurationError):
+        mirror = mirror_of(cargo_home)
+    return (mirror and urlsplit(mirror.removeprefix("sparse+")).hostname) or "index.crates.io"
 
 
 def index_path(name: str) -> str:

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from factory.base import build_base, pin_base
+from factory.base import HOME_MADE, build_base, pin_base
 from factory.cargo.toolchain import find_sysroot
 from factory.cli.app import run_of
 
 
 def base(
     context: typer.Context,
-    tag: Annotated[str, typer.Option("--tag", help="Name of the image to make.")] = "rust-warm-factory/base:latest",
+    tag: Annotated[str, typer.Option("--tag", help="Name of the image to make.")] = f"{HOME_MADE}base:latest",
     suite: Annotated[
         str | None, typer.Option("--suite", help="Debian suite (default: `base.suite` of the configuration).")
     ] = None,

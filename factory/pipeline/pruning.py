@@ -12,7 +12,7 @@ from factory.cook.images import chosen_epoch
 from factory.errors import ConfigurationError, NothingToDoError
 from factory.publish.attempts import Patience
 from factory.publish.distribution import Distribution
-from factory.publish.prunable import Inventory, Judgement, Rules, Verdict, bytes_freed, judge, leads_on
+from factory.publish.prunable import Inventory, Rules, bytes_freed, judge, leads_on
 from factory.publish.push import alone
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from factory.output import Output
     from factory.pipeline.run import Run
     from factory.publish.distribution import Manifest
+    from factory.publish.prunable import Judgement
 
 _AT_ONCE = 4
 
@@ -31,9 +32,8 @@ class Pruned:
     """What went, or would: the verdict on every tagged manifest, and the bytes of those that go."""
 
     repository: str
-    verdicts: tuple[Verdict, ...]
+    judgement: Judgement
     freed: Mapping[str, int]
-    manifests: int
     dry_run: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Pruned:
             "schema": 1,
             "repository": self.repository,
             "dry_run": self.dry_run,
-            "manifests": self.manifests,
+            "manifests": len(self.judgement.goes),
             "bytes": sum(self.freed.values()),
             "images": [
                 {
@@ -50,9 +50,10 @@ class Pruned:
                     "tags": list(row.tags),
                     "goes": row.goes,
                     "reason": row.reason,
+                    "part_of": row.part_of,
                     "bytes": self.freed.get(row.digest, 0),
                 }
-                for row in self.verdicts
+                for row in self.judgement.verdicts
             ],
         }
 
@@ -85,9 +86,8 @@ def prune(runs: Sequence[Run], *, dry_run: bool) -> Pruned:
             )
         pruned = Pruned(
             repository=image.repository,
-            verdicts=judgement.verdicts,
+            judgement=judgement,
             freed=bytes_freed(judgement, found),
-            manifests=len(judgement.goes),
             dry_run=dry_run,
         )
         if not dry_run:
@@ -141,19 +141,12 @@ def _without(manifest: Manifest, absent: set[str]) -> Manifest:
 
 
 def _delete(registry: Distribution, judgement: Judgement, output: Output) -> None:
-    attached = _attached(registry, judgement.goes)
-    with output.progress("deleting", len(judgement.goes) + len(attached)) as advance:
-        for digest in (*judgement.goes, *attached):
+    with output.progress("deleting", len(judgement.goes)) as advance:
+        for digest in judgement.goes:
+            # What is attached without a tag is known by its owner alone: a run that ends here finds it no more.
+            attached = registry.referrers(digest) or ()
             registry.delete(digest)
+            for one in attached:
+                if one not in judgement.stays:
+                    registry.delete(one)
             advance(digest[:19])
-
-
-def _attached(registry: Distribution, going: Sequence[str]) -> tuple[str, ...]:
-    """Return what has no tag and belongs to a manifest that goes; registries that cannot tell give it a tag."""
-    attached: set[str] = set()
-    for digest in going:
-        more = registry.referrers(digest)
-        if more is None:
-            break
-        attached.update(more)
-    return tuple(sorted(attached - set(going)))

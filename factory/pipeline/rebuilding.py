@@ -6,10 +6,11 @@ import contextlib
 import enum
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import analysis_to_json
+from factory.base import HOME_MADE
 from factory.cargo.advisories import read_advisories
 from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
@@ -19,7 +20,7 @@ from factory.cook.local import is_warm_directory, local_plan
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
-from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.exclusive import exclusive
 from factory.files import digest, read_json, write_json
 from factory.pipeline.analyzing import analyze, scan
@@ -163,10 +164,12 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
 
 
 def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, ...], Inputs]:
+    # Before the analysis, which may ask it for its compiler.
+    base = "" if wishes.folder is not None else _base(run, wishes)
     run.output.say("rebuild: analyzing")
     analysis = analyze(run, scan(run, list(wishes.paths)), offline=wishes.offline)
     write_json(wishes.state / "analysis.json", analysis_to_json(analysis))
-    inputs = _inputs(run, wishes, analysis)
+    inputs = _inputs(run, wishes, analysis, base)
     state = read_state(wishes.state, target=wishes.target(run))
     old, reasons = _last_plan(wishes, state)
     found: tuple[Concern, ...] = ()
@@ -207,7 +210,7 @@ def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan 
     return plan, ()
 
 
-def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis) -> Inputs:
+def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis, base: str) -> Inputs:
     document = analysis_to_json(analysis)
     settings = {k: v for k, v in run.settings.model_dump(mode="json").items() if k not in VARIES}
     # Sets have no order of their own.
@@ -217,9 +220,28 @@ def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis) -> Inputs:
     return Inputs(
         repositories=digest({name: value for name, value in document.items() if name != "toolchain"}),
         toolchain=digest(asdict(analysis.toolchain)),
-        base="" if wishes.folder is not None else Engine().manifest_digest(run.settings.base_image),
+        base=base,
         settings=digest([settings, layers]),
     )
+
+
+def _base(run: Run, wishes: RebuildWishes) -> str:
+    """Return the digest that the base image's name stands for now, "" where nobody knows; have the engine follow it."""
+    engine, reference = Engine(), run.settings.base_image
+    here = engine.manifest_digest(reference)
+    if "@" in reference or reference.startswith(HOME_MADE) or wishes.offline:
+        return here
+    try:
+        there = engine.registry_digest(reference)
+        if not there:
+            run.output.say(f"{reference} is not in its registry: taken as the engine has it")
+        if there and here and there != here and not wishes.dry_run:
+            run.output.say(f"{reference} moved in its registry: pulling {there[:19]}")
+            engine.pull(reference, run.platform)
+    except EnvironmentFaultError as error:
+        run.output.warn(f"whether the base image moved is not known: {error.what}")
+        return here
+    return there or here
 
 
 def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason, ...]:
@@ -343,9 +365,13 @@ def _publish(decided: Sequence[_Decided]) -> None:
 def _state(row: _Decided) -> RebuildState:
     plan, target = row.decision.plan, row.wishes.target(row.run)
     before = read_state(row.wishes.state, target=target)
+    inputs = row.inputs
+    if row.wishes.folder is None and not inputs.base:
+        # Nobody knew, and the build pulled it.
+        inputs = replace(inputs, base=Engine().manifest_digest(row.run.settings.base_image))
     return RebuildState(
         target=target,
-        inputs=row.inputs,
+        inputs=inputs,
         plan=plan.digest,
         layers={layer.name: plan.layer_digest(layer.name) for layer in plan.layers},
         # Its age is that of what was built.

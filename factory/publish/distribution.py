@@ -56,15 +56,13 @@ _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _SERVERS_FAULT = 404, 405, 429, 500
 class Manifest:
     """An image, an index, or what is attached to one: its digest, bytes, what it is made of.
 
-    `children` are the manifests in an index, `blobs` configuration and layers with their bytes, `subject` the manifest
-    that it is attached to.
+    `children` are the manifests in an index, `blobs` configuration and layers with their bytes.
     """
 
     digest: str
     size: int
     children: tuple[str, ...]
     blobs: Mapping[str, int]
-    subject: str | None
 
 
 class Distribution:
@@ -80,19 +78,13 @@ class Distribution:
         self._session = requests.Session()
         trusted = _authority(host)
         self._session.verify = True if trusted is None else str(trusted)
+        self._tells_referrers = True
         self._login = Login(_account(registry), self._session)
 
     def tags(self) -> tuple[str, ...]:
         """Return all tags, sorted; none where there is no such repository."""
-        found: list[str] = []
-        url: str | None = urljoin(self._base, "tags/list?n=1000")
-        while url is not None:
-            answer = self._ask("GET", url, f"listing the tags of {self._what}")
-            if answer is None:
-                return ()
-            found += _json(answer, self._what).get("tags") or ()
-            url = self._next(answer)
-        return tuple(sorted(found))
+        pages = self._pages("tags/list?n=1000", f"listing the tags of {self._what}")
+        return tuple(sorted(tag for page in pages or () for tag in page.get("tags") or ()))
 
     def manifest(self, reference: str) -> Manifest | None:
         """Return what a tag or a digest stands for, `None` where it is not there."""
@@ -115,13 +107,13 @@ class Distribution:
 
     def referrers(self, digest: str) -> tuple[str, ...] | None:
         """Return the manifests that are attached to one without a tag; `None` where the registry does not say."""
-        answer = self._ask(
-            "GET", urljoin(self._base, f"referrers/{digest}"), f"asking for what refers to {digest[:19]}"
-        )
-        if answer is None:
+        if not self._tells_referrers:
             return None
-        rows = _json(answer, self._named(digest)).get("manifests") or ()
-        return tuple(sorted(str(row["digest"]) for row in rows))
+        pages = self._pages(f"referrers/{digest}", f"asking for what refers to {digest[:19]}")
+        if pages is None:
+            self._tells_referrers = False
+            return None
+        return tuple(sorted(str(row["digest"]) for page in pages for row in page.get("manifests") or ()))
 
     def delete(self, digest: str) -> None:
         """Take a manifest away, and with it its tags; one that is not there is no trouble.
@@ -136,13 +128,25 @@ class Distribution:
     def _named(self, reference: str) -> str:
         return f"{self._what}{'@' if ':' in reference else ':'}{reference}"
 
+    def _pages(self, path: str, what: str) -> list[dict[str, Any]] | None:
+        """Return all pages of a list, `None` where there is no such list."""
+        pages: list[dict[str, Any]] = []
+        url: str | None = urljoin(self._base, path)
+        while url is not None:
+            answer = self._ask("GET", url, what)
+            if answer is None:
+                return None
+            pages.append(_json(answer, self._what))
+            url = self._next(answer)
+        return pages
+
     def _next(self, answer: requests.Response) -> str | None:
         """Return the address of the next page; another host would be given our credentials."""
         link = answer.links.get("next", {}).get("url")
         url = None if link is None else urljoin(answer.url, link)
         if url is not None and not url.startswith(self._base):
             raise RegistryFaultError(
-                f"{self._what}: its list of tags goes on at {url}",
+                f"{self._what}: its list goes on at {url}",
                 advice="See what stands between this machine and it.",
             )
         return url
@@ -206,7 +210,6 @@ def _manifest(document: Mapping[str, Any], digest: str, size: int) -> Manifest:
             size=size,
             children=tuple(str(row["digest"]) for row in document.get("manifests", ())),
             blobs={str(row["digest"]): int(row["size"]) for row in parts},
-            subject=str(document["subject"]["digest"]) if document.get("subject") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryFaultError(

@@ -65,20 +65,39 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What becomes of a tagged manifest, and why."""
+    """What becomes of a tagged manifest, and why; `part_of` is the index, or the owner, that it goes or stays with."""
 
     digest: str
     tags: tuple[str, ...]
     goes: bool
     reason: str
+    part_of: str = ""
+
+    @property
+    def attached(self) -> bool:
+        """Whether it is a signature, or an attestation, or the list of them, of something."""
+        return all(_ATTACHED.fullmatch(tag) for tag in self.tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The verdict on every tagged manifest, and all manifests that go, in the order in which they have to."""
+    """The verdict on every tagged manifest, all manifests that go, in the order they have to, and those that stay."""
 
     verdicts: tuple[Verdict, ...]
     goes: tuple[str, ...]
+    stays: frozenset[str]
+
+    def pushes(self, *, going: bool) -> Mapping[Verdict, tuple[Verdict, ...]]:
+        """Return each verdict that stands for itself, with those on its parts: a push with images and signatures."""
+        rows = {row.digest: row for row in self.verdicts if row.goes is going}
+        found: dict[Verdict, list[Verdict]] = {row: [] for row in rows.values() if row.part_of not in rows}
+        for row in rows.values():
+            whole = row
+            while whole.part_of in rows:
+                whole = rows[whole.part_of]
+            if whole is not row:
+                found[whole].append(row)
+        return {row: tuple(parts) for row, parts in found.items()}
 
 
 def judge(found: Inventory, rules: Rules, *, gone: Callable[[str], bool]) -> Judgement:
@@ -92,18 +111,20 @@ def judge(found: Inventory, rules: Rules, *, gone: Callable[[str], bool]) -> Jud
     stays = found.closure(digest for digest, reason in reasons.items() if not reason.goes)
     attached = {row: _of_owner(each, found, stays, gone) for row, each in names.items() if each.belongs}
     stays |= found.closure(digest for digest, reason in attached.items() if not reason.goes)
+    wholes = _wholes(names, found)
     verdicts = [
         Verdict(
             digest=digest,
             tags=tuple(tagged[digest]),
             goes=digest not in stays,
             reason=reason.text if reason.goes == (digest not in stays) else "in an index that stays",
+            part_of=wholes.get(digest, ""),
         )
         for digest, reason in {**reasons, **attached}.items()
     ]
     going = found.closure(row.digest for row in verdicts if row.goes) - stays
     ordered = _ordered(going, found, found.closure(attached))
-    return Judgement(verdicts=tuple(sorted(verdicts, key=lambda row: row.tags)), goes=ordered)
+    return Judgement(verdicts=tuple(sorted(verdicts, key=lambda row: row.tags)), goes=ordered, stays=stays)
 
 
 def bytes_freed(judgement: Judgement, found: Inventory) -> dict[str, int]:
@@ -211,14 +232,18 @@ def _of_push(names: _Names, newer: Mapping[str, int], rules: Rules) -> _Reason:
         return _Reason(goes=False, text="its tags do not say when it was pushed")
     age = min((rules.today - push.day).days for push in names.pushes)
     if age < rules.days:
-        return _Reason(goes=False, text=f"pushed {age} days ago")
+        return _Reason(goes=False, text=f"pushed {_days(age)} ago")
     for line, number in newer.items():
         if number < rules.keep:
             return _Reason(goes=False, text=f"one of the {rules.keep} newest of {line}")
     if not newer:
-        return _Reason(goes=True, text=f"carried an image into an index {age} days ago")
-    counted = ", ".join(f"{number} newer pushes of {line}" for line, number in newer.items())
-    return _Reason(goes=True, text=f"{age} days old, {counted}")
+        return _Reason(goes=True, text=f"brought up {_days(age)} ago, and in no index that stays")
+    counted = ", ".join(f"{number} newer of {line}" for line, number in newer.items())
+    return _Reason(goes=True, text=f"{_days(age)} old, {counted}")
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number} days"
 
 
 def _of_owner(names: _Names, found: Inventory, stays: frozenset[str], gone: Callable[[str], bool]) -> _Reason:
@@ -227,7 +252,24 @@ def _of_owner(names: _Names, found: Inventory, stays: frozenset[str], gone: Call
             return _Reason(goes=False, text=f"belongs to {owner[:19]}")
         if owner not in found.manifests and not gone(owner):
             return _Reason(goes=False, text=f"belongs to {owner[:19]}, which has no tag")
-    return _Reason(goes=True, text=f"belongs to {names.belongs[0][:19]}, which goes or is not there")
+    owner = names.belongs[0]
+    return _Reason(
+        goes=True, text=f"belongs to {owner[:19]}, which {'goes' if owner in found.manifests else 'is not there'}"
+    )
+
+
+def _wholes(names: Mapping[str, _Names], found: Inventory) -> Mapping[str, str]:
+    """Return for what has a tag only to be a part, or to belong to something, the tagged manifest that it is with."""
+    own = {digest: each for digest, each in names.items() if not each.belongs}
+    index_of = {child: digest for digest in sorted(own) for child in found.manifests[digest].children}
+    wholes = {}
+    for digest, each in names.items():
+        if each.belongs:
+            owner = each.belongs[0]
+            wholes[digest] = owner if owner in own else index_of.get(owner, "")
+        elif not each.joined and not each.moving:
+            wholes[digest] = index_of.get(digest, "")
+    return wholes
 
 
 def _ordered(going: frozenset[str], found: Inventory, attached: frozenset[str]) -> tuple[str, ...]:

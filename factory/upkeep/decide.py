@@ -105,11 +105,12 @@ def input_reasons(state: RebuildState, now: Inputs, *, clock: float, rules: Rule
     before = state.inputs
     compared = (
         (Cause.TOOLCHAIN, before.toolchain, now.toolchain, "another compiler"),
-        (Cause.BASE, before.base, now.base, f"the base image is {now.base or 'unknown'}, and was {before.base}"),
         (Cause.SETTINGS, before.settings, now.settings, "the configuration or a profile changed"),
         (Cause.REPOSITORIES, before.repositories, now.repositories, "the repositories resolve to other units"),
     )
     reasons = [Reason(cause=cause, detail=detail) for cause, old, new, detail in compared if old != new]
+    if before.base != now.base and before.base and now.base:
+        reasons.append(Reason(cause=Cause.BASE, detail=f"base image moved from {before.base} to {now.base}"))
     days = (clock - state.finished) / SECONDS_A_DAY
     if rules.max_age is not None and days >= rules.max_age:
         reasons.append(Reason(cause=Cause.AGE, detail=f"{days:.0f} days old, and {rules.max_age} are allowed"))
@@ -167,7 +168,10 @@ def decide(
             kept = _kept(*yields, rules)
             if kept:
                 return _stays(old, (*notes, kept))
-    return Decision(plan=new, reasons=tuple(sorted(reasons)), notes=tuple(notes), changed=changed_layers(old, new))
+    changed = changed_layers(old, new)
+    if any(reason.cause is Cause.BASE for reason in reasons):
+        changed = tuple(layer.name for layer in new.layers)
+    return Decision(plan=new, reasons=tuple(sorted(reasons)), notes=tuple(notes), changed=changed)
 
 
 def _stays(plan: Plan, notes: Sequence[str]) -> Decision:

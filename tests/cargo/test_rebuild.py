@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,29 +14,43 @@ from pathlib import Path
 
 import pytest
 
+from factory.cargo.toolchain import find_toolchain
+from factory.files import CACHEDIR_TAG, write_text
+from tests.docker.crates import Crate, CrateRegistry
+from tests.hostile import manifest, write_files
+
 pytestmark = pytest.mark.cargo
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("analyzing", "planning", "building", "verifying")
-"""Those of a rebuild but the last one: what it remembers is written in one step, and then it is done."""
+STAGES = ("analyzing", "planning", "verifying")
+"""Those of a rebuild but the last one: what it remembers is written in one step, and then it is done. Building has a
+test of its own."""
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
     args = ("rebuild", "app", "--backend", "local", "--output", "warm", "--json", *words)
     return subprocess.Popen(
         [sys.executable, "-m", "factory", *args],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def ended(folder: Path, *words: str) -> tuple[int, dict[str, object], str]:
-    child = start(folder, *words)
+def ended(folder: Path, *words: str, **variables: str) -> tuple[int, dict[str, object], str]:
+    child = start(folder, *words, **variables)
     out, err = child.communicate(timeout=400)
     return child.returncode, json.loads(out) if out else {}, err
+
+
+def finished(folder: Path) -> tuple[int, dict[str, object], str]:
+    """Run it until what a killed run had started has ended, and no longer keeps it out."""
+    until = time.monotonic() + 120
+    while (answer := ended(folder))[0] == 4 and time.monotonic() < until:
+        time.sleep(0.5)
+    return answer
 
 
 def causes(answer: dict[str, object]) -> list[str]:
@@ -78,16 +93,53 @@ def test_a_run_that_is_killed_leaves_the_work_to_the_next_one(folder: Path, stag
     for line in child.stderr:
         if f"rebuild: {stage}" in line:
             break
-    # Within the stage, not at its first instruction.
-    time.sleep(1.0 if stage == "building" else 0.0)
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=60)
     assert child.returncode == -signal.SIGKILL
     assert not (folder / "rebuild/rebuild-state.json").exists()
-    code, answer, err = ended(folder)
+    code, answer, err = finished(folder)
     assert (code, answer.get("built")) == (0, True), err
     code, answer, err = ended(folder)
     assert (code, answer["built"]) == (3, False), err
+
+
+def test_a_cargo_that_outlives_a_killed_run_keeps_the_next_one_out(folder: Path) -> None:
+    child = start(folder)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "rebuild: building" in line:
+            break
+    cargo = writing_cargo(folder / "warm", patience=120)
+    # It would be done before the next run looks.
+    os.killpg(cargo, signal.SIGSTOP)
+    try:
+        child.send_signal(signal.SIGKILL)
+        child.communicate(timeout=60)
+        assert not (folder / "rebuild/rebuild-state.json").exists()
+        code, _, err = ended(folder)
+        assert code == 4, err
+        assert "another factory is using" in err
+        assert f"({cargo})" in err
+    finally:
+        os.killpg(cargo, signal.SIGCONT)
+    # Its lock is gone with the last of its programs, and what it left half written is no hindrance.
+    code, made, err = finished(folder)
+    assert (code, made.get("built")) == (0, True), err
+    code, made, err = ended(folder)
+    assert (code, made["built"]) == (3, False), err
+
+
+def writing_cargo(warm: Path, *, patience: float) -> int:
+    """Return the session of the cargo that cooks into a directory, once a compiler has begun to write there."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes().decode()
+                if "rustc" in words.partition("\0")[0] and f"{warm}/build/" in words:
+                    return os.getsid(int(process.name))
+        time.sleep(0.02)
+    pytest.fail("no compiler was seen")
 
 
 def test_two_at_once_do_not_race(folder: Path) -> None:
@@ -100,3 +152,45 @@ def test_two_at_once_do_not_race(folder: Path) -> None:
     first.communicate(timeout=400)
     assert (code, first.returncode) == (4, 0)
     assert "another factory is using" in err
+
+
+def test_a_yanked_crate_stays_warm_while_it_is_locked_and_goes_with_its_last_user(tmp_path: Path) -> None:
+    """Asked is the mirror that cargo is set to: its index says what was yanked."""
+    (tmp_path / "mirror").mkdir()
+    write_files(
+        tmp_path / "app",
+        {"Cargo.toml": manifest("app", '[dependencies]\nopen-leaf = "1"\n'), "src/main.rs": "fn main() {}\n"},
+    )
+    with CrateRegistry(tmp_path / "mirror") as mirror:
+        mirror.publish(Crate(name="open-leaf"))
+        write_text(tmp_path / "cargo-home" / "config.toml", mirror.cargo_config)
+        variables = {"CARGO_HOME": str(tmp_path / "cargo-home"), "FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+        write_text(tmp_path / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
+        lock(tmp_path)
+        code, answer, err = ended(tmp_path, **variables)
+        assert (code, causes(answer)) == (0, ["first"]), err
+
+        mirror.publish(Crate(name="open-leaf", version="1.0.1"))
+        mirror.yank("open-leaf", "1.0.0")
+        code, answer, err = ended(tmp_path, **variables)
+        assert (code, causes(answer)) == (3, []), err
+        assert answer["notes"] == ["open-leaf 1.0.0: was yanked; stays warm, as it is locked by app"]
+        assert cooked(tmp_path) == ["open-leaf 1.0.0"]
+
+        lock(tmp_path)
+        code, answer, err = ended(tmp_path, **variables)
+        assert (code, causes(answer)) == (0, ["repositories", "yanked"]), err
+        assert "rebuild, as yanked: open-leaf 1.0.0: was yanked; no repository locks it any more" in err
+        assert cooked(tmp_path) == ["open-leaf 1.0.1"]
+
+
+def lock(folder: Path) -> None:
+    """Lock the newest versions that are not yanked."""
+    (folder / "app/Cargo.lock").unlink(missing_ok=True)
+    answer = find_toolchain().cargo(("generate-lockfile",), cwd=folder / "app", cargo_home=folder / "cargo-home")
+    assert answer.ok, answer.stderr
+
+
+def cooked(folder: Path) -> list[str]:
+    contents = json.loads((folder / "warm/share/core/contents.json").read_text(encoding="utf-8"))
+    return sorted(f"{unit['crate']} {unit['version']}" for unit in contents["units"])

@@ -94,10 +94,20 @@ class CrateRegistry:
             "features": {},
             "yanked": False,
         }
-        entry = self._folder / crate.name[:2] / crate.name[2:4] / crate.name
+        entry = self._entry(crate.name)
         entry.parent.mkdir(parents=True, exist_ok=True)
         with entry.open("a", encoding="utf-8") as versions:
             versions.write(json.dumps(line) + "\n")
+
+    def yank(self, name: str, version: str) -> None:
+        """Mark a version as one that no new lock may take."""
+        entry = self._entry(name)
+        lines = [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
+        marked = [{**line, "yanked": line["yanked"] or line["vers"] == version} for line in lines]
+        entry.write_text("".join(json.dumps(line) + "\n" for line in marked), encoding="utf-8")
+
+    def _entry(self, name: str) -> Path:
+        return self._folder / name[:2] / name[2:4] / name
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

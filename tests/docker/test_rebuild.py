@@ -7,12 +7,17 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from factory import process
 from factory.cargo.toolchain import find_toolchain
+from factory.engine import Engine
+from factory.files import write_text
+from tests.docker.shop import DAY
+from tests.fault_proxy import FaultProxy, Trouble
 from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
@@ -23,6 +28,31 @@ PROFILES = {
     "core.toml": 'budget = "1 GB"\n',
     "web.toml": 'parent = "core"\nbudget = "1 GB"\nanchors = ["itoa"]\n',
 }
+
+
+class Base:
+    """A base image in a registry, to which a proxy leads: what moves its name there is not seen in the engine."""
+
+    def __init__(self, proxy: FaultProxy, base_image: str) -> None:
+        # Always the same repository: the layers of the base go up once, and lie there for the next run.
+        name = f"factory-test/base:{secrets.token_hex(4)}"
+        self.reference = f"{proxy.address}/{name}"
+        self._behind = f"{proxy.upstream}/{name}"
+        process.run(["docker", "tag", base_image, self._behind])
+        process.run(["docker", "push", "--quiet", self._behind], timeout=600)
+        process.run(["docker", "pull", "--quiet", self.reference], timeout=600)
+
+    def move(self, folder: Path) -> tuple[str, ...]:
+        """Let its name stand for an image with one more file; return the layers of that."""
+        write_text(folder / "Dockerfile", f"FROM {self._behind}\nCOPY Dockerfile /moved\n")
+        process.run(
+            ["docker", "buildx", "build", "-q", "--provenance=false", "--load", f"-t{self._behind}", str(folder)]
+        )
+        process.run(["docker", "push", "--quiet", self._behind], timeout=600)
+        return Engine().image(self._behind).layers
+
+    def forget(self) -> None:
+        process.run(["docker", "image", "rm", "--force", self.reference, self._behind], check=False)
 
 
 class Team:
@@ -39,7 +69,10 @@ class Team:
             "FACTORY_IMAGE_NAME": self.name,
             "FACTORY_BASE_IMAGE": base_image,
             "FACTORY_TOOLCHAIN": find_toolchain().version,
+            "FACTORY_COSTS_URL": f"sqlite:///{folder}/costs.sqlite",
+            "SOURCE_DATE_EPOCH": str(DAY),
         }
+        self.said = ""
         write_files(folder / "profiles", PROFILES)
         self.write("tool", 'cfg-if = "=1.0.4"')
         self.write("shop", 'cfg-if = "=1.0.4"\nitoa = "=1.0.17"')
@@ -51,16 +84,17 @@ class Team:
         )
         process.run(["cargo", "generate-lockfile", "--quiet"], cwd=self.folder / name, timeout=300)
 
-    def rebuild(self, code: int = 0) -> dict[str, Any]:
+    def rebuild(self, code: int = 0, **variables: str) -> dict[str, Any]:
         words = ["rebuild", "tool", "shop", "--profiles", "profiles", "--push", "--json"]
         done = process.run(
             [sys.executable, "-m", "factory", *words],
             cwd=self.folder,
-            env=self._environment,
+            env={**self._environment, **variables},
             check=False,
             timeout=600,
         )
         assert done.returncode == code, done.stderr
+        self.said = done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
@@ -71,6 +105,8 @@ class Team:
     def forget(self) -> None:
         process.run(["docker", "image", "rm", "--force", *self.images()])
         shutil.rmtree(self.folder / "rebuild")
+        # What was measured is in the images: another machine has estimates, as the first one had.
+        (self.folder / "costs.sqlite").unlink()
 
     def digest(self, layer: str) -> str:
         words = [
@@ -85,14 +121,22 @@ class Team:
 
 
 @pytest.fixture
-def team(base_image: str, registry: str, tmp_path: Path) -> Iterator[Team]:
-    made = Team(tmp_path, registry, base_image)
+def base(base_image: str, registry: str) -> Iterator[tuple[Base, FaultProxy]]:
+    with FaultProxy(registry) as proxy:
+        made = Base(proxy, base_image)
+        yield made, proxy
+        made.forget()
+
+
+@pytest.fixture
+def team(base: tuple[Base, FaultProxy], registry: str, tmp_path: Path) -> Iterator[Team]:
+    made = Team(tmp_path, registry, base[0].reference)
     yield made
     if ours := made.images():
         process.run(["docker", "image", "rm", "--force", *ours], check=False)
 
 
-def test_only_what_changed_is_built_and_pushed(team: Team) -> None:
+def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, FaultProxy], tmp_path: Path) -> None:
     first = team.rebuild()
     assert (first["built"], [row["cause"] for row in first["reasons"]]) == (True, ["first"])
     core, web = team.digest("core"), team.digest("web")
@@ -100,7 +144,7 @@ def test_only_what_changed_is_built_and_pushed(team: Team) -> None:
     assert team.rebuild(code=3)["built"] is False
     assert (team.digest("core"), team.digest("web")) == (core, web)
 
-    # A machine that has neither the images nor the folder of the last rebuild.
+    # A machine that has neither the images nor the folder of the last rebuild, nor what it measured.
     team.forget()
     assert team.rebuild(code=3)["built"] is False
     assert (team.digest("core"), team.digest("web")) == (core, web)
@@ -110,3 +154,20 @@ def test_only_what_changed_is_built_and_pushed(team: Team) -> None:
     assert ([row["cause"] for row in moved["reasons"]], moved["changed"]) == (["repositories"], ["web"])
     assert team.digest("core") == core
     assert team.digest("web") != web
+
+    below, proxy = base
+    layers = below.move(tmp_path / "base")
+    # The next day: on the same one, the tags that never move would stand for two images.
+    tomorrow = str(DAY + 86_400)
+    on_top = team.rebuild(SOURCE_DATE_EPOCH=tomorrow)
+    assert ([row["cause"] for row in on_top["reasons"]], on_top["changed"]) == (["base-image"], ["core", "web"])
+    assert on_top["reasons"][0]["detail"].startswith("base image moved from sha256:")
+    assert Engine().image(f"{team.repository}:core").layers[: len(layers)] == layers
+    assert team.digest("core") != core
+
+    # Without an answer, what is here is taken, and that is told.
+    proxy.meet(("", "factory-test/base"), Trouble(wait=60))
+    started = time.monotonic()
+    assert team.rebuild(code=3, SOURCE_DATE_EPOCH=tomorrow)["built"] is False
+    assert "warning: whether the base image moved is not known" in team.said
+    assert time.monotonic() - started < 60

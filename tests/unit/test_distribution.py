@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGE = json.dumps(
-    {"config": {"digest": "sha256:c", "size": 3}, "layers": [{"digest": "sha256:l", "size": 40}], "subject": None}
+    {"config": {"digest": "sha256:c", "size": 3}, "layers": [{"digest": "sha256:l", "size": 40}]}
 ).encode()
 DIGEST = f"sha256:{hashlib.sha256(IMAGE).hexdigest()}"
 PASSWORD = "planted-password"  # noqa: S105 - planted, to be looked for
@@ -136,9 +136,19 @@ def test_what_is_no_manifest_is_told(answers: Answers, body: bytes) -> None:
 
 
 def test_what_refers_to_a_manifest_is_known_where_the_registry_says_so(answers: Answers) -> None:
-    assert registry(answers).referrers(DIGEST) is None
+    silent = registry(answers)
+    assert silent.referrers(DIGEST) is None
+    asked = len(answers.asked)
+    assert (silent.referrers(DIGEST), len(answers.asked)) == (None, asked)
     answers.rows[f"/v2/org/rust/referrers/{DIGEST}"] = (200, {}, b'{"manifests": [{"digest": "sha256:s"}]}')
     assert registry(answers).referrers(DIGEST) == ("sha256:s",)
+    more = f"/v2/org/rust/referrers/{DIGEST}?page=2"
+    first = (200, {"Link": f'<{more}>; rel="next"'}, b'{"manifests": [{"digest": "sha256:s"}]}')
+    answers.rows |= {
+        f"/v2/org/rust/referrers/{DIGEST}": first,
+        more: (200, {}, b'{"manifests": [{"digest": "sha256:a"}]}'),
+    }
+    assert registry(answers).referrers(DIGEST) == ("sha256:a", "sha256:s")
 
 
 def test_deleting_where_it_is_not_allowed_tells_how_to_allow_it(answers: Answers) -> None:

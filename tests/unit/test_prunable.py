@@ -50,7 +50,7 @@ class Shelf:
 
     def _add(self, name: str, children: Sequence[str], blobs: dict[str, int], tags: Sequence[str]) -> None:
         self.manifests[digest(name)] = Manifest(
-            digest=digest(name), size=10, children=tuple(map(digest, children)), blobs=blobs, subject=None
+            digest=digest(name), size=10, children=tuple(map(digest, children)), blobs=blobs
         )
         self.tags |= dict.fromkeys(tags, digest(name))
 
@@ -92,8 +92,8 @@ def test_the_newest_and_the_young_stay(shelf: Shelf) -> None:
         "pushed 5 days ago",
         "pushed 29 days ago",
         "one of the 3 newest of web-1.95.0",
-        "90 days old, 3 newer pushes of web-1.95.0",
-        "200 days old, 4 newer pushes of web-1.95.0",
+        "90 days old, 3 newer of web-1.95.0",
+        "200 days old, 4 newer of web-1.95.0",
     ]
 
 
@@ -132,7 +132,7 @@ def test_an_upload_that_no_index_followed_goes_once_it_is_old(shelf: Shelf) -> N
     judged = shelf.judged()
     assert judged.goes == (digest("left"),)
     assert {row.reason for row in judged.verdicts} == {
-        "carried an image into an index 40 days ago",
+        "brought up 40 days ago, and in no index that stays",
         "pushed 0 days ago",
     }
 
@@ -154,6 +154,26 @@ def test_signatures_go_with_what_they_belong_to_and_last(shelf: Shelf, ending: s
     assert goes[0] == digest(old)
     assert set(goes[-2:]) == {digest(f"sign {old}"), digest(f"bundle {old}")}
     assert len(goes) == 4
+
+
+def test_a_push_is_told_with_its_images_and_what_is_attached_to_any_of_them(shelf: Shelf) -> None:
+    old, young = shelf.push(100), shelf.push(1)
+    for name in (old, f"{old} amd64", young):
+        shelf.image(f"sign {name}", f"{digest(name).replace(':', '-')}.sig")
+    shelf.image("lone", f"{digest('nowhere').replace(':', '-')}.sig")
+    judged = shelf.judged()
+    goes = {row.digest: {each.digest for each in parts} for row, parts in judged.pushes(going=True).items()}
+    parts = {digest(f"{old} amd64"), digest(f"sign {old}"), digest(f"sign {old} amd64")}
+    assert goes == {digest(old): parts, digest("lone"): set()}
+    stays = {row.digest: {each.digest for each in parts} for row, parts in judged.pushes(going=False).items()}
+    assert stays == {digest(young): {digest(f"{young} amd64"), digest(f"sign {young}")}}
+    assert judged.stays == {digest(young), digest(f"{young} amd64"), digest(f"sign {young}")}
+
+
+def test_names_that_belong_to_each_other_are_told_both(shelf: Shelf) -> None:
+    for one, other in (("one", "other"), ("other", "one")):
+        shelf.image(one, f"{digest(other).replace(':', '-')}.sig")
+    assert {row.digest for row in shelf.judged().pushes(going=True)} == {digest("one"), digest("other")}
 
 
 def test_signatures_of_what_is_not_there_go_and_of_what_only_has_no_tag_stay(shelf: Shelf) -> None:

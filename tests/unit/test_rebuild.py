@@ -69,6 +69,19 @@ def test_every_input_is_a_cause(field: str, cause: Cause) -> None:
     assert input_reasons(STATE, INPUTS, clock=1_000_000, rules=Rules()) == ()
 
 
+def test_a_base_image_that_nobody_knows_of_has_not_moved() -> None:
+    unknown = replace(INPUTS, base="")
+    assert input_reasons(STATE, unknown, clock=1_000_000, rules=Rules()) == ()
+    assert input_reasons(replace(STATE, inputs=unknown), INPUTS, clock=1_000_000, rules=Rules()) == ()
+
+
+def test_all_layers_change_with_the_base_image() -> None:
+    (moved,) = input_reasons(STATE, replace(INPUTS, base="c"), clock=1_000_000, rules=Rules())
+    assert str(moved.detail) == "base image moved from b to c"
+    yields = (Yield(saved=100, hit=1), Yield(saved=100, hit=1))
+    assert decide(OLD, OLD, (moved,), yields=yields, rules=Rules(), notes=()).changed == ("core", "web")
+
+
 def test_age_is_a_cause_on_the_day_and_not_before() -> None:
     rules = Rules(max_age=7)
     day = STATE.finished + 7 * SECONDS_A_DAY
