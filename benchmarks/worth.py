@@ -182,11 +182,16 @@ def _middle(units: dict[UnitKey, Unit], keys: frozenset[UnitKey]) -> list[str]:
 
 
 def _analyse(folder: Path, repo: Path) -> Analysis:
-    process.run(
-        [sys.executable, "-m", "factory", "-q", "analyze", repo, "-o", folder / "analysis.json", "--top", "0"],
+    found = folder / "analysis.json"
+    done = process.run(
+        [sys.executable, "-m", "factory", "-q", "analyze", repo, "-o", found, "--top", "0"],
         timeout=_PATIENCE,
+        check=False,
     )
-    return analysis_from_json(json.loads((folder / "analysis.json").read_text(encoding="utf-8")))
+    # Where nothing could be resolved it is written all the same, with the reasons.
+    if not found.exists():
+        raise process.ProgramFailedError(done)
+    return analysis_from_json(json.loads(found.read_text(encoding="utf-8")))
 
 
 def _environment(target: Path) -> dict[str, str]:
