@@ -12,7 +12,8 @@ its units' seconds, goes in; what the model of `factory.planning.wall` makes of 
   `machine` is by how much the machine was slower for the same units (other work on it), with which the prediction is
   multiplied in the last column.
 
-FILE keeps one line a repository: what is in it is not measured again. With no REPO, the table is printed from it.
+FILE keeps one line a repository: what is in it is not measured again. A repository that cannot be built, such as one
+whose build script downloads, has a line with the reason. With no REPO, the table is printed from FILE.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 from factory import process
 from factory.analysis.model import Analysis, analysis_from_json
 from factory.costs.model import UnitCost
+from factory.errors import EnvironmentFaultError
 from factory.graph import MergedGraph
 from factory.model import Mode, Unit, UnitKey
 from factory.planning.wall import BuildModel, wall_shares
@@ -61,7 +63,7 @@ def main() -> int:
     done = {row["repo"]: row for row in _rows(args.results)}
     for repo in args.repos:
         if repo.name not in done:
-            row = measure(repo.absolute(), args.jobs)
+            row = _measured(repo.absolute(), args.jobs)
             done[repo.name] = row
             with args.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
@@ -74,16 +76,38 @@ def _rows(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def _measured(repo: Path, jobs: int) -> dict[str, Any]:
+    """Return the row of a repository: one that fails has a `problem` and no figures."""
+    try:
+        return measure(repo, jobs)
+    except EnvironmentFaultError as fault:
+        return {"repo": repo.name, "problem": reason_of(fault)}
+
+
+def reason_of(fault: EnvironmentFaultError) -> str:
+    """Return one line that says why: the first error that cargo tells, where it does."""
+    lines = (fault.completed.stderr if isinstance(fault, process.ProgramFailedError) else fault.what).splitlines()
+    return next(
+        (line.removeprefix("error: ") for line in lines if line.startswith("error: ")), fault.what.splitlines()[0]
+    )
+
+
 def measure(repo: Path, jobs: int) -> dict[str, Any]:
-    """Build a repository twice; return the measured and the predicted seconds of both builds."""
+    """Build a repository twice; return the measured and the predicted seconds of both builds.
+
+    Raises `EnvironmentFaultError` where it cannot be resolved or built.
+    """
     print(f"{repo.name}: analysing, building", file=sys.stderr)
+    before = os.getloadavg()[1]
     with tempfile.TemporaryDirectory(prefix="factory-worth-") as name:
         folder = Path(name)
         # Without its toolchain pin: the analysis and the builds take the same rustc.
         ignore = shutil.ignore_patterns("rust-toolchain*", "target")
         copy = shutil.copytree(repo, folder / repo.name, copy_function=shutil.copyfile, ignore=ignore)
         analysis = _analyse(folder, copy)
-        (workspace,) = [one for one in analysis.resolved if one.path == repo.name]
+        (workspace,) = [one for one in analysis.workspaces if one.path == repo.name]
+        if not workspace.variants:
+            raise EnvironmentFaultError(f"cannot be resolved: {workspace.reason}")
         keys = frozenset(workspace.variants["release"].keys)
         units = {key: analysis.units[key] for key in keys}
         cold = _build(copy, folder / "target", units, jobs)
@@ -113,6 +137,8 @@ def measure(repo: Path, jobs: int) -> dict[str, Any]:
         "metadata_share": round(front / whole, 3),
         "cold": round(_wall(cold), 2),
         "cold_predicted": round(model.wall_seconds(jobs), 2),
+        "cold_by_sums": round(sum(costs.values()) / jobs, 2),
+        "load": [round(before, 1), round(os.getloadavg()[1], 1)],
         "rebuilt": len(warm),
         "warm": round(_wall(warm), 2),
         "warm_predicted": round(model.wall_seconds(jobs, warm=fresh), 2),
@@ -156,11 +182,16 @@ def _middle(units: dict[UnitKey, Unit], keys: frozenset[UnitKey]) -> list[str]:
 
 
 def _analyse(folder: Path, repo: Path) -> Analysis:
-    process.run(
-        [sys.executable, "-m", "factory", "-q", "analyze", repo, "-o", folder / "analysis.json", "--top", "0"],
+    found = folder / "analysis.json"
+    done = process.run(
+        [sys.executable, "-m", "factory", "-q", "analyze", repo, "-o", found, "--top", "0"],
         timeout=_PATIENCE,
+        check=False,
     )
-    return analysis_from_json(json.loads((folder / "analysis.json").read_text(encoding="utf-8")))
+    # Where nothing could be resolved it is written all the same, with the reasons.
+    if not found.exists():
+        raise process.ProgramFailedError(done)
+    return analysis_from_json(json.loads(found.read_text(encoding="utf-8")))
 
 
 def _environment(target: Path) -> dict[str, str]:
@@ -216,28 +247,40 @@ def _timed(row: dict[str, Any]) -> Timed:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    built = [row for row in rows if "problem" not in row]
     print("| repository | units | core s | cold s | predicted | error | rebuilt | s | predicted | machine | error |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
-        cold = row["cold_predicted"] / row["cold"] - 1
-        warm = row["warm_predicted"] * row["machine"] / row["warm"] - 1
-        print(
-            f"| {row['repo']} | {row['units']} | {row['core_seconds']:.0f} | {row['cold']:.1f} "
-            f"| {row['cold_predicted']:.1f} | {cold:+.1%} | {row['rebuilt']} | {row['warm']:.1f} "
-            f"| {row['warm_predicted']:.1f} | {row['machine']:.2f} | {warm:+.1%} |"
-        )
+        print(_line(row) if row in built else f"| {row['repo']} | not built: {row['problem']} |{' |' * 9}")
+    if not built:
+        return
     for name, column, factor in (
         ("cold, by the schedule", "cold", "cold_predicted"),
+        ("cold, by sums divided by jobs", "cold", "cold_by_sums"),
         ("partly warm, by the schedule", "warm", "warm_predicted"),
         ("partly warm, by wall shares", "warm", "warm_by_shares"),
         ("partly warm, by sums divided by jobs", "warm", "warm_by_sums"),
     ):
-        errors = [abs(row[factor] * (row["machine"] if column == "warm" else 1) / row[column] - 1) for row in rows]
+        errors = [abs(_error(row, column, factor)) for row in built if factor in row]
         if errors:
             middle = statistics.median(errors)
             print(f"\n{name}: error of {len(errors)} builds, median {middle:.1%}, most {max(errors):.1%}")
-    if rows:
-        print(f"\nmetadata share, median: {statistics.median(row['metadata_share'] for row in rows):.2f}")
+    print(f"\nmetadata share, median: {statistics.median(row['metadata_share'] for row in built):.2f}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"| {row['repo']} | {row['units']} | {row['core_seconds']:.0f} | {row['cold']:.1f} "
+        f"| {row['cold_predicted']:.1f} | {_error(row, 'cold', 'cold_predicted'):+.1%} "
+        f"| {row['rebuilt']} | {row['warm']:.1f} | {row['warm_predicted']:.1f} | {row['machine']:.2f} "
+        f"| {_error(row, 'warm', 'warm_predicted'):+.1%} |"
+    )
+
+
+def _error(row: dict[str, Any], column: str, factor: str) -> float:
+    """Return by what share a prediction is off; that of the second build is for the machine as it was by then."""
+    slower = row["machine"] if column == "warm" else 1
+    return float(row[factor] * slower / row[column] - 1)
 
 
 if __name__ == "__main__":

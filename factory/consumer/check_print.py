@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _MOST_CRATES = 3
 _MOST_SETTINGS = 4
 _MOST_FEATURES = 6
+_ALIGNED = frozenset({Cause.VERSION, Cause.FEATURES, Cause.CARGO_PROFILE})
+"""Causes that `factory align` looks into."""
 
 
 def print_check(report: CheckReport, output: Output, *, top: int) -> None:
@@ -99,6 +101,9 @@ def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
     if len(misses) > top:
         rest = sum(miss.lost for miss in misses[top:])
         output.answer(f"\n{rest:7.1f} s  in {len(misses) - top} more: --top {len(misses)}, or --json")
+    alignable = sum(miss.lost for miss in misses if miss.root.cause in _ALIGNED)
+    if alignable > 0:
+        output.say(f"{alignable:.1f} s are for versions, features or the cargo profile: `factory align` has the patch")
 
 
 def _reach(miss: Miss) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import tarfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from factory.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from factory.model import PackageId
@@ -45,15 +49,16 @@ class Sources:
 
     def __call__(self, package: PackageId) -> SourceSizes | None:
         """Return the sizes of a package's sources; `None` where it was not downloaded."""
-        name = f"{package.name}-{package.version}"
+        name = _file_stem(package)
         if name not in self._known:
-            found = next(self._downloads(name), None)
-            sizes = None if found is None else _sizes(found)
-            if sizes is None:
-                return None
-            self._known[name] = sizes
-            self._added = True
-        return self._known[name]
+            self._keep({name: self._measured(name)})
+        return self._known.get(name)
+
+    def weigh(self, packages: Iterable[PackageId]) -> None:
+        """Measure what is not known of many packages: side by side, as most of it is decompressing."""
+        names = sorted({_file_stem(package) for package in packages} - self._known.keys())
+        with ThreadPoolExecutor() as pool:
+            self._keep(dict(zip(names, pool.map(self._measured, names), strict=True)))
 
     def remember(self) -> None:
         """Write down what was found, for the next time."""
@@ -61,9 +66,22 @@ class Sources:
             crates = {name: asdict(sizes) for name, sizes in self._known.items()}
             write_json(self._memory, {"schema": SCHEMA, "crates": crates})
 
+    def _keep(self, measured: Mapping[str, SourceSizes | None]) -> None:
+        found = {name: sizes for name, sizes in measured.items() if sizes is not None}
+        self._known |= found
+        self._added |= bool(found)
+
+    def _measured(self, name: str) -> SourceSizes | None:
+        found = next(self._downloads(name), None)
+        return None if found is None else _sizes(found)
+
     def _downloads(self, name: str) -> Iterator[Path]:
         for home in self._homes:
             yield from home.glob(f"registry/cache/*/{name}.crate")
+
+
+def _file_stem(package: PackageId) -> str:
+    return f"{package.name}-{package.version}"
 
 
 def _remembered(memory: Path) -> dict[str, SourceSizes]:
@@ -79,9 +97,11 @@ def _remembered(memory: Path) -> dict[str, SourceSizes]:
 
 def _sizes(crate: Path) -> SourceSizes | None:
     try:
-        with tarfile.open(crate, "r:gz") as archive:
+        # At once: Python lets other threads run while it decompresses, and a crate is a few megabytes.
+        unpacked = gzip.decompress(crate.read_bytes())
+        with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
             return sizes_of((member.name.partition("/")[2], member.size) for member in archive if member.isfile())
-    except (OSError, EOFError, tarfile.TarError):
+    except (OSError, EOFError, tarfile.TarError, zlib.error):
         # A download that was interrupted: cargo fetches it again, and then it is measured.
         return None
 

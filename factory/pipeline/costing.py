@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from factory.analysis.model import Analysis, ToolchainFacts
     from factory.cook.report import LayerReport
+    from factory.costs.estimate import Estimator
     from factory.costs.model import UnitCost
     from factory.model import UnitKey
     from factory.pipeline.run import Run
@@ -32,9 +33,18 @@ def costs_of_analysis(run: Run, analysis: Analysis) -> Mapping[UnitKey, UnitCost
     rustc, platform = _compiler(analysis.toolchain)
     measured = {r.key: r.cost for r in records if (r.rustc, r.platform) == (rustc, platform)}
     estimator = fit([*shipped_records(), *records])
-    costs = costs_of(analysis.units, measured, estimator, sources)
-    sources.remember()
+    costs = weighed_costs(analysis, measured, estimator, sources)
     run.output.say(how_sure(costs, estimator))
+    return costs
+
+
+def weighed_costs(
+    analysis: Analysis, known: Mapping[UnitKey, UnitCost], estimator: Estimator, sources: Sources
+) -> dict[UnitKey, UnitCost]:
+    """Return what every unit costs: as `known`, or estimated by its sources, which are weighed and remembered."""
+    sources.weigh(unit.package for key, unit in analysis.units.items() if key not in known)
+    costs = costs_of(analysis.units, known, estimator, sources)
+    sources.remember()
     return costs
 
 

@@ -18,14 +18,14 @@ from factory.consumer.align.steps import Aligner, Wishes, align_repository
 from factory.consumer.align.versions import VersionRules
 from factory.consumer.check import Question, default_variant
 from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
-from factory.costs.estimate import costs_of, fit
+from factory.costs.estimate import fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
 from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
 from factory.files import cache_directory
 from factory.pipeline.analyzing import require_manifests, scan
 from factory.pipeline.artefacts import read_plan
-from factory.pipeline.costing import crate_sources
+from factory.pipeline.costing import crate_sources, weighed_costs
 from factory.pipeline.toolchains import toolchain_like
 from factory.planning.behaviour import read_behaviour_features
 from factory.scan.cfg_expression import CfgSet
@@ -151,7 +151,7 @@ def _aligner(
     host = warm.toolchain.host
 
     def measure(workspace: FoundWorkspace, analysis: Analysis) -> CheckReport:
-        costs = costs_of(analysis.units, known, estimator, sources)
+        costs = weighed_costs(analysis, known, estimator, sources)
         return check_stage.check(
             Scan(workspaces=(workspace,), skipped=()),
             analysis,
@@ -198,10 +198,8 @@ def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Questi
         reasons = "; ".join(f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces)
         raise NothingToDoError(f"no workspace could be resolved: {reasons}", advice="Mend it, or name another folder.")
     # A consumer's machine keeps no measurements: what is warm has its costs with it.
-    sources = crate_sources([])
     known = {key: unit.cost for key, unit in warm.units.items()}
-    costs = costs_of(analysis.units, known, fit(shipped_records()), sources)
-    sources.remember()
+    costs = weighed_costs(analysis, known, fit(shipped_records()), crate_sources([]))
     return check_stage.check(
         found,
         analysis,

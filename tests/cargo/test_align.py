@@ -160,7 +160,7 @@ def test_what_is_not_committed_is_not_written_over(program: Program, plan: Path,
 def test_a_requirement_that_holds_a_version_is_named(program: Program, plan: Path, tmp_path: Path) -> None:
     repo = write(tmp_path / "repo", HELD)
     left = steps(program.json("align", repo, "--plan", plan))["versions"]["left"]
-    why = "a manifest of the repository does not allow this version (--manifest changes it)"
+    why = "a manifest of the repository wants `=1.0.17` (--manifest changes it)"
     assert left == [{"subject": "itoa 1.0.17 -> 1.0.18", "why": why}]
     versions = steps(program.json("align", repo, "--plan", plan, "--manifest"))["versions"]
     assert versions["left"] == []
@@ -192,6 +192,26 @@ def test_the_cargo_profile_is_proposed_and_written_only_on_demand(program: Progr
     assert "lto" not in manifest.partition("[profile.dev]")[0]
     assert "# why it is so" in manifest
     assert program.json("check", repo, "--plan", plan)["units"] == FULL
+
+
+def test_a_patch_that_gains_nothing_is_only_proposed(program: Program, plan: Path, tmp_path: Path) -> None:
+    """Under another cargo profile no version helps; together with the baseline's profile the same one does."""
+    lagging = replace(
+        BASE, name="app", dependencies=('itoa = "1"',), build_dependencies=(), versions={"itoa": "1.0.17"}
+    )
+    repo = write(tmp_path / "repo", replace(lagging, tables='[profile.release]\nlto = "thin"\n'), git=True)
+    before = texts(repo)
+    shown = program.json("align", repo, "--plan", plan)
+    versions = steps(shown)["versions"]
+    assert versions["changes"] == [{"subject": "itoa 1.0.17 -> 1.0.18", "what": ""}]
+    assert not versions["chosen"]
+    assert "nothing more would be warm" in versions["notes"][-1]
+    assert shown["workspaces"][0]["files"] == []
+    assert shown["workspaces"][0]["after"] == shown["workspaces"][0]["before"]
+    program("align", repo, "--plan", plan, "--check")
+    program("align", repo, "--plan", plan, "--apply")
+    assert texts(repo) == before
+    assert steps(program.json("align", repo, "--plan", plan, "--profile"))["versions"]["chosen"]
 
 
 def steps(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value

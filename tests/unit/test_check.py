@@ -132,7 +132,8 @@ def test_the_document_has_totals_at_its_top_and_every_missing_unit_below(report:
 
 def test_people_read_cause_place_and_remedy(report: CheckReport, capsys: pytest.CaptureFixture[str]) -> None:
     print_check(report, Output(), top=1)
-    said = capsys.readouterr().out
+    said, hint = capsys.readouterr()
+    assert "5.0 s are for versions, features or the cargo profile: `factory align`" in hint
     assert "1/4 (25 %)" in said
     assert "version: base (warm: 1.0.0, locked: 1.0.1)" in said
     assert "Cargo.lock:8  2 units, under on@1.0.0" in said

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """What asks for a crate: `by` names it for people, `demand` is a requirement as cargo reads it."""
+    """What asks for a crate: `by` names it for people, `demand` is a requirement as cargo reads it.
+
+    `remedy` says what changes the requirement itself, where something does.
+    """
 
     by: str
     crate: str
     demand: str
     optional: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,8 @@ class _Search:
         )
 
     def _refuse(self, move: Move, requirement: Requirement) -> None:
-        self.refused[move] = f"{requirement.by} wants `{requirement.demand}`"
+        remedy = f" ({requirement.remedy})" if requirement.remedy else ""
+        self.refused[move] = f"{requirement.by} wants `{requirement.demand}`{remedy}"
         del self.going[move.package]
 
     def _version(self, package: PackageId) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from factory.consumer.align.model import StepName
 from factory.consumer.check_print import what
 
 if TYPE_CHECKING:
@@ -73,12 +74,18 @@ def _growth(step: Step) -> str:
 
 def _print_step(step: Step, output: Output, *, top: int) -> None:
     if step.changes:
-        verb = "changes" if step.chosen else "would change (--step profile writes it)"
+        verb = (
+            "changes" if step.chosen else "would change (--profile writes it)" if _is_profile(step) else "would change"
+        )
         _print_rows(f"{step.name} {verb}", step.changes, output, top=top)
     if step.left:
         _print_rows(f"{step.name} leaves", step.left, output, top=min(top, _MOST_LEFT))
     for note in step.notes:
         output.say(f"{step.name}: {note}")
+
+
+def _is_profile(step: Step) -> bool:
+    return step.name is StepName.PROFILE
 
 
 def _print_rows(title: str, rows: Sequence[Change], output: Output, *, top: int) -> None:

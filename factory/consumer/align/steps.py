@@ -66,6 +66,11 @@ def align_repository(scan: Scan, aligner: Aligner, wishes: Wishes, *, warm: str,
 _NOTHING = 0.05
 """Seconds that are not worth a word."""
 
+_NO_GAIN = (
+    "only proposed: with this plan nothing more would be warm. A plan made with --aligned has what repositories "
+    "compile once they agree; under another cargo profile only --profile helps"
+)
+
 
 def align_workspace(found: FoundWorkspace, aligner: Aligner, wishes: Wishes) -> WorkspaceAlignment:
     """Return the steps that move a workspace onto the baseline, and the files as they should be; writes nothing."""
@@ -102,6 +107,9 @@ class _Alignment:
             return self._unaligned(error.what, first)
         files = self._files(original)
         self._propose_profile(analysis, state)
+        if files and not _gains(first, state):
+            state, files = first, {}
+            self._only_propose()
         return WorkspaceAlignment(
             path=self.copy.found.path,
             folder=self.copy.found.repo_root,
@@ -176,6 +184,14 @@ class _Alignment:
         )
         return after_analysis, after
 
+    def _only_propose(self) -> None:
+        """Take back what would be written: a patch that gains nothing is not worth a review."""
+        written = [number for number, step in enumerate(self.steps) if step.chosen and step.patch]
+        for number in written:
+            self.steps[number] = replace(self.steps[number], chosen=False)
+        for number in written[-1:]:
+            self.steps[number] = replace(self.steps[number], notes=(*self.steps[number].notes, _NO_GAIN))
+
     def _versions(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
         if StepName.VERSIONS not in self.wishes.steps:
             return analysis, state
@@ -233,11 +249,10 @@ class _Alignment:
         after = self._state(made)
         if after.problem:
             raise ConfigurationError(f"after the step {name} cargo does not resolve it any more: {after.problem}")
-        lost = after.missing_seconds - state.missing_seconds
-        if changes and lost > _NOTHING:
-            # The plan has this repository as it is: the baseline helps it only where it is cooked.
+        why_not = self._refusal(state, after)
+        if changes and why_not:
             self.copy.write(before)
-            notes = (*notes, f"not taken: with this plan {lost:.1f} s more would have to be compiled")
+            notes = (*notes, f"not taken: {why_not}")
             changes, left, made, after = (), (), analysis, state
         self.steps.append(
             Step(
@@ -253,6 +268,17 @@ class _Alignment:
         )
         return made, after
 
+    def _refusal(self, state: State, after: State) -> str:
+        """Say why a step from `state` to `after` is not worth taking; "" where it is."""
+        lost = after.missing_seconds - state.missing_seconds
+        if lost > _NOTHING:
+            # The plan has this repository as it is: the baseline helps it only where it is cooked.
+            return f"with this plan {lost:.1f} s more would have to be compiled"
+        # A step that gains nothing may be what lets the next one gain: only where one has gained already it is not.
+        if any(_gains(step.before, step.after) for step in self.steps) and not _gains(state, after):
+            return "with this plan it gains nothing more"
+        return ""
+
     def _files(self, original: Mapping[str, str]) -> dict[str, str | None]:
         """Return what differs from the repository, by path in the copy, with the sources of our crate."""
         final = self.copy.read()
@@ -263,6 +289,13 @@ class _Alignment:
             with_script = "build-dependencies]" in final[f"{folder}/Cargo.toml"]
             files |= {f"{folder}/{path}": text for path, text in source_texts(with_script).items()}
         return {self.copy.shown(path): text for path, text in files.items()}
+
+
+def _gains(before: State, after: State) -> bool:
+    """Whether more seconds are warm after it, each in the image that saves most."""
+    if before.report is None or after.report is None:
+        return False
+    return after.report.hit.seconds - before.report.hit.seconds > _NOTHING
 
 
 def _packages(analysis: Analysis) -> set[PackageId]:
