@@ -29,7 +29,7 @@ main() {
     forget_mirror
     # Git's own notes of when it looked at which file; nothing reads them.
     if [ -d "$CARGO_HOME/git/checkouts" ]; then
-        find "$CARGO_HOME/git/checkouts" -path '*/.git/index' -delete
+        find "$CARGO_HOME/git/checkouts" -type f \( -path '*/.git/index' -o -path '*/.git/logs/*' \) -delete
     fi
     # The next step unpacks the sources again: in the image they would be dead weight.
     sh /run/factory/prune.sh "$stamp" "$RECIPES/locked.list" "$CARGO_HOME" "$BUILD_DIR"

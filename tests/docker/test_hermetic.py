@@ -81,6 +81,13 @@ def test_a_consumer_without_token_mirror_and_network_builds_warm(private_line: P
         assert crate not in downloaded
 
 
+def test_an_image_of_private_sources_is_the_same_when_it_is_built_again(private_line: PrivateLine) -> None:
+    again = private_line.factory("verify", IMAGE, "--reproducible", "--json")
+    assert again.returncode == 0, again.stderr
+    (check,) = [row for row in json.loads(again.stdout)["checks"] if row["name"] == "reproducible"]
+    assert check["ok"]
+
+
 def test_verify_accepts_units_of_git_and_of_a_private_registry(private_line: PrivateLine) -> None:
     answer = private_line.factory(
         "verify", IMAGE, "--repo", str(private_line.sources.repos / "app"), "--min-hit", "1", "--json"
