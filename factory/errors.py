@@ -51,3 +51,7 @@ class RegistryFaultError(FactoryError):
     """A container registry, a push or a signature failed."""
 
     exit_code = 6
+
+
+class TagTakenError(RegistryFaultError):
+    """A tag that never moves stands for other images already."""

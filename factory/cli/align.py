@@ -80,7 +80,7 @@ def align(
         advisory_db=advisory_db,
         variant=variant,
     )
-    report = pipeline.align(run, repo, plan, wishes, offline=offline)
+    report = pipeline.align(run, repo, run.file_to_read(plan), wishes, offline=offline)
     if json:
         run.output.answer_json(align_to_json(report))
     else:

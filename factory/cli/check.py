@@ -94,7 +94,7 @@ def check(
     Example: factory check . --image org/rust-builder:web --min-hit 0.8
     """
     run = run_of(context)
-    source = pipeline.WarmSource(plan=plan, image=image, folder=folder)
+    source = pipeline.WarmSource(plan=run.file_to_read(plan), image=image, folder=folder)
     question = Question(variant=variant, image=layer, ignore_pin=ignore_pin)
     report = pipeline.check(run, repo, source, question, offline=offline)
     if sarif_file is not None:

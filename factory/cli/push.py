@@ -25,8 +25,9 @@ def push(
         typer.Option("--proof", help="Record that `verify --record` wrote on another machine; may be repeated."),
     ] = None,
     serial: Annotated[
-        int, typer.Option("--serial", min=1, help="Number of this push, where other images of the plan went up today.")
-    ] = 1,
+        int | None,
+        typer.Option("--serial", min=1, help="Number of this push, where other images of the plan went up today."),
+    ] = None,
     stage: Annotated[
         bool, typer.Option("--stage", help="Bring the images up and move no tag: another machine joins them.")
     ] = False,
@@ -53,6 +54,13 @@ def push(
     """
     if stage and join:
         raise ConfigurationError("--stage is for each platform, --join for the end", advice="Give one of them.")
+    if serial is not None and stage:
+        raise ConfigurationError("--serial numbers an index, and --stage makes none", advice="Give it with --join.")
+    if state is not None and (not join or plan != Path("plan.json")):
+        raise ConfigurationError(
+            "--state is for --join, and has the plans",
+            advice="Leave out --plan, or --state.",
+        )
     idle: list[NothingToDoError] = []
     runs = runs_of(context)
     rows = [[run] for run in runs] if stage else [list(row) for _, row in groupby(runs, key=lambda run: run.cell)]
@@ -63,7 +71,7 @@ def push(
         plans = [run.file(plan) if state is None else run.folder(state) / "plan.json" for run in row]
         builds = [pipeline.built_by(run, pipeline.read_plan(path), held) for run, path in zip(row, plans, strict=True)]
         proofs = [*(proof or ()), *(() if state is None else _records(builds, state))]
-        wishes = pipeline.PushWishes(proofs=tuple(proofs), serial=serial)
+        wishes = pipeline.PushWishes(proofs=tuple(proofs), serial=serial or 1)
         try:
             if stage:
                 _stage(builds[0], wishes, dry_run=dry_run, json=json)

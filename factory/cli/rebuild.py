@@ -56,6 +56,10 @@ def rebuild(
     stage: Annotated[
         bool, typer.Option("--stage", help="Bring up what was built, and move no tag: see `factory push --join`.")
     ] = False,
+    without_missing: Annotated[
+        bool,
+        typer.Option("--without-missing", help="Leave out sources, and workspaces of last time, that cannot be read."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be rebuilt and why, and stop.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -64,8 +68,11 @@ def rebuild(
     Analyzes, plans, builds and verifies; with --push, pushes too. Of several platforms all are looked at, those that
     changed are built, and they are pushed together.
 
-    Exit 3 when nothing did: then nothing is built. The reasons are printed. A crate that was yanked, or that an
-    advisory warns of, has the images rebuilt once no repository locks it any more; until then it is told.
+    Exit 3 when nothing did: then nothing is built. Exit 1 when a source cannot be reached, or a workspace of last
+    time not be resolved: its users would find images without their crates.
+
+    The reasons are printed. A crate that was yanked, or that an advisory warns of, has the images rebuilt once no
+    repository locks it any more; until then it is told.
 
     Example: factory rebuild ./repos --max-age 30
     """
@@ -91,6 +98,7 @@ def rebuild(
                     verify_on=tuple(verify_on or ()),
                     offline=offline,
                     dry_run=dry_run,
+                    without_missing=without_missing,
                     publish=_publish(push=push, stage=stage),
                 ),
             )

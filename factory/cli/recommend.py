@@ -35,7 +35,8 @@ def recommend(
     Example: factory recommend ./repos/app ./repos/tool
     """
     run = run_of(context)
-    found = pipeline.recommend(run, repos or run.sources, plan, bandwidth=bandwidth * 1_000_000, offline=offline)
+    warm = run.file_to_read(plan)
+    found = pipeline.recommend(run, repos or run.sources, warm, bandwidth=bandwidth * 1_000_000, offline=offline)
     if json:
         run.output.answer_json(recommendations_to_json(found))
     else:

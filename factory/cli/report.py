@@ -37,7 +37,12 @@ def report(
     """
     (run,) = runs_of(context, single="report")
     found = pipeline.report(
-        run, run.file(analysis), run.file(plan), earlier=earlier or (), profiles=profiles, most_crates=top
+        run,
+        run.file_to_read(analysis),
+        run.file_to_read(plan),
+        earlier=earlier or (),
+        profiles=profiles,
+        most_crates=top,
     )
     write_text(run.file(out), page(found))
     run.output.say(f"wrote {run.file(out)}: open it in any browser")

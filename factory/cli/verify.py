@@ -132,7 +132,7 @@ def verify(
         )
     proof = pipeline.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
     if reproducible:
-        proof = pipeline.reproduce(run, proof, pipeline.read_plan(plan))
+        proof = pipeline.reproduce(run, proof, pipeline.read_plan(run.file_to_read(plan)))
     if proof.image is not None or record is not None:
         pipeline.record_proof(proof, min_hit=min_hit, copy=record)
     _judge(run, proof, min_hit=min_hit, json=json)

@@ -14,6 +14,7 @@ from factory.errors import ConfigurationError
 from factory.files import cache_directory
 from factory.pipeline.costing import record, require_store
 from factory.pipeline.toolchains import engine_of
+from factory.platforms import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,16 @@ def image_tags(run: Run, plan: Plan) -> dict[str, tuple[str, ...]]:
 
 
 def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
-    """Return the build of a plan by the settings of a run, in the cache's folder for that plan."""
+    """Return the build of a plan by the settings of a run, in the cache's folder for that plan.
+
+    Raises `ConfigurationError` for the plan of another platform than the run's, or the engine's where it names none.
+    """
+    own = next((platform for platform in Platform if platform == engine.platform), None)
+    if run.platform is None and own is not None and plan.contract.toolchain.host != own.rust_target:
+        raise ConfigurationError(
+            f"the plan was made for {plan.contract.toolchain.host}, and the engine builds for {own}",
+            advice=f"Put --platform {own} before `analyze`, `plan` and `build`: its own cargo resolves them then.",
+        )
     return images.image_build(
         plan,
         run.settings,

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from factory.cook.images import chosen_epoch
-from factory.errors import ConfigurationError, NothingToDoError
+from factory.errors import NothingToDoError
 from factory.publish.attempts import Patience
 from factory.publish.distribution import Distribution
 from factory.publish.prunable import Inventory, Rules, bytes_freed, judge, leads_on
 from factory.publish.push import alone
+from factory.publish.tags import require_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,11 +67,7 @@ def prune(runs: Sequence[Run], *, dry_run: bool) -> Pruned:
     """
     run = runs[0]
     image = run.settings.image
-    if not image.registry:
-        raise ConfigurationError(
-            "`image.registry` is empty, so there is no registry to prune",
-            advice="Name the host of the registry; docker.io for Docker Hub.",
-        )
+    require_registry(image)
     registry = Distribution(image.registry, image.name, patience=_patience(run), output=run.output)
     rules = _rules([each.settings for each in runs])
     with alone(image.repository):

@@ -20,7 +20,7 @@ from factory.publish.model import BuiltImage, VerifiedImage
 from factory.publish.record import passed_record, read_records, require_passed, write_record
 from factory.publish.registry import Registry, join_command, push_command
 from factory.publish.signing import PROVENANCE, SBOM, Cosign, sign_commands
-from factory.publish.tags import layer_push, plan_tag
+from factory.publish.tags import layer_push, plan_tag, require_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,6 +83,7 @@ def push(builds: Sequence[Built], wishes: PushWishes) -> tuple[PushedLayer, ...]
     `NothingToDoError` where all of it is there already, `RegistryFaultError` for what the registry does not do.
     """
     engine = Engine()
+    require_registry(builds[0].run.settings.image)
     _require_platforms(builds)
     layers = _layers(builds, wishes, engine=engine)
     with _signer(builds, engine=engine) as signer:
@@ -95,7 +96,27 @@ def stage(built: Built, wishes: PushWishes) -> tuple[str, ...]:
     Raises as `push` does.
     """
     engine = Engine()
+    require_registry(built.run.settings.image)
     return push_stage.stage(_request(built.run, _layers([built], wishes, engine=engine), engine, None))
+
+
+def require_pushable(runs: Sequence[Run], *, whole: bool) -> None:
+    """Raise for what would stop a push after hours of building; `whole` where the images are joined as well."""
+    run = runs[0]
+    require_registry(run.settings.image)
+    if not whole:
+        return
+    built = {each.platform for each in runs}
+    lacking = [str(platform) for platform in run.platforms if platform not in built]
+    if lacking:
+        raise ConfigurationError(
+            f"an index would lack {', '.join(lacking)}, which `platforms` lists",
+            advice="Build all platforms, or bring this one up by --stage and join them: `factory push --join`.",
+        )
+    if run.settings.push.sign != "none":
+        Cosign(patience=_patience(run), output=run.output)
+        with verifying_identity(run.settings):
+            pass
 
 
 def dry_run_push(builds: Sequence[Built], wishes: PushWishes) -> DryRun:
@@ -164,11 +185,10 @@ def published_plans(run: Run, plan: Plan) -> dict[str, str]:
 
 
 def _published(registry: Registry, built: Built, image: BuiltImage) -> str:
-    """Return the digest of the image that a layer's first tag stands for on a platform, or ""."""
+    """Return the digest of the image that a layer's first moving tag stands for on a platform, or ""."""
     settings = built.run.settings
-    plan = image.plan_digest[:12]
-    tags = settings.image.tags_of(layer=image.layer, rust=settings.toolchain, date=build_date(), plan=plan)
-    remote = registry.find(f"{settings.image.repository}:{tags[0]}")
+    moving = settings.image.moving_tags_of(layer=image.layer, rust=settings.toolchain)
+    remote = registry.find(f"{settings.image.repository}:{moving[0]}") if moving else None
     return "" if remote is None else remote.images.get(image.platform, "")
 
 

@@ -20,16 +20,26 @@ from factory.cook.local import is_warm_directory, local_plan
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
-from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError, TagTakenError
 from factory.exclusive import exclusive
 from factory.files import digest, read_json, write_json
 from factory.pipeline.analyzing import analyze, scan
-from factory.pipeline.artefacts import read_plan
+from factory.pipeline.artefacts import read_analysis, read_plan
 from factory.pipeline.building import build_images, build_locally, image_tags
 from factory.pipeline.costing import crate_sources
 from factory.pipeline.planning import plan as make_plan
 from factory.pipeline.proving import verify
-from factory.pipeline.publishing import Held, PushWishes, built_by, published_plans, push, record_proof, stage
+from factory.pipeline.publishing import (
+    Built,
+    Held,
+    PushWishes,
+    built_by,
+    published_plans,
+    push,
+    record_proof,
+    require_pushable,
+    stage,
+)
 from factory.pipeline.toolchains import resolving
 from factory.planning.forecast import forecast
 from factory.planning.plan import plan_to_json
@@ -46,18 +56,25 @@ from factory.upkeep.decide import (
     input_reasons,
     yield_of,
 )
+from factory.upkeep.missing import unreachable, unresolved
 from factory.upkeep.state import Inputs, RebuildState, read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from factory.analysis.model import Analysis
+    from factory.output import Output
     from factory.pipeline.run import Run
     from factory.planning.plan import Plan
+    from factory.publish.model import PushedLayer
 
 VARIES = frozenset({"limits", "costs", "network", "platforms", "sources", "build_cache", "prune", "push"})
 """Settings that say how something is built, not what."""
+
+
+_MOST_PUSHES_A_DAY = 20
+"""Of different images that one plan gave."""
 
 
 class Publish(enum.Enum):
@@ -73,6 +90,7 @@ class RebuildWishes:
     """What the user of `rebuild` named; `folder` is the directory to cook into, `None` for images.
 
     `state` is the folder of the run alone, with what the last rebuild was made from, and the records of its proofs.
+    With `without_missing` repositories that cannot be seen are left out; else they are a fault.
     """
 
     paths: tuple[str, ...]
@@ -84,6 +102,7 @@ class RebuildWishes:
     verify_on: tuple[str, ...]
     offline: bool
     dry_run: bool
+    without_missing: bool = False
     publish: Publish = Publish.NOTHING
 
     def target(self, run: Run) -> str:
@@ -132,6 +151,8 @@ def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
     with contextlib.ExitStack() as locks:
         for _, wishes in works:
             locks.enter_context(exclusive(wishes.state / "rebuild.lock", using=wishes.state))
+        if works[0][1].publish is not Publish.NOTHING:
+            require_pushable([run for run, _ in works], whole=works[0][1].publish is Publish.PUSHED)
         decided = [_decided(run, wishes) for run, wishes in works]
         if any(row.wishes.dry_run for row in decided):
             return tuple(Rebuild(decision=row.decision, concerns=row.concerns, built=False) for row in decided)
@@ -167,8 +188,7 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
     # Before the analysis, which may ask it for its compiler.
     base = "" if wishes.folder is not None else _base(run, wishes)
     run.output.say("rebuild: analyzing")
-    analysis = analyze(run, scan(run, list(wishes.paths)), offline=wishes.offline)
-    write_json(wishes.state / "analysis.json", analysis_to_json(analysis))
+    analysis = _analyzed(run, wishes)
     inputs = _inputs(run, wishes, analysis, base)
     state = read_state(wishes.state, target=wishes.target(run))
     old, reasons = _last_plan(wishes, state)
@@ -185,7 +205,8 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
         if not reasons:
             return Decision(plan=old, reasons=(), notes=tuple(notes), changed=()), found, inputs
     run.output.say("rebuild: planning")
-    new = make_plan(run, analysis, wishes.profiles)
+    with _something_to_build():
+        new = make_plan(run, analysis, wishes.profiles)
     if old is None:
         names = tuple(layer.name for layer in new.layers)
         if wishes.publish is not Publish.NOTHING and state is None and not _target_reasons(run, wishes, new):
@@ -194,6 +215,42 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
         return Decision(plan=new, reasons=reasons, notes=(), changed=names), found, inputs
     yields = _yields(wishes, old, new, analysis)
     return decide(old, new, reasons, yields=yields, rules=wishes.rules, notes=notes), found, inputs
+
+
+def _analyzed(run: Run, wishes: RebuildWishes) -> Analysis:
+    """Analyze the repositories; raise `BadAnswerError` where some that images are for cannot be seen."""
+    with _something_to_build():
+        found = scan(run, list(wishes.paths))
+        _require_seen(run, wishes, unreachable(found.skipped))
+        analysis = analyze(run, found, offline=wishes.offline)
+    file = wishes.state / "analysis.json"
+    if file.exists():
+        try:
+            _require_seen(run, wishes, unresolved(found.skipped, analysis, read_analysis(file)))
+        except ConfigurationError as error:
+            run.output.warn(f"which workspaces could be resolved last time is not known: {error.what}")
+    # Not before: the next run has to know what there was.
+    write_json(file, analysis_to_json(analysis))
+    return analysis
+
+
+def _require_seen(run: Run, wishes: RebuildWishes, lines: Sequence[str]) -> None:
+    if lines and not wishes.without_missing:
+        raise BadAnswerError(
+            "images without these would be cold for those who use them:\n" + "\n".join(lines),
+            advice="Mend what is said of each, or rebuild without them: --without-missing.",
+        )
+    for line in lines:
+        run.output.warn(f"left out: {line}")
+
+
+@contextlib.contextmanager
+def _something_to_build() -> Iterator[None]:
+    """Let repositories without anything in them be a fault: to a schedule, "nothing to do" is success."""
+    try:
+        yield
+    except NothingToDoError as error:
+        raise BadAnswerError(error.what, advice=error.advice) from error
 
 
 def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan | None, tuple[Reason, ...]]:
@@ -355,11 +412,21 @@ def _publish(decided: Sequence[_Decided]) -> None:
             output.say("rebuild: pushing")
             held = (Held.HERE if row.decision.reasons else Held.PUBLISHED for row in decided)
             builds = [built_by(row.run, row.decision.plan, its) for row, its in zip(decided, held, strict=True)]
-            for layer in push(builds, PushWishes()):
+            for layer in _pushed(builds, output):
                 output.say(f"{'pushed' if layer.changed else 'unchanged'}: {layer.layer}, {layer.index}")
     except NothingToDoError as error:
         # A run before this one ended between its push and its state.
         output.say(error.what)
+
+
+def _pushed(builds: Sequence[Built], output: Output) -> tuple[PushedLayer, ...]:
+    """Push under the first number that is free: nobody is there to choose one where other images went up today."""
+    for serial in range(1, _MOST_PUSHES_A_DAY):
+        try:
+            return push(builds, PushWishes(serial=serial))
+        except TagTakenError as error:
+            output.warn(f"{error.what}: these get the number {serial + 1}")
+    return push(builds, PushWishes(serial=_MOST_PUSHES_A_DAY))
 
 
 def _state(row: _Decided) -> RebuildState:

@@ -47,6 +47,11 @@ class Run:
         """Return the run's own file for one such as `plan.json`: `plan-1.95.0-bookworm-linux-arm64.json`."""
         return path.with_stem(f"{path.stem}-{self.name}") if self.name else path
 
+    def file_to_read(self, path: Path) -> Path:
+        """Return the run's own file, or the very one that is named where only that is there."""
+        own = self.file(path)
+        return path if path.exists() and not own.exists() else own
+
     def folder(self, path: Path) -> Path:
         """Return the run's own folder in one that all share: `rebuild/linux-arm64`."""
         return path / self.name if self.name else path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from factory.errors import NothingToDoError, RegistryFaultError
+from factory.errors import NothingToDoError, RegistryFaultError, TagTakenError
 from factory.exclusive import exclusive
 from factory.files import cache_directory, digest
 from factory.publish.model import PushedLayer
@@ -168,7 +168,7 @@ def _upload(request: Push, layer: LayerPush) -> Remote:
     found = [request.registry.find(name) for name in names]
     for name, remote in zip(names, found, strict=True):
         if remote is not None and not _holds(request, remote, layer):
-            raise RegistryFaultError(
+            raise TagTakenError(
                 f"{name} is there already, and it is another image; such a tag never moves",
                 advice="Where these images are to stand beside it, give them a number of their own: --serial 2.",
             )
@@ -275,11 +275,16 @@ def _require_moved(request: Push, move: _Move) -> None:
 
 def _move_back(request: Push, tried: Sequence[_Move]) -> str:
     """Put the tags back that have moved; return a sentence for each group of them: where they stand."""
-    back, stay, unknown = [], [], []
+    back, stay, others, unknown = [], [], [], []
     for move in tried:
         for tag, before in move.before.items():
             try:
-                if _digest_of(request, tag) == before:
+                found = _digest_of(request, tag)
+                if found == before:
+                    continue
+                if found != move.index:
+                    # What another push has finished is not ours to undo.
+                    others.append(tag)
                     continue
                 if before is None:
                     # Nobody can have pulled it, and no command of a registry client takes a name away.
@@ -292,6 +297,7 @@ def _move_back(request: Push, tried: Sequence[_Move]) -> str:
     rows = [
         ("moved back", back),
         ("new, and left there", stay),
+        ("moved by somebody else, and left there", others),
         ("not known whether moved", unknown),
     ]
     said = [f"{what}: {', '.join(tags)}" for what, tags in rows if tags]

@@ -11,11 +11,20 @@ from factory.publish.model import LayerPush
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from factory.config.model import Settings
+    from factory.config.model import ImageSettings, Settings
     from factory.publish.model import VerifiedImage
 
 LONGEST_TAG = 128
 _SHOWN_OF_DIGEST = 12
+
+
+def require_registry(image: ImageSettings) -> None:
+    """Raise `ConfigurationError` where nobody said whose registry it is."""
+    if not image.registry:
+        raise ConfigurationError(
+            "`image.registry` is empty, so the images would go to Docker Hub or nowhere",
+            advice="Name the host of the registry; docker.io for Docker Hub.",
+        )
 
 
 def layer_push(
@@ -27,14 +36,15 @@ def layer_push(
     Raises `ConfigurationError` for a tag that no registry takes.
     """
     stem = f"{layer}-{cell or settings.toolchain}"
-    name = f"{stem}-{date}-{plan}{f'-{serial}' if serial > 1 else ''}"
+    number = f"-{serial}" if serial > 1 else ""
+    name = f"{stem}-{date}-{plan}"
     dated = settings.image.dated_tags_of(layer=layer, rust=settings.toolchain, date=date, plan=plan)
     moving = settings.image.moving_tags_of(layer=layer, rust=settings.toolchain)
     push = LayerPush(
         layer=layer,
         stem=stem,
         images=tuple(sorted(images, key=lambda image: image.platform)),
-        immutable=tuple(dict.fromkeys((name, *dated))),
+        immutable=tuple(dict.fromkeys(f"{tag}{number}" for tag in (name, *dated))),
         moving=moving,
     )
     longest = max((*push.immutable, *(push.staged(image) for image in images)), key=len)

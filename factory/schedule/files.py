@@ -11,6 +11,7 @@ from factory import __version__
 from factory.errors import ConfigurationError
 from factory.files import write_text
 from factory.platforms import Platform
+from factory.publish.tags import require_registry
 from factory.templating import render
 
 if TYPE_CHECKING:
@@ -84,11 +85,7 @@ class Schedule:
 
 def schedule_files(schedule: Schedule, settings: Settings) -> dict[str, str]:
     """Return the files by path; raise `ConfigurationError` for images that no scheduler can push."""
-    if not settings.image.registry:
-        raise ConfigurationError(
-            "`image.registry` is empty, so the images would go to Docker Hub or nowhere",
-            advice="Name the host of the registry; docker.io for Docker Hub.",
-        )
+    require_registry(settings.image)
     if not settings.sources:
         raise ConfigurationError(
             "`sources` is empty, so a rebuild would find no repositories",

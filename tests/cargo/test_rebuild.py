@@ -59,6 +59,35 @@ def causes(answer: dict[str, object]) -> list[str]:
     return [row["cause"] for row in reasons]
 
 
+def test_what_cannot_be_seen_is_a_fault_and_no_reason_to_do_nothing(folder: Path) -> None:
+    gone = f"file://{folder / 'gone.git'}"
+    code, _, err = ended(folder, gone)
+    assert code == 1, err
+    assert f"{gone}: " in err
+    assert "--without-missing" in err
+    assert not (folder / "rebuild/analysis.json").exists()
+    code, _, err = ended(folder)
+    assert code == 0, err
+    lock = folder / "app/Cargo.lock"
+    whole = lock.read_text(encoding="utf-8")
+    lock.write_text("no lock\n", encoding="utf-8")
+    (folder / "other").mkdir()
+    text = f'{manifest("other")}\n[dependencies]\nitoa = "1"\n'
+    write_files(folder / "other", {"Cargo.toml": text, "src/lib.rs": ""})
+    lock_other = subprocess.run(["cargo", "generate-lockfile"], cwd=folder / "other", check=False, timeout=120)
+    assert lock_other.returncode == 0
+    for _ in range(2):
+        # Also the second time: what there was is not forgotten.
+        code, _, err = ended(folder, "other")
+        assert code == 1, err
+        assert "app: " in err
+    code, answer, err = ended(folder, "other", "--without-missing", "--dry-run")
+    assert code == 0, err
+    assert causes(answer) == ["repositories"]
+    assert "left out: app" in err
+    lock.write_text(whole, encoding="utf-8")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "tests/samples/greeter-cli", tmp_path / "app", ignore=shutil.ignore_patterns("target"))

@@ -485,3 +485,22 @@ def test_a_directory_that_is_no_cache_is_not_removed(
     answer = call("cache", "clean")
     assert (answer.code, answer.out) == (2, "")
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (("check", "."), "plan"),
+        (("align", "."), "plan"),
+        (("recommend", "."), "plan"),
+        (("report",), "analysis"),
+        (("plan",), "analysis"),
+        (("build",), "plan"),
+    ],
+)
+def test_with_several_platforms_every_command_reads_the_files_of_its_platform(
+    call: Call, tmp_path: Path, words: tuple[str, ...], file: str
+) -> None:
+    (tmp_path / "registry-config.yaml").write_text("platforms: [linux/amd64, linux/arm64]\n")
+    answer = call("--platform", "linux/arm64", *words)
+    assert (answer.code, f"{file}-linux-arm64.json: no such file" in answer.err) == (2, True), answer.err

@@ -91,6 +91,16 @@ def test_platforms_side_by_side_have_files_folders_and_tags_of_their_own() -> No
     assert alone.tag_ending == ""
 
 
+def test_of_the_files_to_read_the_runs_own_goes_before_the_one_that_is_named(tmp_path: Path) -> None:
+    run = Run(settings=Settings(), output=Output(), platforms=BOTH, platform=ARM64)
+    named, own = tmp_path / "plan.json", tmp_path / "plan-linux-arm64.json"
+    assert run.file_to_read(named) == own
+    named.touch()
+    assert run.file_to_read(named) == named
+    own.touch()
+    assert run.file_to_read(named) == own
+
+
 def test_a_base_image_of_each_platform_is_named_by_its_architecture(tmp_path: Path) -> None:
     settings = Settings(base=BaseSettings(image="ours/base:1-{arch}"))
     assert [settings.of_platform(platform).base_image for platform in BOTH] == [

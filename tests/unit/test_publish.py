@@ -55,6 +55,7 @@ def test_tags_with_a_day_or_a_plan_stay_and_a_serial_number_makes_another() -> N
     assert push_of(("{layer}", "{layer}-{date}")).immutable[1:] == ("web-20261129",)
     assert push_of(("{layer}-{plan}",)).moving == ()
     assert push_of(serial=2).immutable == ("web-1.95.0-20261129-0123abcd4567-2",)
+    assert push_of(("{layer}", "{layer}-{date}"), serial=2).immutable[1:] == ("web-20261129-2",)
     assert push_of(cell="1.95.0-trixie").immutable == ("web-1.95.0-trixie-20261129-0123abcd4567",)
 
 

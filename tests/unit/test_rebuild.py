@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from factory.analysis.model import Status
 from factory.cargo.advisories import Advisories, Advisory
 from factory.cargo.index_cache import CrateFacts
 from factory.errors import ConfigurationError
 from factory.model import CRATES_IO, PackageId
+from factory.scan.model import Skipped, SkipReason
 from factory.upkeep.decide import (
     SECONDS_A_DAY,
     Cause,
@@ -24,6 +26,7 @@ from factory.upkeep.decide import (
     input_reasons,
     yield_of,
 )
+from factory.upkeep.missing import unreachable, unresolved
 from factory.upkeep.state import FILE_NAME, Inputs, RebuildState, read_state
 from tests.unit.builders import forecast_row, organisation, plan_for, unit
 
@@ -37,6 +40,21 @@ STATE = RebuildState(target="images of x", inputs=INPUTS, plan="p", layers={"cor
 OLD = plan_for({"core": [unit("aa", name="serde")], "web": [unit("bb", "aa", name="axum")]})
 NEW = plan_for({"core": [unit("aa", name="serde")], "web": [unit("cc", "aa", name="hyper")]})
 DRIFT = (Reason(cause=Cause.REPOSITORIES, detail="other units"),)
+
+
+def test_what_was_resolved_and_is_not_now_is_lost_and_what_was_removed_is_not() -> None:
+    before = organisation()
+    first, second, *_ = before.resolved
+    skipped_now = replace(first, status=Status.SKIPPED, reason="cargo says no", variants={})
+    now = replace(before, workspaces=tuple(skipped_now if row is first else row for row in before.workspaces))
+    assert unresolved((), now, before) == (f"{first.path}: cargo says no",)
+    malformed = Skipped(path=second.path, repo=second.repo, reason=SkipReason.MALFORMED_MANIFEST, detail="line 3")
+    gone = replace(before, workspaces=tuple(row for row in before.workspaces if row is not second))
+    assert unresolved((malformed,), gone, before) == (f"{second.path}: line 3",)
+    assert unresolved((), gone, before) == ()
+    assert unresolved((), before, now) == ()
+    cut = Skipped(path="https://x/y.git", repo="", reason=SkipReason.SOURCE_UNREACHABLE, detail="401")
+    assert unreachable((cut, malformed)) == ("https://x/y.git: 401",)
 
 
 def test_a_state_comes_back_as_it_was_and_only_for_its_target(tmp_path: Path) -> None:
