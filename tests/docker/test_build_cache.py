@@ -5,11 +5,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
-import shutil
-import sys
 import tarfile
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,13 +16,14 @@ from factory.cook.fetch_secrets import VARIABLES
 from factory.cook.images import bake_definition, image_build
 from factory.files import write_json
 from factory.proof.second_build import read_progress
-from tests.docker.conftest import ENGINE
+from tests.docker.engines import own_engine
 from tests.docker.private_line import IMAGE, PrivateLine, entries, leaks
 from tests.private_sources import SECRETS, WITNESS
 from tests.unit.builders import plan_for, unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 CACHE = "core-report"
 
@@ -34,20 +31,8 @@ CACHE = "core-report"
 @pytest.fixture(scope="module")
 def fresh_engine(docker_env: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """Start an engine that has neither images nor a build cache; return the environment of its clients."""
-    folder = Path(tempfile.mkdtemp(prefix="factory-fresh-"))
-    running = Path(docker_env.get("DOCKER_CONFIG", "/nowhere")).parent / "programs"
-    if running.is_dir():
-        (folder / "programs").symlink_to(running)
-    # As if there were no other engine, or it would be taken for good enough.
-    environment = {**docker_env, "FACTORY_ENGINE_DIR": str(folder), "DOCKER_HOST": "unix:///nowhere"}
-    try:
-        up = process.run([sys.executable, ENGINE, "up"], env=environment, check=False, timeout=300)
-        if not up.ok:
-            pytest.skip(f"no second engine: {up.stderr.strip()}")
-        yield {**docker_env, "DOCKER_HOST": f"unix://{folder / 'docker.sock'}"}
-    finally:
-        process.run([sys.executable, ENGINE, "down"], env=environment, check=False, timeout=120)
-        shutil.rmtree(folder)
+    with own_engine(docker_env) as engine:
+        yield engine.environment
 
 
 @pytest.fixture(scope="module")
