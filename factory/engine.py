@@ -27,7 +27,7 @@ import requests
 
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.files import DISK_FULL
-from factory.process import Completed, run, which
+from factory.process import Completed, ProgramTimeoutError, run, which
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
@@ -104,10 +104,8 @@ class Engine:
     def answers(self) -> bool:
         """Whether it is still there."""
         try:
-            # A client of its own, as the other's patience is that of long work.
-            with contextlib.closing(docker.from_env(timeout=ANSWER_SECONDS)) as client:
-                return bool(client.ping())
-        except (docker.errors.DockerException, requests.RequestException, OSError):
+            return run(["docker", "version"], check=False, timeout=ANSWER_SECONDS).ok
+        except ProgramTimeoutError:
             return False
 
     @property
