@@ -50,6 +50,7 @@ cook() {
     tell_measured "$1"
     # Why something failed stands nowhere else, and the build log is gone when this step comes from a cache.
     if [ "$exit_code" -ne 0 ]; then
+        require_room
         printf '==== factory recipe %s\n' "$1" >>"$ERRORS"
         what_failed >>"$ERRORS"
     fi
@@ -61,6 +62,14 @@ cook() {
 
 # A panic names its thread by a number, which is another one each time; and what other jobs do meanwhile is chance. So
 # is which of two crates fails first: what is said of each is sorted as one line.
+# No crate is to blame then: what was left out of the image for it would stay out, as this step would be cached.
+require_room() {
+    if grep -qi -e 'no space left on device' -e 'disk quota exceeded' "$LOG"; then
+        echo 'no space left on device: nothing of this layer is kept' >&2
+        exit 1
+    fi
+}
+
 what_failed() {
     sed -n -e "s/^\( *thread '.*'\) ([0-9]*) panicked/\1 panicked/" -e '/^ *Compiling /d' -e '/^ *Checking /d' \
         -e '/^ *Timing report saved to /d' -e '/^warning: build failed/d' -e '/^error/,$p' "$LOG" |

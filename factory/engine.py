@@ -26,7 +26,8 @@ import docker.errors
 import requests
 
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
-from factory.process import Completed, run, which
+from factory.files import DISK_FULL
+from factory.process import Completed, ProgramTimeoutError, run, which
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ ENGINE_ADVICE = (
 )
 
 
+ANSWER_SECONDS = 30
+"""How long an engine may take to say that it is there."""
+
 REGISTRY_SECONDS = 5
 """How long the registry of a base image may take to say what its name stands for."""
 
@@ -55,6 +59,10 @@ EMULATION_ADVICE = (
 FULL_ADVICE = (
     "The disk of the engine's machine is full. Make room (`docker system df` tells what takes it, `docker buildx "
     "prune` empties the build cache), and run the command again: layers that are finished stay."
+)
+
+GONE_ADVICE = (
+    "Start it, see in its log why it ended (`journalctl -u docker`), and run the command again: what is finished stays."
 )
 
 CACHE_ADVICE = (
@@ -92,6 +100,13 @@ class Engine:
         if int(self._version["Version"].partition(".")[0]) < OLDEST_ENGINE:
             raise EnvironmentFaultError(f"Docker {self._version['Version']} is too old", advice=ENGINE_ADVICE)
         self.buildx_version = _buildx_version()
+
+    def answers(self) -> bool:
+        """Whether it is still there."""
+        try:
+            return run(["docker", "version"], check=False, timeout=ANSWER_SECONDS).ok
+        except ProgramTimeoutError:
+            return False
 
     @property
     def platform(self) -> str:
@@ -397,6 +412,8 @@ def bake(
     command = bake_command(file, target, engine=engine, folders=folders)
     variables = {**os.environ, **(environment or {})}
     answer = run(command, env=variables, timeout=timeout, check=False, on_stderr=on_stderr)
+    if not answer.ok and not engine.answers():
+        raise EnvironmentFaultError(f"the Docker engine went away during `{answer.command}`", advice=GONE_ADVICE)
     if not answer.ok:
         plain = [line for line in answer.stderr.splitlines() if not line.startswith("{")]
         # What is for programs would hide what is for people.
@@ -440,7 +457,7 @@ def cache_faults(line: str) -> Iterator[str]:
 
 
 def _advice(tail: str) -> str:
-    if "no space left on device" in tail:
+    if DISK_FULL.search(tail):
         return FULL_ADVICE
     return CACHE_ADVICE if re.search("unknown cache exporter|[Cc]ache export is not supported", tail) else ""
 

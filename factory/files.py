@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Written by factory; see https://bford.info/cachedir/\n"
+
+DISK_FULL = re.compile("no space left on device|disk quota exceeded", re.IGNORECASE)
+"""In what words programs say so: no crate, and no network, is to blame then."""
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:

@@ -24,6 +24,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             name for name in os.environ if name.startswith("FACTORY_") and not name.startswith("FACTORY_TEST_")
         ]:
             patch.delenv(name)
+        # The program is started hundreds of times: it is compiled once.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("FACTORY_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("FACTORY_COSTS_URL", f"sqlite:///{tmp_path_factory.mktemp('costs')}/costs.sqlite")
         yield

@@ -25,7 +25,7 @@ from factory.cook.budgets import over_budget
 from factory.cook.isolation import without_network
 from factory.cook.local_fetch import FetchAccess, fetch_access
 from factory.cook.progress import crate_counter, crates_of
-from factory.cook.report import LayerReport, contents, contract, report_layer, require_cooked
+from factory.cook.report import ROOM_ADVICE, LayerReport, contents, contract, report_layer, require_cooked
 from factory.cook.sizes import list_sizes, weight
 from factory.costs.clock import Clock
 from factory.costs.observe import Cooked, Observation, files_below, sizes_by_hash
@@ -34,7 +34,7 @@ from factory.costs.timings import REPORT as TIMINGS_REPORT
 from factory.costs.timings import TIMINGS_ARG, read_timings
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
-from factory.files import write_json, write_text
+from factory.files import DISK_FULL, write_json, write_text
 from factory.model import CRATES_IO
 from factory.process import Completed, nothing_beside, run
 from factory.resources import shipped
@@ -355,6 +355,10 @@ def _fetch(recipe: Recipe, work: Path, label: str, cook: _Cook) -> None:
     args = (*_fetch_args(recipe, cook.toolchain.host), *cook.access.arguments)
     fetched = cook.cargo(args, cwd=work, environment={**cook.environment(recipe), **cook.access.environment})
     if not fetched.ok:
+        if DISK_FULL.search(fetched.stderr):
+            raise BuildFailedError(
+                f"{label}: no space left on device for its crates\n{fetched.stderr.strip()[-1500:]}", advice=ROOM_ADVICE
+            )
         what = _not_fetched(recipe, cook.home, fetched.stderr)
         raise EnvironmentFaultError(
             f"{label}: cannot fetch {what}:\n{fetched.stderr.strip()[-1500:]}",

@@ -10,6 +10,7 @@ from factory.cook.facts import facts_to_json
 from factory.cook.sizes import Weight
 from factory.cook.warm_list import cargo_profiles
 from factory.errors import BuildFailedError
+from factory.files import DISK_FULL
 from factory.planning.system_packages import missing_packages, read_table
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from factory.planning.recipe import Recipe
 
 SCHEMA = 1
+
+ROOM_ADVICE = "Make room on the disk that is written to, and run the command again."
 
 
 @dataclass(frozen=True, order=True, slots=True, kw_only=True)
@@ -64,11 +67,15 @@ class LayerReport:
 
 
 def require_cooked(label: str, events: BuildEvents, *, exit_code: int, log: str) -> None:
-    """Raise `BuildFailedError` where cargo failed and no crate is to blame, so that nothing tells what to drop.
+    """Raise `BuildFailedError` where cargo failed and no crate is to blame: nothing tells what to drop, or all of it.
 
     `log` is what cargo wrote to stderr, `label` the words for the recipe.
     """
-    if exit_code == 0 or events.failures:
+    if exit_code == 0:
+        return
+    if DISK_FULL.search(log):
+        raise BuildFailedError(f"{label}: no space left on device\n{log.strip()[-1500:]}", advice=ROOM_ADVICE)
+    if events.failures:
         return
     raise BuildFailedError(
         f"{label}: cargo exited with {exit_code} before compiling anything:\n{log.strip()[-1500:]}".rstrip(),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from factory.errors import NothingToDoError, RegistryFaultError, TagTakenError
+from factory.engine import GONE_ADVICE
+from factory.errors import EnvironmentFaultError, NothingToDoError, RegistryFaultError, TagTakenError
 from factory.exclusive import exclusive
 from factory.files import cache_directory, digest
 from factory.publish.model import PushedLayer
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Mapping, Sequence
 
     from factory.engine import Engine
@@ -193,8 +194,16 @@ def _upload_image(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
     request.engine.tag(image.id, name)
     try:
         request.registry.push(name)
+    except RegistryFaultError as error:
+        if not request.engine.answers():
+            raise EnvironmentFaultError(
+                f"the Docker engine went away while it pushed {name}\n{error.what}", advice=GONE_ADVICE
+            ) from error
+        raise
     finally:
-        request.engine.remove_image(name)
+        # An engine that is gone keeps the name until the next push, and must not hide why this one ended.
+        with contextlib.suppress(EnvironmentFaultError):
+            request.engine.remove_image(name)
     found = staged_digest(request, layer, image)
     if not found:
         raise RegistryFaultError(

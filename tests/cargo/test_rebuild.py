@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from factory import process
 from factory.cargo.toolchain import find_toolchain
 from factory.files import CACHEDIR_TAG, write_text
 from tests.docker.crates import Crate, CrateRegistry
+from tests.docker.engines import small_disk
 from tests.hostile import manifest, write_files
 
 pytestmark = pytest.mark.cargo
@@ -162,11 +164,11 @@ def writing_cargo(warm: Path, *, patience: float) -> int:
     """Return the session of the cargo that cooks into a directory, once a compiler has begun to write there."""
     until = time.monotonic() + patience
     while time.monotonic() < until:
-        for process in Path("/proc").glob("[0-9]*"):
+        for running in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                words = (process / "cmdline").read_bytes().decode()
+                words = (running / "cmdline").read_bytes().decode()
                 if "rustc" in words.partition("\0")[0] and f"{warm}/build/" in words:
-                    return os.getsid(int(process.name))
+                    return os.getsid(int(running.name))
         time.sleep(0.02)
     pytest.fail("no compiler was seen")
 
@@ -211,6 +213,32 @@ def test_a_yanked_crate_stays_warm_while_it_is_locked_and_goes_with_its_last_use
         assert (code, causes(answer)) == (0, ["repositories", "yanked"]), err
         assert "rebuild, as yanked: open-leaf 1.0.0: was yanked; no repository locks it any more" in err
         assert cooked(tmp_path) == ["open-leaf 1.0.1"]
+
+
+def test_a_full_disk_is_no_fault_of_a_crate_and_a_rerun_succeeds(tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    write_files(
+        tmp_path / "app",
+        {"Cargo.toml": manifest("app", '[dependencies]\nopen-large = "1"\n'), "src/main.rs": "fn main() {}\n"},
+    )
+    writing = 'std::fs::write(std::env::var("OUT_DIR").unwrap() + "/large", vec![1; 48 << 20]).unwrap();'
+    disk = tmp_path / "disk"
+    with CrateRegistry(tmp_path / "mirror") as mirror, small_disk(disk, 32):
+        mirror.publish(Crate(name="open-large", build_script=writing))
+        write_text(tmp_path / "cargo-home" / "config.toml", mirror.cargo_config)
+        variables = {"CARGO_HOME": str(tmp_path / "cargo-home"), "FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+        write_text(tmp_path / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
+        lock(tmp_path)
+        code, _, err = ended(tmp_path, "--output", "disk/warm", **variables)
+        assert code == 5, err
+        assert "no space left on device" in err
+        assert "Make room" in err
+        assert not (tmp_path / "rebuild/rebuild-state.json").exists()
+        process.run(["mount", "-o", "remount,size=256m", disk])
+        code, answer, err = ended(tmp_path, "--output", "disk/warm", **variables)
+        assert (code, answer.get("built")) == (0, True), err
+        contents = json.loads((disk / "warm/share/core/contents.json").read_text(encoding="utf-8"))
+        assert ({unit["crate"] for unit in contents["units"]}, contents["dropped"]) == ({"open-large"}, [])
 
 
 def lock(folder: Path) -> None:

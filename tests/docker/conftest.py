@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from factory.base import build_base
 from factory.files import CACHEDIR_TAG, write_text
 from factory.output import Output
 from tests.docker.crates import Crate, CrateRegistry
+from tests.docker.engines import own_engine
 from tests.docker.private_line import PrivateLine, cooked_line
 from tests.docker.shop import DAY, ROOT, Shop
 
@@ -86,20 +85,8 @@ def registry(docker_env: Mapping[str, str]) -> str:
 @pytest.fixture(scope="session")
 def fresh_engine(docker_env: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """Start an engine that has neither images nor a build cache; return the environment of its clients."""
-    folder = Path(tempfile.mkdtemp(prefix="factory-fresh-"))
-    running = Path(docker_env.get("DOCKER_CONFIG", "/nowhere")).parent / "programs"
-    if running.is_dir():
-        (folder / "programs").symlink_to(running)
-    # As if there were no other engine, or it would be taken for good enough.
-    environment = {**docker_env, "FACTORY_ENGINE_DIR": str(folder), "DOCKER_HOST": "unix:///nowhere"}
-    try:
-        up = process.run([sys.executable, ENGINE, "up"], env=environment, check=False, timeout=300)
-        if not up.ok:
-            pytest.skip(f"no second engine: {up.stderr.strip()}")
-        yield {**docker_env, "DOCKER_HOST": f"unix://{folder / 'docker.sock'}"}
-    finally:
-        process.run([sys.executable, ENGINE, "down"], env=environment, check=False, timeout=120)
-        shutil.rmtree(folder)
+    with own_engine(docker_env) as engine:
+        yield engine.environment
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,129 @@
+"""What becomes of a build and a push whose engine has no room, or is killed: real ones, of images of some kilobytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from factory import process
+from factory.engine import FULL_ADVICE, Engine, bake
+from factory.errors import BuildFailedError, EnvironmentFaultError
+from factory.files import write_json, write_text
+from tests.docker.engines import own_engine
+from tests.docker.shop import LAYERS
+from tests.fault_proxy import FaultProxy, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tests.docker.engines import OwnEngine
+    from tests.docker.shop import Shop
+
+ROOM = 64
+"""MB of the engine's disk."""
+
+WAITING = """
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+    unsigned seconds = 0;
+    FILE *said = fopen("/seconds", "r");
+    if (!said || fscanf(said, "%u", &seconds) != 1) return 1;
+    puts("waiting");
+    fflush(stdout);
+    sleep(seconds);
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def small_engine(docker_env: Mapping[str, str]) -> Iterator[OwnEngine]:
+    with own_engine(docker_env, megabytes=ROOM) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(small_engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
+    monkeypatch.setenv("DOCKER_HOST", small_engine.environment["DOCKER_HOST"])
+    return small_engine
+
+
+def built(context: Path, dockerfile: str, on_line: Callable[[str], None] = lambda _line: None) -> str:
+    """Build as `factory build` builds each layer."""
+    write_text(context / "Dockerfile", f"FROM scratch\n{dockerfile}\n")
+    target = {"context": str(context), "output": ["type=docker"], "tags": ["fault-test/image"]}
+    write_json(context / "bake.json", {"target": {"image": target}})
+    return bake(
+        context / "bake.json",
+        "image",
+        engine=Engine(),
+        folders=[context],
+        timeout=120,
+        on_line=on_line,
+        on_cache_fault=lambda _fault: None,
+    )
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_full_disk_is_told_and_once_there_is_room_a_rerun_succeeds(tmp_path: Path) -> None:
+    (tmp_path / "content").write_bytes(b"x" * (ROOM + 16 << 20))
+    with pytest.raises(BuildFailedError) as caught:
+        built(tmp_path, "COPY content /content")
+    assert (caught.value.exit_code, caught.value.advice) == (5, FULL_ADVICE)
+    assert "no space left on device" in caught.value.what
+    (tmp_path / "content").write_bytes(b"x")
+    built(tmp_path, "COPY content /content")
+    assert Engine().image("fault-test/image").layers
+
+
+def test_an_engine_that_is_killed_in_a_build_is_told_and_a_rerun_succeeds(engine: OwnEngine, tmp_path: Path) -> None:
+    write_text(tmp_path / "waiting.c", WAITING)
+    process.run(["cc", "-static", "-o", tmp_path / "waiting", tmp_path / "waiting.c"])
+    write_text(tmp_path / "seconds", "20")
+    steps = 'COPY waiting seconds /\nRUN --network=none ["/waiting"]'
+    with pytest.raises(EnvironmentFaultError) as caught:
+        built(tmp_path, steps, on_line=lambda line: engine.kill() if "waiting" in line else None)
+    assert caught.value.exit_code == 4
+    assert "the Docker engine went away during `docker buildx bake" in caught.value.what
+    assert "run the command again" in caught.value.advice
+    engine.start()
+    write_text(tmp_path / "seconds", "0")
+    built(tmp_path, steps)
+    assert Engine().image("fault-test/image").layers
+
+
+def test_an_engine_that_is_killed_in_a_push_moves_no_tag_and_a_rerun_succeeds(
+    engine: OwnEngine, shop: Shop, registry: str
+) -> None:
+    shop = replace(shop, environment={**shop.environment, "DOCKER_HOST": engine.environment["DOCKER_HOST"]})
+    with FaultProxy(registry) as proxy:
+        behind = shop.through(proxy)
+        behind.build("whatever")
+        proxy.meet(("PUT", "/blobs/uploads/"), Trouble(wait=5))
+        killer = threading.Thread(target=_kill_at, args=(engine, proxy, "PUT"), daemon=True)
+        killer.start()
+        answer = behind.factory("push")
+        killer.join()
+        assert answer.returncode == 4, answer.stderr
+        assert "the Docker engine went away while it pushed" in answer.stderr
+        engine.start()
+        assert shop.tags() == {}
+        proxy.behave()
+        again = behind.factory("push")
+        assert again.returncode == 0, again.stderr
+    assert set(shop.tags()) == {f"{layer}{ending}" for layer in LAYERS for ending in ("", "-1.95")}
+    left = process.run(["docker", "images", "--format={{.Tag}}", behind.repository]).stdout.split()
+    assert sorted(left) == sorted(LAYERS)
+
+
+def _kill_at(engine: OwnEngine, proxy: FaultProxy, method: str) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not any(row.startswith(method) for row in proxy.asked):
+        time.sleep(0.02)
+    engine.kill()
