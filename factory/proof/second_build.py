@@ -325,6 +325,17 @@ class _Cargo:
         """Return the lockfile as it is now."""
         return self.container.run(["cat", "Cargo.lock"], workdir=_WORK).stdout
 
+    def needed(self) -> frozenset[str]:
+        """Return the crates that the manifests name and every build needs.
+
+        Raises `EnvironmentFaultError` where cargo does not read the project.
+        """
+        args = ["cargo", "metadata", "--no-deps", "--offline", "--format-version=1"]
+        answer = self.container.run(args, workdir=_WORK, environment=self.environment, timeout=_RESOLVE_SECONDS)
+        if not answer.ok:
+            raise EnvironmentFaultError(f"`{answer.command}` failed in a container: {answer.stderr.strip()[:500]}")
+        return needed_dependencies(json.loads(answer.stdout))
+
     def move(self, package: str, version: str) -> str:
         """Move a package to a version; return what cargo said against it, or nothing."""
         args = ["cargo", "update", "--quiet", package, "--precise", version]
@@ -346,7 +357,7 @@ def _named_bumps(cargo: _Cargo, bumps: Sequence[str]) -> Iterator[str]:
 def _found_bumps(cargo: _Cargo, lock: str) -> Iterator[str]:
     """Move direct dependencies to a version near their own, until several were moved; yield each lock."""
     found = 0
-    for name, version in _direct_dependencies(lock):
+    for name, version in _direct_dependencies(lock, cargo.needed()):
         before = cargo.lock()
         near = (other for other in _near(version) if not cargo.move(f"{name}@{version}", other))
         if next(near, None) is None or cargo.lock() == before:
@@ -357,15 +368,25 @@ def _found_bumps(cargo: _Cargo, lock: str) -> Iterator[str]:
             return
 
 
-def _direct_dependencies(lock: str) -> tuple[tuple[str, str], ...]:
-    """Return name and version of the registry packages that packages of the project depend on, sorted."""
+def needed_dependencies(metadata: Mapping[str, Any]) -> frozenset[str]:
+    """Return the crates that every build of a project needs, by `cargo metadata --no-deps`.
+
+    Those of tests, of single platforms and of features are not among them: to bump one may change no build.
+    """
+    rows = (row for package in metadata["packages"] for row in package["dependencies"])
+    return frozenset(row["name"] for row in rows if row["kind"] != "dev" and not (row["optional"] or row["target"]))
+
+
+def _direct_dependencies(lock: str, needed: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Return name and version of the registry packages that packages of the project need directly, sorted."""
     packages = tomllib.loads(lock).get("package", [])
     named = {edge for package in packages if "source" not in package for edge in package.get("dependencies", ())}
     return tuple(
         sorted(
             (package["name"], package["version"])
             for package in packages
-            if package.get("source", "").startswith(("registry+", "sparse+"))
+            if package["name"] in needed
+            and package.get("source", "").startswith(("registry+", "sparse+"))
             # Cargo adds the version to the name where the name alone is not clear.
             and not named.isdisjoint({package["name"], f"{package['name']} {package['version']}"})
         )

@@ -12,6 +12,7 @@ from factory.proof.second_build import (
     SecondBuilds,
     Step,
     compiled_dependencies,
+    needed_dependencies,
     plain_dockerfiles,
     read_progress,
     second_builds_to_json,
@@ -94,3 +95,15 @@ def test_the_dockerfiles_beside_ours_stand_on_the_base_and_install_what_is_neede
         assert text.count("FROM warm AS builder\n") == 1
     assert "cargo-chef@0.1.78" in texts[Beside.CARGO_CHEF]
     assert "chef" not in texts[Beside.COLD]
+
+
+def test_only_what_every_build_needs_is_bumped() -> None:
+    rows = [
+        {"name": "plain", "kind": None, "optional": False, "target": None},
+        {"name": "scripts", "kind": "build", "optional": False, "target": None},
+        {"name": "tests", "kind": "dev", "optional": False, "target": None},
+        {"name": "switched", "kind": None, "optional": True, "target": None},
+        {"name": "elsewhere", "kind": None, "optional": False, "target": "cfg(windows)"},
+    ]
+    packages = [{"dependencies": rows[:3]}, {"dependencies": rows[3:]}]
+    assert needed_dependencies({"packages": packages}) == {"plain", "scripts"}
