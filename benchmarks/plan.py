@@ -1,12 +1,13 @@
 """Measures what a plan saves, beside what others warm images with: hits by count and by seconds, bytes, wall seconds.
 
-    python -m benchmarks.plan REPOS [--costs FILE] [--budgets MB,MB] [--folds N] [--out FILE]
+    python -m benchmarks.plan REPOS [--costs FILE] [--budgets MB,MB] [--folds N] [--jobs N] [--out FILE]
 
 REPOS is a folder with a folder for each repository. Nothing is cooked: the units are cargo's own (unit graphs of every
 repository and of every peer, and of every repository once it meets the baseline), seconds and bytes are measured ones
 where the store of costs FILE or the shipped measurements have them, and estimates otherwise, whose error is printed
-with the table. With N folds, N fifths of the repositories are left out in turn: the baseline is derived from the
-others, and both meet there. A fold takes minutes.
+with the table. Rows that begin with `bound` say what no image of that size, or none made from the others, can exceed.
+With N folds, N fifths of the repositories are left out in turn: the baseline is derived from the others, and both meet
+there. A fold takes minutes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.world import (
     Result,
     World,
     analysed,
+    bounds,
     candidates,
     default_profile,
     default_run,
@@ -78,9 +80,10 @@ def main() -> int:
     parser.add_argument("--costs", type=Path, help="a SQLite store of measured costs")
     parser.add_argument("--budgets", default="500,1000,2000,4000", help="MB, separated by commas")
     parser.add_argument("--folds", type=int, choices=range(_FOLDS + 1), default=1)
+    parser.add_argument("--jobs", type=int, help="jobs of the machines that build; by default those of `worth.jobs`")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/plan.md"))
     options = parser.parse_args()
-    world, sure = _organisation(options.repos, options.costs)
+    world, sure = _organisation(options.repos, options.costs, options.jobs)
     lines = _head(world, sure)
     budgets = [int(word) * MB for word in options.budgets.split(",")]
     folds = Folds(repos=options.repos, number=options.folds)
@@ -92,7 +95,7 @@ def main() -> int:
     return 0
 
 
-def _organisation(repos: Path, costs: Path | None) -> tuple[Organisation, str]:
+def _organisation(repos: Path, costs: Path | None, jobs: int | None) -> tuple[Organisation, str]:
     run = default_run()
     found = pipeline.scan(run, [str(repos)])
     now = pipeline.analyze(run, found, offline=False)
@@ -112,7 +115,7 @@ def _organisation(repos: Path, costs: Path | None) -> tuple[Organisation, str]:
         units=units,
         costs=known,
         prices=prices,
-        jobs=run.settings.worth.jobs,
+        jobs=jobs or run.settings.worth.jobs,
     ), how_sure({key: known[key] for key in now.units}, prices.estimator)
 
 
@@ -159,11 +162,15 @@ def _in_plan(world: Organisation, budgets: Sequence[int]) -> list[str]:
     found = candidates(world, world.now)
     rows = ["## Repositories that the plan was made from", "", COLUMNS]
     own = _own_images(world, found, budgets)
+    repos, defaults = frozenset().union(*found.users.values()), default_profile(world.now)
+    plain = ours(world, found, budgets, without=repos - defaults)
+    limits = _Limits.of(world, world.now, budgets)
     one, both, others = (ours(world, found, budgets, unseen=unseen) for unseen in _UNSEEN)
     aligned = {
         name: (analysis, able := candidates(world, analysis), ours(world, able, budgets))
         for name, analysis in states(world.aligned).items()
     }
+    aligned_limits = {name: _Limits.of(world, analysis, budgets) for name, (analysis, *_) in aligned.items()}
     for number, budget in enumerate(budgets):
         rows += [line(name, budget, world, _peer(world, name, budget), world.now) for name in world.peers]
         rows.append(line("most frequent units", budget, world, frequent(world, found, budget), world.now))
@@ -172,10 +179,39 @@ def _in_plan(world: Organisation, budgets: Sequence[int]) -> list[str]:
         rows.append(own[number])
         rows.append(line("factory, half for repositories not seen", budget, world, both[number], world.now))
         rows.append(line("factory, for repositories not seen", budget, world, others[number], world.now))
+        rows.append(line("factory, for default-profile repositories alone", budget, world, plain[number], world.now))
+        rows.append(limits.row("bound: no image hits more than", number))
         for name, (analysis, able, chosen) in aligned.items():
             rows.append(line(f"{name}: one image", budget, world, chosen[number], analysis))
             rows.append(_layered(f"{name}: three images", world, analysis, able, chosen[number], budget))
+        rows += [bound.row(f"{name}: bound", number) for name, bound in aligned_limits.items()]
     return [*rows, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """What no image of each budget can hit more of: seconds of all repositories, and of those with a default profile.
+
+    Both are reached by different images, made for that alone.
+    """
+
+    budgets: Sequence[int]
+    everybody: Sequence[float]
+    plain: Sequence[float]
+
+    @classmethod
+    def of(cls, world: World, analysis: Analysis, budgets: Sequence[int]) -> _Limits:
+        repos, defaults = frozenset(row.repo for row in analysis.resolved), default_profile(analysis)
+        return cls(
+            budgets=budgets,
+            everybody=bounds(world, analysis, budgets, only=repos),
+            plain=bounds(world, analysis, budgets, only=defaults),
+        )
+
+    def row(self, name: str, number: int) -> str:
+        budget = self.budgets[number] / MB
+        shares = f"{100 * self.everybody[number]:.1f} % | {100 * self.plain[number]:.1f} %"
+        return f"| {name} | {budget:.0f} | {budget:.0f} | - | {shares} | - | - |"
 
 
 _UNSEEN = (0.0, 0.5, 1.0)
@@ -254,6 +290,7 @@ class _Unplanned:
             self._note(budget, "most frequent units", analysis, most, unseen)
         for part, name in zip(_UNSEEN, _PLANS, strict=True):
             self.add_ours(name, found, analysis, unseen, part=part)
+        self.add_bound(_EVERYTHING, found, analysis, unseen)
 
     def add_ours(
         self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str], *, part: float
@@ -262,6 +299,12 @@ class _Unplanned:
         chosen = ours(self._world, found, self._budgets, without=unseen, unseen=part)
         for budget, keys in zip(self._budgets, chosen, strict=True):
             self._note(budget, name, analysis, keys, unseen)
+
+    def add_bound(self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str]) -> None:
+        """Add what all units of the other repositories would do, however much they weigh."""
+        others = frozenset(key for key, repos in found.users.items() if repos - unseen)
+        for budget in self._budgets:
+            self._note(budget, name, analysis, others, unseen)
 
     def _note(
         self, budget: int, name: str, analysis: Analysis, keys: AbstractSet[UnitKey], unseen: frozenset[str]
@@ -277,6 +320,7 @@ class _Unplanned:
         ]
 
 
+_EVERYTHING = "bound: all that the others have, without a budget"
 _PLANS = ("factory, one image", "factory, half for repositories not seen", "factory, for repositories not seen")
 _FOLDS = 5
 
@@ -316,8 +360,10 @@ def _fold(world: Organisation, met: Analysis, unseen: frozenset[str], budgets: S
     lines = [f"Without {', '.join(sorted(unseen))}:", "", COLUMNS, *rows.lines(world.now)]
     for name, analysis in states(met).items():
         aligned = _Unplanned(world, budgets)
+        found = candidates(world, analysis)
         for part, plan in zip(_UNSEEN, _PLANS, strict=True):
-            aligned.add_ours(f"{name}: {plan}", candidates(world, analysis), analysis, unseen, part=part)
+            aligned.add_ours(f"{name}: {plan}", found, analysis, unseen, part=part)
+        aligned.add_bound(f"{name}: {_EVERYTHING}", found, analysis, unseen)
         lines += aligned.lines(analysis)
     return [*lines, ""]
 

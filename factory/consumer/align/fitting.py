@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """What asks for a crate: `by` names it for people, `demand` is a requirement as cargo reads it."""
+    """What asks for a crate: `by` names it for people, `demand` is a requirement as cargo reads it, `remedy` helps."""
 
     by: str
     crate: str
     demand: str
     optional: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,9 @@ class _Search:
         )
 
     def _refuse(self, move: Move, requirement: Requirement) -> None:
-        self.refused[move] = f"{requirement.by} wants `{requirement.demand}`"
+        self.refused[move] = " ".join(
+            filter(None, (f"{requirement.by} wants `{requirement.demand}`", requirement.remedy))
+        )
         del self.going[move.package]
 
     def _version(self, package: PackageId) -> str:

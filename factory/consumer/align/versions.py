@@ -189,7 +189,9 @@ def move_versions(
 def _own_requirements(copy: WorkingCopy) -> tuple[Requirement, ...]:
     """Return what the manifests of the workspace ask for of crates.io; raise `ConfigurationError` for broken ones."""
     return tuple(
-        Requirement(by="a manifest of the repository", crate=row["name"], demand=row["req"])
+        Requirement(
+            by="a manifest of the repository", crate=row["name"], demand=row["req"], remedy="(--manifest changes it)"
+        )
         for package in copy.packages()
         for row in package["dependencies"]
         if row["source"] == CRATES_IO
