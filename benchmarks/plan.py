@@ -1,6 +1,8 @@
 """Measures what a plan saves, beside what others warm images with: hits by count and by seconds, bytes, wall seconds.
 
-    python -m benchmarks.plan REPOS [--costs FILE] [--budgets MB,MB] [--folds N] [--jobs N] [--out FILE]
+    factory analyze REPOS --aligned aligned.json
+    python -m benchmarks.plan REPOS --aligned aligned.json [--costs FILE] [--budgets MB,MB] [--folds N] [--jobs N]
+        [--sections NAME,NAME] [--out FILE]
 
 REPOS is a folder with a folder for each repository. Nothing is cooked: the units are cargo's own (unit graphs of every
 repository and of every peer, and of every repository once it meets the baseline), seconds and bytes are measured ones
@@ -15,27 +17,24 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import FIXED_LIST, popular, resolve_package, union
+from benchmarks.peers import analysed_peers, in_order
 from benchmarks.world import (
     COLUMNS,
     MB,
     Candidates,
     Result,
     World,
-    analysed,
     bounds,
     candidates,
     default_profile,
     default_run,
-    filled,
+    fitting,
     frequent,
-    keys_of,
     line,
     ours,
     price_list,
@@ -45,13 +44,9 @@ from benchmarks.world import (
 )
 from factory import pipeline
 from factory.analysis.model import merge_units
-from factory.cargo.home import prepare_resolving_home
-from factory.cargo.toolchain import find_toolchain
 from factory.config.layers import load_layer_profiles
 from factory.consumer.recommend import COMPRESSED
 from factory.costs.estimate import how_sure
-from factory.files import cache_directory
-from factory.graph import MergedGraph
 from factory.planning.layers import place_units
 
 if TYPE_CHECKING:
@@ -81,60 +76,46 @@ def main() -> int:
     parser.add_argument("--budgets", default="500,1000,2000,4000", help="MB, separated by commas")
     parser.add_argument("--folds", type=int, choices=range(_FOLDS + 1), default=1)
     parser.add_argument("--jobs", type=int, help="jobs of the machines that build; by default those of `worth.jobs`")
+    parser.add_argument("--aligned", type=Path, required=True, help="what `factory analyze --aligned` made of REPOS")
+    parser.add_argument("--sections", default=",".join(_SECTIONS), help="of the answer, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/plan.md"))
     options = parser.parse_args()
-    world, sure = _organisation(options.repos, options.costs, options.jobs)
+    aligned = pipeline.read_analysis(options.aligned)
+    world, sure = _organisation(options.repos, aligned, options.costs, options.jobs)
     lines = _head(world, sure)
     budgets = [int(word) * MB for word in options.budgets.split(",")]
     folds = Folds(repos=options.repos, number=options.folds)
-    for section in (_in_plan, _left_out, folds.section):
-        lines += section(world, budgets)
+    sections = dict(zip(_SECTIONS, (_in_plan, _left_out, folds.section), strict=True))
+    for name in options.sections.split(","):
+        lines += sections[name](world, budgets)
         # At once: the next section may take long.
         options.out.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
     return 0
 
 
-def _organisation(repos: Path, costs: Path | None, jobs: int | None) -> tuple[Organisation, str]:
+_SECTIONS = ("in-plan", "left-out", "folds")
+
+
+def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int | None) -> tuple[Organisation, str]:
     run = default_run()
     found = pipeline.scan(run, [str(repos)])
     now = pipeline.analyze(run, found, offline=False)
-    aligned = pipeline.meet_baseline(run, found, now, offline=False)
-    with tempfile.TemporaryDirectory(prefix="factory-peers-") as name:
-        peers = {peer: analysed(run, folder) for peer, folder in _write_peers(repos, Path(name), run)}
+    peers = analysed_peers(run, repos)
     units: Mapping[UnitKey, Unit] = {}
     for analysis in (now, aligned, *peers.values()):
         units = merge_units(units, analysis.units)
     prices = price_list(now, costs)
     known = prices.of(units)
-    graph = MergedGraph(units)
     return Organisation(
         now=now,
         aligned=aligned,
-        peers={peer: tuple(graph.dependencies_first(keys_of(analysis))) for peer, analysis in peers.items()},
+        peers={peer: in_order(units, analysis) for peer, analysis in peers.items()},
         units=units,
         costs=known,
         prices=prices,
         jobs=jobs or run.settings.worth.jobs,
     ), how_sure({key: known[key] for key in now.units}, prices.estimator)
-
-
-def _write_peers(repos: Path, folder: Path, run: pipeline.Run) -> list[tuple[str, Path]]:
-    toolchain = find_toolchain(run.settings.toolchain)
-    home = prepare_resolving_home(cache_directory() / "cargo-home")
-    wanted = {"fixed list": FIXED_LIST, "popular crates": popular(), "union": union(repos)}
-    for name, dependencies in wanted.items():
-        left_out = resolve_package(folder / name, dependencies, toolchain=toolchain, cargo_home=home)
-        print(f"{name}: {len(dependencies)} crates, without {', '.join(left_out) or 'none'}", file=sys.stderr)
-    return [(name, folder / name) for name in wanted]
-
-
-def _peer(world: Organisation, name: str, budget: int) -> frozenset[UnitKey]:
-    """Return as much of a peer as fits, in its own order."""
-    keys = world.peers[name]
-    if world.bytes_of(keys) <= budget:
-        return frozenset(keys)
-    return filled(world, MergedGraph(world.units), keys, budget)
 
 
 # The tables
@@ -172,7 +153,9 @@ def _in_plan(world: Organisation, budgets: Sequence[int]) -> list[str]:
     }
     aligned_limits = {name: _Limits.of(world, analysis, budgets) for name, (analysis, *_) in aligned.items()}
     for number, budget in enumerate(budgets):
-        rows += [line(name, budget, world, _peer(world, name, budget), world.now) for name in world.peers]
+        rows += [
+            line(name, budget, world, fitting(world, world.peers[name], budget), world.now) for name in world.peers
+        ]
         rows.append(line("most frequent units", budget, world, frequent(world, found, budget), world.now))
         rows.append(line("factory, one image", budget, world, one[number], world.now))
         rows.append(_layered("factory, three images", world, world.now, found, one[number], budget))
@@ -284,7 +267,7 @@ class _Unplanned:
         world = self._world
         for name in world.peers:
             for budget in self._budgets:
-                self._note(budget, name, analysis, _peer(world, name, budget), unseen)
+                self._note(budget, name, analysis, fitting(world, world.peers[name], budget), unseen)
         for budget in self._budgets:
             most = frequent(world, found, budget, without=unseen)
             self._note(budget, "most frequent units", analysis, most, unseen)

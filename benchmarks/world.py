@@ -22,7 +22,7 @@ from factory.graph import MergedGraph
 from factory.output import Output
 from factory.planning.knapsack import greedy
 from factory.planning.layers import Placement
-from factory.planning.selection import Demand, knapsack_of, solve
+from factory.planning.selection import Demand, knapsack_of
 from factory.planning.wall import BuildModel
 from factory.planning.worth import savings, worth_of
 
@@ -168,8 +168,7 @@ def ours(
 def bounds(world: World, analysis: Analysis, budgets: Sequence[int], *, only: AbstractSet[str]) -> list[float]:
     """Return for each budget the share of some repositories' seconds that no set can hit more of: proven.
 
-    The sets that are meant are made for this: of these repositories' units, by core seconds. A linear relaxation says
-    what the best of them cannot exceed.
+    The sets that are meant are made for this: of these repositories' units, by core seconds.
     """
     uses = [(row.repo, use) for row in analysis.resolved for use in row.variants.values() if row.repo in only]
     users: dict[UnitKey, set[str]] = defaultdict(set)
@@ -183,7 +182,7 @@ def bounds(world: World, analysis: Analysis, budgets: Sequence[int], *, only: Ab
     able = {key: frozenset(repos) for key, repos in users.items() if key in graph.cookable}
     problem, _ = _problem(world, graph, able, worth)
     # Worth is counted in millionths of a second.
-    return [solve(replace(problem, total=budget)).bound / 1e6 / whole for budget in budgets]
+    return [greedy(replace(problem, total=budget), frozenset()).bound / 1e6 / whole for budget in budgets]
 
 
 def _problem(
@@ -209,10 +208,17 @@ def frequent(
         (key for key, count in counts.items() if count and world.units[key].is_library),
         key=lambda key: (-counts[key], found.graph.height[key], key),
     )
-    return filled(world, found.graph, order, budget)
+    return _filled(world, found.graph, order, budget)
 
 
-def filled(world: World, graph: MergedGraph, order: Iterable[UnitKey], budget: int) -> frozenset[UnitKey]:
+def fitting(world: World, keys: Sequence[UnitKey], budget: int) -> frozenset[UnitKey]:
+    """Return as much of a list of units as fits, in its own order."""
+    if world.bytes_of(keys) <= budget:
+        return frozenset(keys)
+    return _filled(world, MergedGraph(world.units), keys, budget)
+
+
+def _filled(world: World, graph: MergedGraph, order: Iterable[UnitKey], budget: int) -> frozenset[UnitKey]:
     """Return as much as fits of some units, in their order, each with all under it."""
     chosen: set[UnitKey] = set()
     left = budget

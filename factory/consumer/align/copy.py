@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace
 
 _ALIGNED_NAMES = frozenset({"Cargo.toml", "Cargo.lock"})
-_UNSTABLE = {"RUSTC_BOOTSTRAP": "1"}
+_LOCKED = "previously selected package"
 _CONFLICT = re.compile(r"required by package `(?P<by>[^`(]+?)(?: \([^`]*\))?`")
 
 
@@ -89,14 +89,15 @@ class WorkingCopy:
         """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not.
 
         Cargo holds its lock on all downloads for as long as it asks the registry, and whoever resolves beside it waits.
-        So it goes by what it knows of the index, which was asked once for all (`refresh_index`), and asks again only
-        where that does not do.
+        So this is done by a command that goes by what cargo knows of the index, which was asked once for all
+        (`refresh_index`). The registry is asked again only where that may be too old: a conflict with what is locked
+        stays one.
         """
         before = self.lock.read_text(encoding="utf-8")
-        if self._cargo(["update", "--workspace", "-Zno-index-update"], extra=_UNSTABLE).ok:
-            return ""
-        self.lock.write_text(before, encoding="utf-8")
-        answer = self._cargo(["update", "--workspace"])
+        answer = self._cargo(["tree", "--depth=0", "--edges=no-dev"])
+        if not answer.ok and _LOCKED not in answer.stderr:
+            self.lock.write_text(before, encoding="utf-8")
+            answer = self._cargo(["update", "--workspace"])
         return "" if answer.ok else why_not(answer.stderr, hide=str(self.root))
 
     def ask_index(self, names: list[str]) -> None:
@@ -126,14 +127,10 @@ class WorkingCopy:
             )
         return list(json.loads(answer.stdout)["packages"])
 
-    def _cargo(self, args: list[str], *, extra: Mapping[str, str] | None = None) -> Completed:
+    def _cargo(self, args: list[str]) -> Completed:
         offline = ["--offline"] if self.resolver.offline and "--offline" not in args else []
         return self.resolver.toolchain.cargo(
-            [*args, *offline],
-            cwd=self.root,
-            cargo_home=self.resolver.cargo_home,
-            extra=extra,
-            timeout=self.resolver.timeout,
+            [*args, *offline], cwd=self.root, cargo_home=self.resolver.cargo_home, timeout=self.resolver.timeout
         )
 
 
