@@ -1,34 +1,50 @@
 """Measures how plans age: how often to rebuild, and whether units of earlier plans are worth keeping.
 
-    python -m benchmarks.drift FOLDER... [--budgets MB,MB] [--out FILE]
+    python -m benchmarks.drift FOLDER... [--budgets MB,MB] [--baselines N] [--out FILE]
 
 Each FOLDER holds the same repositories as they were on one date, which is its name (`2026-03-01`), the earliest first.
 A plan is made on each date and measured on that and on all later ones: alone, and together with all units of the one or
 two plans before it, beside a single plan that may be as large as those together. Then the same for repositories that
-met the baseline of the day when the plan was made, and stay at it. Nothing is cooked: hits are exact, seconds and bytes
-are measured or estimated.
+met the baseline of the day when the plan was made, and stay at it, and what lists and plain frequency of the first date
+do. Nothing is cooked: hits are exact, seconds and bytes are measured or estimated.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.world import MB, World, candidates, default_run, ours, price_list, results, share, states
+from benchmarks.peers import analysed_peers, in_order
+from benchmarks.world import (
+    COLUMNS,
+    MB,
+    World,
+    candidates,
+    default_run,
+    fitting,
+    frequent,
+    line,
+    ours,
+    price_list,
+    results,
+    share,
+    states,
+)
 from factory import pipeline
 from factory.analysis.model import merge_units
 from factory.costs.estimate import how_sure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.model import Unit, UnitKey
+    from factory.scan.model import Scan
 
 _MOST_KEPT = 3
 _MONTH = 30.4
@@ -42,11 +58,12 @@ _RULE = "| --- " * 9 + "|"
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """The repositories on one date; `met` as they are once they meet the baseline of each date up to it."""
+    """The repositories on one date; `met` as they are once they meet the baseline of earlier dates, and its own."""
 
     name: str
+    scanned: Scan
     now: Analysis
-    met: Mapping[str, Analysis]
+    met: Mapping[str, Analysis] = field(default_factory=dict)
 
     def months_since(self, other: str) -> float:
         """Return the months from another date."""
@@ -58,46 +75,89 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--budgets", default="1000,2000", help="MB, separated by commas")
+    parser.add_argument("--baselines", type=int, default=1, help="of how many dates, the earliest first, one is met")
     parser.add_argument("--out", type=Path, help="a file to write the tables into, beside printing them")
     options = parser.parse_args()
-    days = _days(options.folders)
     budgets = [int(word) * MB for word in options.budgets.split(",")]
-    world, sure = _world(days)
-    repos = {row.repo for row in days[0].now.resolved}
-    lines = [f"{len(repos)} repositories; {sure}.", "", "## As they are", "", *_table(world, days, budgets), ""]
-    lines += ["## Aligned, without the cargo profile", "", *_aligned(world, days, budgets, "aligned"), ""]
-    lines += ["## Aligned, with it", "", *_aligned(world, days, budgets, "aligned, cargo profile too"), ""]
-    lines += ["## What a rebuild compiles anew", "", *_anew(world, days, budgets)]
-    text = "\n".join(lines)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(f"{text}\n", encoding="utf-8")
+    days = [_day(folder) for folder in options.folders]
+    world, sure = _world(days, options.folders[0])
+    lines = [f"{len({row.repo for row in days[0].now.resolved})} repositories; {sure}.", ""]
+    for section in (_as_they_are, _aligned_ones):
+        if section is _aligned_ones:
+            days = _at_baselines(days, options.baselines)
+            world = world.with_units(_units(part for day in days for part in day.met.values()))
+        lines += section(world, days, budgets)
+        # At once: meeting a baseline takes long.
+        if options.out is not None:
+            options.out.write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
     return 0
 
 
-def _days(folders: Sequence[Path]) -> list[Day]:
+def _as_they_are(world: _Timeline, days: Sequence[Day], budgets: Sequence[int]) -> list[str]:
+    return [
+        *("## As they are", "", *_table(world, days, budgets), ""),
+        *("## What a rebuild compiles anew", "", *_anew(world, days, budgets), ""),
+        *("## Beside lists", "", *_beside_lists(world, days, budgets), ""),
+    ]
+
+
+def _aligned_ones(world: _Timeline, days: Sequence[Day], budgets: Sequence[int]) -> list[str]:
+    return [
+        *("## Aligned, without the cargo profile", "", *_aligned(world, days, budgets, "aligned"), ""),
+        *("## Aligned, with it", "", *_aligned(world, days, budgets, "aligned, cargo profile too"), ""),
+    ]
+
+
+def _day(folder: Path) -> Day:
     run = default_run()
-    found: list[Day] = []
-    for folder in folders:
-        scanned = pipeline.scan(run, [str(folder)])
-        now = pipeline.analyze(run, scanned, offline=False)
-        # The day's own baseline, and those at which repositories stay that met an earlier one.
-        baselines = {day.name: day.now for day in found} | {folder.name: now}
-        met = {name: pipeline.meet_baseline(run, scanned, of, offline=False) for name, of in baselines.items()}
-        found.append(Day(name=folder.name, now=now, met=met))
-        print(f"resolved {folder}", file=sys.stderr)
-    return found
+    scanned = pipeline.scan(run, [str(folder)])
+    return Day(name=folder.name, scanned=scanned, now=pipeline.analyze(run, scanned, offline=False))
 
 
-def _world(days: Sequence[Day]) -> tuple[World, str]:
-    units: Mapping[UnitKey, Unit] = {}
-    for day in days:
-        for analysis in (day.now, *day.met.values()):
-            units = merge_units(units, analysis.units)
+def _at_baselines(days: Sequence[Day], number: int) -> list[Day]:
+    """Let the repositories of each date meet the baselines of the first dates, as far as those were there by then."""
+    run = default_run()
+    return [
+        replace(
+            day,
+            met={
+                first.name: pipeline.meet_baseline(run, day.scanned, first.now, offline=False)
+                for first in days[: min(number, index + 1)]
+            },
+        )
+        for index, day in enumerate(days)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Timeline(World):
+    """The units of all days, and those of lists, in the order in which a list would give them up last."""
+
+    lists: Mapping[str, tuple[UnitKey, ...]]
+
+
+def _world(days: Sequence[Day], first: Path) -> tuple[_Timeline, str]:
+    run = default_run()
+    peers = analysed_peers(run, first)
+    units = _units([*(day.now for day in days), *peers.values()])
     prices = price_list(days[0].now, None)
     costs = prices.of(units)
-    world = World(units=units, costs=costs, prices=prices, jobs=default_run().settings.worth.jobs)
+    world = _Timeline(
+        units=units,
+        costs=costs,
+        prices=prices,
+        jobs=run.settings.worth.jobs,
+        lists={name: in_order(units, peer) for name, peer in peers.items()},
+    )
     return world, how_sure(costs, prices.estimator)
+
+
+def _units(parts: Iterable[Analysis]) -> Mapping[UnitKey, Unit]:
+    units: Mapping[UnitKey, Unit] = {}
+    for analysis in parts:
+        units = merge_units(units, analysis.units)
+    return units
 
 
 def _table(world: World, days: Sequence[Day], budgets: Sequence[int]) -> list[str]:
@@ -127,7 +187,7 @@ def _plans(world: World, analysis: Analysis, budgets: Sequence[int]) -> list[fro
 
 def _aligned(world: World, days: Sequence[Day], budgets: Sequence[int], state: str) -> list[str]:
     rows = [_PLANS, _RULE]
-    for made in days:
+    for made in (day for day in days if day.name in day.met):
         plans = _plans(world, states(made.met[made.name])[state], budgets)
         for budget, warm in zip(budgets, plans, strict=True):
             later = [day for day in days if made.name in day.met]
@@ -164,6 +224,21 @@ def _anew(world: World, days: Sequence[Day], budgets: Sequence[int]) -> list[str
             lost = (saved[1] - saved[0]) / len(results(world, new.now, after))
             rows.append(f"| {old.name} | {new.name} | {budget / MB:.0f} | {len(anew)} | {cooked:.0f} | {lost:.1f} |")
     return rows
+
+
+def _beside_lists(world: _Timeline, days: Sequence[Day], budgets: Sequence[int]) -> list[str]:
+    """Return what lists (at today's versions), the units that most repositories had, and the first plan do later."""
+    first = days[0]
+    found = candidates(world, first.now)
+    rows: list[str] = []
+    for budget, ours_ in zip(budgets, ours(world, found, budgets), strict=True):
+        sets = {name: fitting(world, keys, budget) for name, keys in world.lists.items()}
+        sets |= {"most frequent units": frequent(world, found, budget), "factory, one image": ours_}
+        sets["bound: all units of the first date"] = frozenset(found.users)
+        for name, warm in sets.items():
+            rows += [f"| {day.name} {line(name, budget, world, warm, day.now)}" for day in days]
+    head, rule = COLUMNS.split("\n")
+    return [f"| measured on {head}", f"| --- {rule}", *rows]
 
 
 if __name__ == "__main__":

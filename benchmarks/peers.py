@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import tempfile
 import tomllib
 from collections import defaultdict
 from pathlib import Path
@@ -16,10 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
+from benchmarks.world import analysed, keys_of
+from factory.cargo.home import prepare_resolving_home
+from factory.cargo.toolchain import find_toolchain
+from factory.files import cache_directory
+from factory.graph import MergedGraph
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
+    from factory.model import Unit, UnitKey
+    from factory.pipeline import Run
 
 FIXED_LIST: Mapping[str, Any] = {
     "axum": "0.8",
@@ -40,6 +51,26 @@ _NAMED = re.compile(r"`(?P<name>[\w-]+)(?: = \"[^`]*| v[^`]*)?`")
 _MOST_ROUNDS = 40
 _LEAST_REPOS = 3
 """What fewer repositories name is left out of the union: it helps few, and cargo has to agree to all of it."""
+
+
+def analysed_peers(run: Run, repos: Path) -> dict[str, Analysis]:
+    """Return what each peer compiles: the union is that of the repositories in a folder."""
+    wanted = {"fixed list": FIXED_LIST, "popular crates": popular(), "union": union(repos)}
+    toolchain = find_toolchain(run.settings.toolchain)
+    home = prepare_resolving_home(cache_directory() / "cargo-home")
+    found: dict[str, Analysis] = {}
+    with tempfile.TemporaryDirectory(prefix="factory-peers-") as scratch:
+        for name, dependencies in wanted.items():
+            folder = Path(scratch) / name
+            left_out = resolve_package(folder, dependencies, toolchain=toolchain, cargo_home=home)
+            print(f"{name}: {len(dependencies)} crates, without {', '.join(left_out) or 'none'}", file=sys.stderr)
+            found[name] = analysed(run, folder)
+    return found
+
+
+def in_order(units: Mapping[UnitKey, Unit], peer: Analysis) -> tuple[UnitKey, ...]:
+    """Return the units of a peer in the order in which it would give them up last, `units` being all there are."""
+    return tuple(MergedGraph(units).dependencies_first(keys_of(peer)))
 
 
 def popular() -> Mapping[str, Any]:

@@ -1,12 +1,15 @@
 """Measures what a plan saves, beside what others warm images with: hits by count and by seconds, bytes, wall seconds.
 
-    python -m benchmarks.plan REPOS [--costs FILE] [--budgets MB,MB] [--folds N] [--out FILE]
+    factory analyze REPOS --aligned aligned.json
+    python -m benchmarks.plan REPOS --aligned aligned.json [--costs FILE] [--budgets MB,MB] [--folds N] [--jobs N]
+        [--sections NAME,NAME] [--out FILE]
 
 REPOS is a folder with a folder for each repository. Nothing is cooked: the units are cargo's own (unit graphs of every
 repository and of every peer, and of every repository once it meets the baseline), seconds and bytes are measured ones
 where the store of costs FILE or the shipped measurements have them, and estimates otherwise, whose error is printed
-with the table. With N folds, N fifths of the repositories are left out in turn: the baseline is derived from the
-others, and both meet there. A fold takes minutes.
+with the table. Rows that begin with `bound` say what no image of that size, or none made from the others, can exceed.
+With N folds, N fifths of the repositories are left out in turn: the baseline is derived from the others, and both meet
+there. A fold takes minutes.
 """
 
 from __future__ import annotations
@@ -14,26 +17,24 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import FIXED_LIST, popular, resolve_package, union
+from benchmarks.peers import analysed_peers, in_order
 from benchmarks.world import (
     COLUMNS,
     MB,
     Candidates,
     Result,
     World,
-    analysed,
+    bounds,
     candidates,
     default_profile,
     default_run,
-    filled,
+    fitting,
     frequent,
-    keys_of,
     line,
     ours,
     price_list,
@@ -43,13 +44,9 @@ from benchmarks.world import (
 )
 from factory import pipeline
 from factory.analysis.model import merge_units
-from factory.cargo.home import prepare_resolving_home
-from factory.cargo.toolchain import find_toolchain
 from factory.config.layers import load_layer_profiles
 from factory.consumer.recommend import COMPRESSED
 from factory.costs.estimate import how_sure
-from factory.files import cache_directory
-from factory.graph import MergedGraph
 from factory.planning.layers import place_units
 
 if TYPE_CHECKING:
@@ -78,60 +75,47 @@ def main() -> int:
     parser.add_argument("--costs", type=Path, help="a SQLite store of measured costs")
     parser.add_argument("--budgets", default="500,1000,2000,4000", help="MB, separated by commas")
     parser.add_argument("--folds", type=int, choices=range(_FOLDS + 1), default=1)
+    parser.add_argument("--jobs", type=int, help="jobs of the machines that build; by default those of `worth.jobs`")
+    parser.add_argument("--aligned", type=Path, required=True, help="what `factory analyze --aligned` made of REPOS")
+    parser.add_argument("--sections", default=",".join(_SECTIONS), help="of the answer, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/plan.md"))
     options = parser.parse_args()
-    world, sure = _organisation(options.repos, options.costs)
+    aligned = pipeline.read_analysis(options.aligned)
+    world, sure = _organisation(options.repos, aligned, options.costs, options.jobs)
     lines = _head(world, sure)
     budgets = [int(word) * MB for word in options.budgets.split(",")]
     folds = Folds(repos=options.repos, number=options.folds)
-    for section in (_in_plan, _left_out, folds.section):
-        lines += section(world, budgets)
+    sections = dict(zip(_SECTIONS, (_in_plan, _left_out, folds.section), strict=True))
+    for name in options.sections.split(","):
+        lines += sections[name](world, budgets)
         # At once: the next section may take long.
         options.out.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
     return 0
 
 
-def _organisation(repos: Path, costs: Path | None) -> tuple[Organisation, str]:
+_SECTIONS = ("in-plan", "left-out", "folds")
+
+
+def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int | None) -> tuple[Organisation, str]:
     run = default_run()
     found = pipeline.scan(run, [str(repos)])
     now = pipeline.analyze(run, found, offline=False)
-    aligned = pipeline.meet_baseline(run, found, now, offline=False)
-    with tempfile.TemporaryDirectory(prefix="factory-peers-") as name:
-        peers = {peer: analysed(run, folder) for peer, folder in _write_peers(repos, Path(name), run)}
+    peers = analysed_peers(run, repos)
     units: Mapping[UnitKey, Unit] = {}
     for analysis in (now, aligned, *peers.values()):
         units = merge_units(units, analysis.units)
     prices = price_list(now, costs)
     known = prices.of(units)
-    graph = MergedGraph(units)
     return Organisation(
         now=now,
         aligned=aligned,
-        peers={peer: tuple(graph.dependencies_first(keys_of(analysis))) for peer, analysis in peers.items()},
+        peers={peer: in_order(units, analysis) for peer, analysis in peers.items()},
         units=units,
         costs=known,
         prices=prices,
-        jobs=run.settings.worth.jobs,
+        jobs=jobs or run.settings.worth.jobs,
     ), how_sure({key: known[key] for key in now.units}, prices.estimator)
-
-
-def _write_peers(repos: Path, folder: Path, run: pipeline.Run) -> list[tuple[str, Path]]:
-    toolchain = find_toolchain(run.settings.toolchain)
-    home = prepare_resolving_home(cache_directory() / "cargo-home")
-    wanted = {"fixed list": FIXED_LIST, "popular crates": popular(), "union": union(repos)}
-    for name, dependencies in wanted.items():
-        left_out = resolve_package(folder / name, dependencies, toolchain=toolchain, cargo_home=home)
-        print(f"{name}: {len(dependencies)} crates, without {', '.join(left_out) or 'none'}", file=sys.stderr)
-    return [(name, folder / name) for name in wanted]
-
-
-def _peer(world: Organisation, name: str, budget: int) -> frozenset[UnitKey]:
-    """Return as much of a peer as fits, in its own order."""
-    keys = world.peers[name]
-    if world.bytes_of(keys) <= budget:
-        return frozenset(keys)
-    return filled(world, MergedGraph(world.units), keys, budget)
 
 
 # The tables
@@ -159,23 +143,58 @@ def _in_plan(world: Organisation, budgets: Sequence[int]) -> list[str]:
     found = candidates(world, world.now)
     rows = ["## Repositories that the plan was made from", "", COLUMNS]
     own = _own_images(world, found, budgets)
+    repos, defaults = frozenset().union(*found.users.values()), default_profile(world.now)
+    plain = ours(world, found, budgets, without=repos - defaults)
+    limits = _Limits.of(world, world.now, budgets)
     one, both, others = (ours(world, found, budgets, unseen=unseen) for unseen in _UNSEEN)
     aligned = {
         name: (analysis, able := candidates(world, analysis), ours(world, able, budgets))
         for name, analysis in states(world.aligned).items()
     }
+    aligned_limits = {name: _Limits.of(world, analysis, budgets) for name, (analysis, *_) in aligned.items()}
     for number, budget in enumerate(budgets):
-        rows += [line(name, budget, world, _peer(world, name, budget), world.now) for name in world.peers]
+        rows += [
+            line(name, budget, world, fitting(world, world.peers[name], budget), world.now) for name in world.peers
+        ]
         rows.append(line("most frequent units", budget, world, frequent(world, found, budget), world.now))
         rows.append(line("factory, one image", budget, world, one[number], world.now))
         rows.append(_layered("factory, three images", world, world.now, found, one[number], budget))
         rows.append(own[number])
         rows.append(line("factory, half for repositories not seen", budget, world, both[number], world.now))
         rows.append(line("factory, for repositories not seen", budget, world, others[number], world.now))
+        rows.append(line("factory, for default-profile repositories alone", budget, world, plain[number], world.now))
+        rows.append(limits.row("bound: no image hits more than", number))
         for name, (analysis, able, chosen) in aligned.items():
             rows.append(line(f"{name}: one image", budget, world, chosen[number], analysis))
             rows.append(_layered(f"{name}: three images", world, analysis, able, chosen[number], budget))
+        rows += [bound.row(f"{name}: bound", number) for name, bound in aligned_limits.items()]
     return [*rows, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """What no image of each budget can hit more of: seconds of all repositories, and of those with a default profile.
+
+    Both are reached by different images, made for that alone.
+    """
+
+    budgets: Sequence[int]
+    everybody: Sequence[float]
+    plain: Sequence[float]
+
+    @classmethod
+    def of(cls, world: World, analysis: Analysis, budgets: Sequence[int]) -> _Limits:
+        repos, defaults = frozenset(row.repo for row in analysis.resolved), default_profile(analysis)
+        return cls(
+            budgets=budgets,
+            everybody=bounds(world, analysis, budgets, only=repos),
+            plain=bounds(world, analysis, budgets, only=defaults),
+        )
+
+    def row(self, name: str, number: int) -> str:
+        budget = self.budgets[number] / MB
+        shares = f"{100 * self.everybody[number]:.1f} % | {100 * self.plain[number]:.1f} %"
+        return f"| {name} | {budget:.0f} | {budget:.0f} | - | {shares} | - | - |"
 
 
 _UNSEEN = (0.0, 0.5, 1.0)
@@ -248,12 +267,13 @@ class _Unplanned:
         world = self._world
         for name in world.peers:
             for budget in self._budgets:
-                self._note(budget, name, analysis, _peer(world, name, budget), unseen)
+                self._note(budget, name, analysis, fitting(world, world.peers[name], budget), unseen)
         for budget in self._budgets:
             most = frequent(world, found, budget, without=unseen)
             self._note(budget, "most frequent units", analysis, most, unseen)
         for part, name in zip(_UNSEEN, _PLANS, strict=True):
             self.add_ours(name, found, analysis, unseen, part=part)
+        self.add_bound(_EVERYTHING, found, analysis, unseen)
 
     def add_ours(
         self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str], *, part: float
@@ -262,6 +282,12 @@ class _Unplanned:
         chosen = ours(self._world, found, self._budgets, without=unseen, unseen=part)
         for budget, keys in zip(self._budgets, chosen, strict=True):
             self._note(budget, name, analysis, keys, unseen)
+
+    def add_bound(self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str]) -> None:
+        """Add what all units of the other repositories would do, however much they weigh."""
+        others = frozenset(key for key, repos in found.users.items() if repos - unseen)
+        for budget in self._budgets:
+            self._note(budget, name, analysis, others, unseen)
 
     def _note(
         self, budget: int, name: str, analysis: Analysis, keys: AbstractSet[UnitKey], unseen: frozenset[str]
@@ -277,6 +303,7 @@ class _Unplanned:
         ]
 
 
+_EVERYTHING = "bound: all that the others have, without a budget"
 _PLANS = ("factory, one image", "factory, half for repositories not seen", "factory, for repositories not seen")
 _FOLDS = 5
 
@@ -316,8 +343,10 @@ def _fold(world: Organisation, met: Analysis, unseen: frozenset[str], budgets: S
     lines = [f"Without {', '.join(sorted(unseen))}:", "", COLUMNS, *rows.lines(world.now)]
     for name, analysis in states(met).items():
         aligned = _Unplanned(world, budgets)
+        found = candidates(world, analysis)
         for part, plan in zip(_UNSEEN, _PLANS, strict=True):
-            aligned.add_ours(f"{name}: {plan}", candidates(world, analysis), analysis, unseen, part=part)
+            aligned.add_ours(f"{name}: {plan}", found, analysis, unseen, part=part)
+        aligned.add_bound(f"{name}: {_EVERYTHING}", found, analysis, unseen)
         lines += aligned.lines(analysis)
     return [*lines, ""]
 

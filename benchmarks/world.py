@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from factory.costs.estimate import Estimator
     from factory.costs.model import UnitCost
     from factory.model import Unit, UnitKey
+    from factory.planning.knapsack import Knapsack
     from factory.planning.worth import Savings
 
 MB = 1_000_000
@@ -159,6 +160,35 @@ def ours(
         if by_repo.keys() - without
     }
     worth = worth_of(saved, repos=len(frozenset().union(*users.values())), unseen=unseen)
+    problem, groups = _problem(world, found.graph, users, worth)
+    solved = (greedy(replace(problem, total=budget), frozenset()) for budget in budgets)
+    return [frozenset(key for index in solution.chosen for key in groups[index]) for solution in solved]
+
+
+def bounds(world: World, analysis: Analysis, budgets: Sequence[int], *, only: AbstractSet[str]) -> list[float]:
+    """Return for each budget the share of some repositories' seconds that no set can hit more of: proven.
+
+    The sets that are meant are made for this: of these repositories' units, by core seconds.
+    """
+    uses = [(row.repo, use) for row in analysis.resolved for use in row.variants.values() if row.repo in only]
+    users: dict[UnitKey, set[str]] = defaultdict(set)
+    worth: dict[UnitKey, float] = defaultdict(float)
+    for repo, use in uses:
+        for key in use.keys:
+            users[key].add(repo)
+            worth[key] += world.costs[key].seconds
+    whole = sum(seconds for _, seconds in sorted(worth.items()))
+    graph = MergedGraph(analysis.units)
+    able = {key: frozenset(repos) for key, repos in users.items() if key in graph.cookable}
+    problem, _ = _problem(world, graph, able, worth)
+    # Worth is counted in millionths of a second.
+    return [greedy(replace(problem, total=budget), frozenset()).bound / 1e6 / whole for budget in budgets]
+
+
+def _problem(
+    world: World, graph: MergedGraph, users: Mapping[UnitKey, frozenset[str]], worth: Mapping[UnitKey, float]
+) -> tuple[Knapsack, list[list[UnitKey]]]:
+    """Return the problem of choosing among some units in one layer, its budget still to be set."""
     demand = Demand(
         users=users,
         worth={key: worth[key] for key in users},
@@ -166,9 +196,7 @@ def ours(
         placements=dict.fromkeys(users, Placement(layer="all", why="there is one layer")),
     )
     wanted = [key for key in users if world.units[key].is_library]
-    problem, groups = knapsack_of(wanted, frozenset(), demand, found.graph, _ONE_LAYER, {"all": None}, max(budgets))
-    solved = (greedy(replace(problem, total=budget), frozenset()) for budget in budgets)
-    return [frozenset(key for index in solution.chosen for key in groups[index]) for solution in solved]
+    return knapsack_of(wanted, frozenset(), demand, graph, _ONE_LAYER, {"all": None}, 0)
 
 
 def frequent(
@@ -180,10 +208,17 @@ def frequent(
         (key for key, count in counts.items() if count and world.units[key].is_library),
         key=lambda key: (-counts[key], found.graph.height[key], key),
     )
-    return filled(world, found.graph, order, budget)
+    return _filled(world, found.graph, order, budget)
 
 
-def filled(world: World, graph: MergedGraph, order: Iterable[UnitKey], budget: int) -> frozenset[UnitKey]:
+def fitting(world: World, keys: Sequence[UnitKey], budget: int) -> frozenset[UnitKey]:
+    """Return as much of a list of units as fits, in its own order."""
+    if world.bytes_of(keys) <= budget:
+        return frozenset(keys)
+    return _filled(world, MergedGraph(world.units), keys, budget)
+
+
+def _filled(world: World, graph: MergedGraph, order: Iterable[UnitKey], budget: int) -> frozenset[UnitKey]:
     """Return as much as fits of some units, in their order, each with all under it."""
     chosen: set[UnitKey] = set()
     left = budget

@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from factory.model import PackageId
@@ -43,8 +44,12 @@ class Lock:
         return {package.without_commit: package for package in packages if package.commit}
 
 
+@lru_cache(maxsize=16)
 def parse_lock(text: str) -> Lock:
-    """Parse a lockfile; raise `ValueError` (`tomllib.TOMLDecodeError` is one) when it is none."""
+    """Parse a lockfile; raise `ValueError` (`tomllib.TOMLDecodeError` is one) when it is none.
+
+    A lock is read again and again while a repository is aligned: the last ones are remembered.
+    """
     document = tomllib.loads(text)
     tables = document.get("package", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):

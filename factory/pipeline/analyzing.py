@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from factory.analysis import analyze as analysis_stage
 from factory.analysis.model import Status, Workspace
 from factory.analysis.uses import pin_conflict
+from factory.cargo.ask_index import refresh_index
 from factory.consumer import misses as miss_reports
 from factory.consumer.misses import read_misses
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
@@ -22,11 +23,12 @@ from factory.scan.git_source import fetch, is_git_url, without_secret
 from factory.scan.model import Scan, Skipped, SkipReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.cargo.variants import Variant
+    from factory.model import PackageId
     from factory.pipeline.run import Run
     from factory.scan.build_history import History
     from factory.scan.model import FoundWorkspace
@@ -108,6 +110,15 @@ def resolver_of(run: Run, *, offline: bool) -> analysis_stage.Resolver:
         timeout=run.settings.limits.resolve_timeout,
         rustflags=run.settings.contract.rustflags,
     )
+
+
+def ask_registry(run: Run, resolver: analysis_stage.Resolver, packages: Iterable[PackageId]) -> None:
+    """Bring what cargo keeps of crates.io's index up to date once, so that nobody has to ask again for each step."""
+    if resolver.offline:
+        return
+    problem = refresh_index(packages, toolchain=resolver.toolchain, cargo_home=resolver.cargo_home)
+    if problem:
+        run.output.warn(f"versions that were yanked or published since the last look are not known: {problem}")
 
 
 def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:

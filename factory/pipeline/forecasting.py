@@ -23,7 +23,8 @@ from factory.costs.shipped import shipped_records
 from factory.engine import Engine
 from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
 from factory.files import cache_directory
-from factory.pipeline.analyzing import require_manifests, scan
+from factory.model import PackageId
+from factory.pipeline.analyzing import ask_registry, require_manifests, scan
 from factory.pipeline.artefacts import read_plan
 from factory.pipeline.costing import crate_sources, weighed_costs
 from factory.pipeline.toolchains import toolchain_like
@@ -97,7 +98,10 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     require_manifests(found)
     for row in found.skipped:
         run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
-    aligner = _aligner(run, made.baseline, warm, _forecaster(run, warm, source, offline=offline), wishes)
+    resolver = _forecaster(run, warm, source, offline=offline)
+    crates = {PackageId(crate.name, crate.version, crate.source) for crate in made.baseline.crates}
+    ask_registry(run, resolver, crates)
+    aligner = _aligner(run, made.baseline, warm, resolver, wishes)
     steps = Wishes(variant=variant, steps=wishes.steps, paying=wishes.paying)
     return align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
 

@@ -13,7 +13,7 @@ from factory.consumer.align.meeting import Meeting, meet
 from factory.consumer.align.model import StepName
 from factory.consumer.align.versions import VersionRules
 from factory.errors import NothingToDoError
-from factory.pipeline.analyzing import resolver_of
+from factory.pipeline.analyzing import ask_registry, resolver_of
 from factory.pipeline.planning import baseline_of
 from factory.planning.behaviour import read_behaviour_features
 from factory.scan.cfg_expression import CfgSet
@@ -36,6 +36,7 @@ def meet_baseline(run: Run, found: Scan, analysis: Analysis, *, offline: bool) -
     `NothingToDoError` where that is all.
     """
     resolver = resolver_of(run, offline=offline)
+    ask_registry(run, resolver, {unit.package for unit in analysis.units.values()})
     meeting = _meeting(run, analysis, resolver)
     with (
         run.output.progress("meeting the baseline", len(found.workspaces)) as advance,

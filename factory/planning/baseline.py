@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import profile_table_from_json, profile_table_to_json
@@ -89,6 +90,7 @@ class Baseline:
         return next((profile for profile in self.profiles if profile.variant == variant), None)
 
 
+@cache
 def caret_range(version: str) -> str:
     """Return the semver range of a version, in which cargo lets one take another's place: `1`, `0.12`, `0.0.3`."""
     plain = version.partition("+")[0]

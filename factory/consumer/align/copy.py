@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace
 
 _ALIGNED_NAMES = frozenset({"Cargo.toml", "Cargo.lock"})
+_LOCKED = "previously selected package"
 _CONFLICT = re.compile(r"required by package `(?P<by>[^`(]+?)(?: \([^`]*\))?`")
 
 
@@ -85,8 +86,18 @@ class WorkingCopy:
         )
 
     def settle_lock(self) -> str:
-        """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not."""
-        answer = self._cargo(["update", "--workspace"])
+        """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not.
+
+        Cargo holds its lock on all downloads for as long as it asks the registry, and whoever resolves beside it waits.
+        So this is done by a command that goes by what cargo knows of the index, which was asked once for all
+        (`refresh_index`). The registry is asked again only where that may be too old: a conflict with what is locked
+        stays one.
+        """
+        before = self.lock.read_text(encoding="utf-8")
+        answer = self._cargo(["tree", "--depth=0", "--edges=no-dev"])
+        if not answer.ok and _LOCKED not in answer.stderr:
+            self.lock.write_text(before, encoding="utf-8")
+            answer = self._cargo(["update", "--workspace"])
         return "" if answer.ok else why_not(answer.stderr, hide=str(self.root))
 
     def ask_index(self, names: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from factory.scan.cfg_expression import CfgSet
 
 _ROUNDS = 3
+_WORD = re.compile(r"[\w-]+")
 _SYSTEM = "target_os"
 
 
@@ -109,7 +111,7 @@ class _Features:
             if not wanted or (self.beyond and self.rules.by is FeaturesBy.AUTO):
                 break
             before = list(self.taken)
-            self.left |= dict(settle(wanted, self._attempt))
+            self.left |= dict(settle(wanted, self._attempt, self._suspects))
             if not self.rules.paying:
                 self._drop_what_brings_crates(first)
             if self.taken == before:
@@ -248,10 +250,15 @@ class _Features:
             self.left |= dict.fromkeys(guilty, f"brings {_listed(sorted(new))}, which the repository has not got")
             self.taken = []
             if kept:
-                self.left |= dict(settle(kept, self._attempt))
+                self.left |= dict(settle(kept, self._attempt, self._suspects))
             else:
                 self.copy.write(self.plain)
                 self.analysis = self.copy.analyze()
+
+    def _suspects(self, additions: Sequence[Addition], reason: str) -> list[Addition]:
+        """Return the additions that can turn on what cargo complains of, such as a crate for another platform."""
+        named = set(_WORD.findall(reason))
+        return [one for one in additions if self._reaches(one, named)]
 
     def _reaches(self, addition: Addition, names: set[str]) -> bool:
         """Whether a feature, by whatever it turns on in its own crate, can turn on one of some crates."""

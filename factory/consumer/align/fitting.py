@@ -6,6 +6,7 @@ Cargo refuses all of a set of moves where one of them does not fit. Most that do
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import semver
@@ -173,6 +174,7 @@ class _Search:
         return self._known[package]
 
 
+@cache
 def allows(demand: str, version: str) -> bool:
     """Whether a version meets a requirement; one that we cannot read is left to cargo."""
     try:

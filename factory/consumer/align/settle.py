@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 120
 
 
-def settle(items: Sequence[T], attempt: Callable[[Sequence[T]], str]) -> list[tuple[T, str]]:
+def settle(
+    items: Sequence[T],
+    attempt: Callable[[Sequence[T]], str],
+    suspects: Callable[[Sequence[T], str], Collection[T]] = lambda _items, _reason: (),
+) -> list[tuple[T, str]]:
     """Take over as many of `items` as go, and return the others, each with the reason.
 
     `attempt` tries some on top of what was taken over before: it returns "" where they went, else undoes them and says
-    why not. Where many fail together, each half is tried by itself, down to single ones; after `MOST_ATTEMPTS` the rest
-    is left.
+    why not. Where many fail together, the `suspects` by that reason are tried after the others; where none or all are,
+    each half by itself, down to single ones. After `MOST_ATTEMPTS` the rest is left.
     """
     left: list[tuple[T, str]] = []
     pending = [tuple(items)] if items else []
@@ -27,8 +31,16 @@ def settle(items: Sequence[T], attempt: Callable[[Sequence[T]], str]) -> list[tu
         some = pending.pop()
         reason = attempt(some)
         if reason and len(some) > 1:
-            middle = len(some) // 2
-            pending += [some[middle:], some[:middle]]
+            pending += _parts(some, suspects(some, reason))
         elif reason:
             left.append((some[0], reason))
     return left + [(item, "not tried: too many others did not go") for some in reversed(pending) for item in some]
+
+
+def _parts(some: tuple[T, ...], suspected: Collection[T]) -> list[tuple[T, ...]]:
+    """Divide what failed together: what is to be tried first comes last."""
+    others = tuple(item for item in some if item not in suspected)
+    if others and len(others) < len(some):
+        return [tuple(item for item in some if item in suspected), others]
+    middle = len(some) // 2
+    return [some[middle:], some[:middle]]
