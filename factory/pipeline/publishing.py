@@ -39,6 +39,9 @@ def record_proof(proof: Proof, *, min_hit: float, copy: Path | None) -> None:
     write_record(proof, min_hit=min_hit, day=build_date(), copy=copy)
 
 
+_PLAN = "io.rust-warm-factory.plan"
+
+
 class Held(enum.Enum):
     """Where the images of a build are when they are joined."""
 
@@ -168,10 +171,18 @@ def _request(run: Run, layers: tuple[LayerPush, ...], engine: Engine, signer: Si
     )
 
 
-def published_plans(run: Run, plan: Plan) -> dict[str, str]:
-    """Return, for each layer of a plan, the plan that its image in the registry was made from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What an image in the registry was made from: the digests of its plan and its base, "" where it does not say."""
 
-    A layer whose first moving tag is not there, or is no image of ours for the engine's platform, has none. Raises
+    plan: str
+    base: str
+
+
+def published(run: Run, plan: Plan) -> dict[str, Published]:
+    """Return, for each layer of a plan, what its image in the registry was made from.
+
+    A layer whose first moving tag is not there, or is no image of ours for the run's platform, has none. Raises
     `RegistryFaultError` where the registry does not answer.
     """
     built = built_by(run, plan)
@@ -180,7 +191,9 @@ def published_plans(run: Run, plan: Plan) -> dict[str, str]:
     for image in built.images:
         digest = _published(registry, built, image)
         if digest:
-            found[image.layer] = _plan_label(registry, built, digest)
+            labels = _labels(registry, built, digest)
+            base = labels.get("org.opencontainers.image.base.digest", "")
+            found[image.layer] = Published(plan=labels.get(_PLAN, ""), base=base)
     return found
 
 
@@ -192,9 +205,8 @@ def _published(registry: Registry, built: Built, image: BuiltImage) -> str:
     return "" if remote is None else remote.images.get(image.platform, "")
 
 
-def _plan_label(registry: Registry, built: Built, digest: str) -> str:
-    labels = registry.labels(f"{built.run.settings.image.repository}@{digest}")
-    return labels.get("io.rust-warm-factory.plan", "")
+def _labels(registry: Registry, built: Built, digest: str) -> Mapping[str, str]:
+    return registry.labels(f"{built.run.settings.image.repository}@{digest}")
 
 
 def verify_signature(run: Run, image: str, who: Identity) -> Proof:
@@ -290,7 +302,7 @@ def _verified(built: Built, image: BuiltImage, records: Mapping[str, ProofRecord
         return _image_staged(built, image, record)
     registry = _registry(built.run)
     digest = _published(registry, built, image)
-    if not digest or _plan_label(registry, built, digest) != image.plan_digest:
+    if not digest or _labels(registry, built, digest).get(_PLAN) != image.plan_digest:
         raise BadAnswerError(
             f"{image.layer} for {image.platform}, plan {image.plan_digest[:12]}: the registry's image is of another "
             "plan, or not there, and there is no record of one that was verified",
@@ -331,8 +343,8 @@ def _image_staged(built: Built, image: BuiltImage, record: ProofRecord) -> Verif
     request = _request(run, (layer,), Engine(), None)
     digest = push_stage.staged_digest(request, layer, verified)
     if not digest:
-        published = _published(request.registry, built, image)
-        digest = published if published and push_stage.is_image(request, published, verified) else ""
+        joined = _published(request.registry, built, image)
+        digest = joined if joined and push_stage.is_image(request, joined, verified) else ""
     if not digest:
         raise ConfigurationError(
             f"{run.settings.image.repository}:{layer.staged(verified)} is not in the registry",

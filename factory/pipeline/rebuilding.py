@@ -34,7 +34,7 @@ from factory.pipeline.publishing import (
     Held,
     PushWishes,
     built_by,
-    published_plans,
+    published,
     push,
     record_proof,
     require_pushable,
@@ -199,7 +199,7 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
         notes = [str(concern) for concern in found if concern.users]
         reasons = (
             *input_reasons(state, inputs, clock=time.time(), rules=wishes.rules),
-            *_target_reasons(run, wishes, old),
+            *_target_reasons(run, wishes, old, base),
             *concern_reasons(found),
         )
         if not reasons:
@@ -209,7 +209,7 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
         new = make_plan(run, analysis, wishes.profiles)
     if old is None:
         names = tuple(layer.name for layer in new.layers)
-        if wishes.publish is not Publish.NOTHING and state is None and not _target_reasons(run, wishes, new):
+        if wishes.publish is not Publish.NOTHING and state is None and not _target_reasons(run, wishes, new, base):
             # A machine that keeps nothing: the registry says what was built.
             return Decision(plan=new, reasons=(), notes=(), changed=()), found, inputs
         return Decision(plan=new, reasons=reasons, notes=(), changed=names), found, inputs
@@ -301,7 +301,7 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
     return there or here
 
 
-def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason, ...]:
+def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan, base: str) -> tuple[Reason, ...]:
     """Return what is missing of what the last rebuild made."""
     if wishes.folder is not None:
         moved = local_plan(plan, wishes.folder)
@@ -311,12 +311,7 @@ def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason
             return ()
         return (Reason(cause=Cause.TARGET, detail=f"{wishes.folder} is incomplete, or was made from another plan"),)
     if wishes.publish is not Publish.NOTHING:
-        published = published_plans(run, plan)
-        return tuple(
-            Reason(cause=Cause.TARGET, detail=f"the registry's image of {layer.name} is of another plan, or not there")
-            for layer in plan.layers
-            if published.get(layer.name) != plan.layer_digest(layer.name)
-        )
+        return _registry_reasons(run, plan, base)
     engine, tags = Engine(), image_tags(run, plan)
     reasons = []
     for layer in plan.layers:
@@ -328,6 +323,21 @@ def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason
             continue
         if made_from != plan.layer_digest(layer.name):
             reasons.append(Reason(cause=Cause.TARGET, detail=f"{tag} was made from another plan"))
+    return tuple(reasons)
+
+
+def _registry_reasons(run: Run, plan: Plan, base: str) -> tuple[Reason, ...]:
+    """Return what speaks against the published images: a machine that keeps nothing has only these to go by."""
+    there = published(run, plan)
+    reasons = []
+    for layer in plan.layers:
+        found = there.get(layer.name)
+        if found is None or found.plan != plan.layer_digest(layer.name):
+            detail = f"the registry's image of {layer.name} is of another plan, or not there"
+            reasons.append(Reason(cause=Cause.TARGET, detail=detail))
+        elif base and found.base and found.base != base:
+            detail = f"the registry's image of {layer.name} stands on {found.base[:19]}, not on {base[:19]}"
+            reasons.append(Reason(cause=Cause.BASE, detail=detail))
     return tuple(reasons)
 
 
