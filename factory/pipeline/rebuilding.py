@@ -199,7 +199,7 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
         notes = [str(concern) for concern in found if concern.users]
         reasons = (
             *input_reasons(state, inputs, clock=time.time(), rules=wishes.rules),
-            *_target_reasons(run, wishes, old, base),
+            *_target_reasons(run, wishes, old),
             *concern_reasons(found),
         )
         if not reasons:
@@ -209,7 +209,7 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
         new = make_plan(run, analysis, wishes.profiles)
     if old is None:
         names = tuple(layer.name for layer in new.layers)
-        if wishes.publish is not Publish.NOTHING and state is None and not _target_reasons(run, wishes, new, base):
+        if wishes.publish is not Publish.NOTHING and state is None and not _target_reasons(run, wishes, new, base=base):
             # A machine that keeps nothing: the registry says what was built.
             return Decision(plan=new, reasons=(), notes=(), changed=()), found, inputs
         return Decision(plan=new, reasons=reasons, notes=(), changed=names), found, inputs
@@ -301,8 +301,8 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
     return there or here
 
 
-def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan, base: str) -> tuple[Reason, ...]:
-    """Return what is missing of what the last rebuild made."""
+def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan, *, base: str = "") -> tuple[Reason, ...]:
+    """Return what is missing of what the last rebuild made; `base` is what published images have to stand on, if any."""
     if wishes.folder is not None:
         moved = local_plan(plan, wishes.folder)
         if is_warm_directory(wishes.folder) and all(
