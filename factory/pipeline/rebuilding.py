@@ -302,7 +302,7 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
 
 
 def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan, *, base: str = "") -> tuple[Reason, ...]:
-    """Return what is missing of what the last rebuild made; `base` is what published images have to stand on, if any."""
+    """Return what is missing of what was made; `base` is what published images have to stand on, if that is known."""
     if wishes.folder is not None:
         moved = local_plan(plan, wishes.folder)
         if is_warm_directory(wishes.folder) and all(
