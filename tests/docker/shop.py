@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("core", "web")
 DAY = 1_795_824_000  # 2026-11-28
 DATE = "20261128"
-INDEX = "application/vnd.oci.image.index.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json"
 
 
 @dataclass(frozen=True, kw_only=True)
