@@ -33,6 +33,7 @@ from factory.pipeline.publishing import Held, PushWishes, built_by, published_pl
 from factory.pipeline.toolchains import resolving
 from factory.planning.forecast import forecast
 from factory.planning.plan import plan_to_json
+from factory.publish.signing import require_cosign
 from factory.upkeep.decide import (
     Cause,
     Concern,
@@ -132,6 +133,7 @@ def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
     with contextlib.ExitStack() as locks:
         for _, wishes in works:
             locks.enter_context(exclusive(wishes.state / "rebuild.lock", using=wishes.state))
+        _require_signing(works)
         decided = [_decided(run, wishes) for run, wishes in works]
         if any(row.wishes.dry_run for row in decided):
             return tuple(Rebuild(decision=row.decision, concerns=row.concerns, built=False) for row in decided)
@@ -145,6 +147,12 @@ def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
         return tuple(
             Rebuild(decision=row.decision, concerns=row.concerns, built=bool(row.decision.reasons)) for row in decided
         )
+
+
+def _require_signing(works: Sequence[tuple[Run, RebuildWishes]]) -> None:
+    """Raise `EnvironmentFaultError` where what is pushed could not be signed: before hours are spent on building it."""
+    if any(run.settings.push.sign != "none" and wishes.publish is Publish.PUSHED for run, wishes in works):
+        require_cosign()
 
 
 def _make(row: _Decided) -> None:
