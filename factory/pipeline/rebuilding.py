@@ -151,8 +151,10 @@ def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
 
 def _require_signing(works: Sequence[tuple[Run, RebuildWishes]]) -> None:
     """Raise `EnvironmentFaultError` where what is pushed could not be signed: before hours are spent on building it."""
-    if any(run.settings.push.sign != "none" and wishes.publish is Publish.PUSHED for run, wishes in works):
-        require_cosign()
+    for run, wishes in works:
+        if run.settings.push.sign != "none" and wishes.publish is Publish.PUSHED and not wishes.dry_run:
+            require_cosign()
+            return
 
 
 def _make(row: _Decided) -> None:

@@ -233,7 +233,7 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "version": __version__,
         "registry": registry,
         "own_registry": registry in traits.registries,
-        "login_server": "https://index.docker.io/v1/" if registry == "docker.io" else registry,
+        "login_server": "https://index.docker.io/v1/" if registry.endswith("docker.io") else registry,
         "user": user,
         "password": password,
         "sign": settings.push.sign != "none",

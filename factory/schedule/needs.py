@@ -69,11 +69,13 @@ def source_variables(settings: Settings) -> tuple[Variable, ...]:
 
 
 def signing_variables(settings: Settings) -> tuple[Variable, ...]:
-    """Return the variables of what signs by a key."""
-    if settings.push.sign != "key":
+    """Return the variables of what signs by a key that is a file or in a variable."""
+    key = settings.push.key or ""
+    named = re.fullmatch(r"env://([A-Za-z_][A-Za-z0-9_]*)", key)
+    if settings.push.sign != "key" or ("://" in key and named is None):
+        # A key management service knows the job by an identity of its own, and no password.
         return ()
     found = [Variable(name="COSIGN_PASSWORD", what="the password of the key that signs")]
-    named = re.fullmatch(r"env://([A-Za-z_][A-Za-z0-9_]*)", settings.push.key or "")
     if named is not None:
         found.append(Variable(name=named[1], what="the key that signs, as `cosign generate-key-pair` wrote it"))
     return tuple(found)

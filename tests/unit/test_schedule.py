@@ -240,6 +240,22 @@ def test_every_schedule_says_which_secrets_to_create(scheduler: Scheduler) -> No
     assert ("SOURCES_TOKEN" in text) == (scheduler not in {Scheduler.CRON, Scheduler.SYSTEMD})
 
 
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("keys/cosign.key", {"COSIGN_PASSWORD"}),
+        ("env://OUR_KEY", {"COSIGN_PASSWORD", "OUR_KEY"}),
+        ("awskms:///alias/images", set()),
+    ],
+)
+def test_a_key_takes_what_it_is_opened_by(key: str, names: set[str]) -> None:
+    its = settings(push=PushSettings(sign="key", key=key))
+    given = {row["name"] for row in pod_of(its)["containers"][0]["env"] if "valueFrom" in row}
+    assert given - {"SOURCES_TOKEN"} == names
+    # Of these only a file can be mounted.
+    assert ("files" in {row["name"] for row in pod_of(its)["volumes"]}) == (key == "keys/cosign.key")
+
+
 @pytest.mark.parametrize("scheduler", Scheduler)
 def test_nothing_is_asked_for_where_nothing_is_private(scheduler: Scheduler) -> None:
     public = settings().model_copy(update={"sources": (RepositorySource(git="git://git.example.org/a.git"),)})
@@ -395,6 +411,11 @@ def test_the_engine_of_kubernetes_sees_what_is_mounted_for_it() -> None:
     for name in ("TMPDIR", "PIPX_HOME", "CARGO_HOME", "FACTORY_CACHE_DIR"):
         (folder,) = [path for path in job if f"{variables[name]}/".startswith(f"{path}/")]
         assert engine[folder] == job[folder]
+
+
+def test_kubernetes_logs_in_where_docker_looks_for_docker_hub() -> None:
+    (text,) = schedule_files(schedule(Scheduler.KUBERNETES), settings(registry="docker.io")).values()
+    assert "--docker-server=https://index.docker.io/v1/ " in text
 
 
 @pytest.mark.parametrize("registry", ["ghcr.io", "docker.io"])
