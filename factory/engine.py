@@ -56,6 +56,12 @@ EMULATION_ADVICE = (
     "qemu-user-static; or build on a machine of that platform. docs/platforms.md has both."
 )
 
+SHARED_ADVICE = (
+    "Engine and factory have to share a file system, as folders of factory's are mounted into containers. Run factory "
+    "on the engine's own machine, or let both have one volume at the same path, with TMPDIR, FACTORY_CACHE_DIR, "
+    "CARGO_HOME and factory itself on it: docs/rebuild.md."
+)
+
 FULL_ADVICE = (
     "The disk of the engine's machine is full. Make room (`docker system df` tells what takes it, `docker buildx "
     "prune` empties the build cache), and run the command again: layers that are finished stay."
@@ -298,7 +304,7 @@ class Engine:
         """Yield an idle container of an image with folders mounted read-only; it is removed afterwards.
 
         `platform` is the one of the image to take, where its name stands for several. Raises `EnvironmentFaultError`
-        where the engine cannot start one.
+        where the engine cannot start one, or mounts folders of another machine.
         """
         chosen = platform or self.image(image).platform
         with _answering(f"no container of {image} can be made"):
@@ -315,10 +321,53 @@ class Engine:
         try:
             with _answering(f"no container of {image} can be started"):
                 made.start()
-            yield Container(self._client, str(made.id))
+            container = Container(self._client, str(made.id))
+            _require_seen(container, mounts)
+            yield container
         finally:
             with contextlib.suppress(docker.errors.APIError, requests.RequestException):
                 made.remove(force=True)
+
+    def require_shared(self, image: str, folders: Sequence[Path], platform: str = "") -> None:
+        """Mount folders of this machine, and a temporary one, into a container of a local image.
+
+        Raises `EnvironmentFaultError` where the engine has others in their places: what runs by `docker run` would find
+        them empty.
+        """
+        with scratch("factory-shared-") as folder:
+            (folder / "seen").touch()
+            mounts = {path: f"/factory-shared/{number}" for number, path in enumerate((folder, *folders))}
+            with self.container(image, mounts=mounts, platform=platform):
+                pass
+
+
+def _require_seen(container: Container, mounts: Mapping[Path, str]) -> None:
+    """Raise `EnvironmentFaultError` for a mount that is not this machine's: engines make up what they lack.
+
+    All are asked for in one call; an empty folder proves nothing, and is passed over.
+    """
+    asked = {source: _question(source, target) for source, target in mounts.items()}
+    asked = {source: question for source, question in asked.items() if question}
+    if not asked:
+        return
+    script = """while test $# -gt 0; do test "$1" "$2" || echo "$3"; shift 3; done"""
+    words = [word for number, question in enumerate(asked.values()) for word in (*question, str(number))]
+    # As root, who may enter folders that are for their owner alone.
+    answer = container.run(["sh", "-c", script, "sh", *words], user="0", timeout=60)
+    missing = [str(source) for number, source in enumerate(asked) if str(number) in answer.stdout.split()]
+    if missing:
+        raise EnvironmentFaultError(
+            f"the engine does not see this machine's files: {', '.join(missing)}", advice=SHARED_ADVICE
+        )
+
+
+def _question(source: Path, target: str) -> tuple[str, ...]:
+    """Return what `test` has to say yes to in a container, nothing for an empty folder."""
+    if source.is_file():
+        # A folder is made up for a missing file too.
+        return ("-f", target)
+    name = next((entry.name for entry in sorted(source.iterdir()) if not entry.is_symlink()), None)
+    return () if name is None else ("-e", f"{target}/{name}")
 
 
 def _unpacked(archive: io.BytesIO) -> dict[str, bytes]:

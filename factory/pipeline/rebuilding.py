@@ -151,7 +151,7 @@ def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
     with contextlib.ExitStack() as locks:
         for _, wishes in works:
             locks.enter_context(exclusive(wishes.state / "rebuild.lock", using=wishes.state))
-        if works[0][1].publish is not Publish.NOTHING:
+        if works[0][1].publish is not Publish.NOTHING and not works[0][1].dry_run:
             require_pushable([run for run, _ in works], whole=works[0][1].publish is Publish.PUSHED)
         decided = [_decided(run, wishes) for run, wishes in works]
         if any(row.wishes.dry_run for row in decided):

@@ -67,10 +67,12 @@ def toolchain_like(run: Run, version: str, host: str | None, image: str, *, name
 def _toolchain_in_image(image: str, platform: Platform | None) -> Toolchain:
     engine = Engine()
     engine.require_image(image, platform)
-    if platform is None or platform == engine.platform:
-        return find_toolchain_in_image(image)
-    engine.require_runs(image, platform)
-    return find_toolchain_in_image(image, platform)
+    foreign = "" if platform in (None, engine.platform) else str(platform)
+    if platform is not None and foreign:
+        engine.require_runs(image, platform)
+    # Cargo resolves there what lies here.
+    engine.require_shared(image, [cache_directory()], foreign)
+    return find_toolchain_in_image(image, foreign)
 
 
 def engine_of(run: Run) -> Engine:

@@ -20,7 +20,7 @@ import docker.errors
 import requests
 
 from factory.engine import certificates
-from factory.errors import RegistryFaultError
+from factory.errors import ConfigurationError, RegistryFaultError
 from factory.publish.attempts import Fault, RegistryAnswerError, Unanswered, until_answered
 from factory.publish.credentials import Login, is_loopback
 
@@ -41,6 +41,13 @@ DELETING_ADVICE = (
     "delete, ECR the right ecr:BatchDeleteImage. The registries of GitHub and of Docker Hub delete by APIs of their "
     "own only: docs/prune.md."
 )
+
+NEVER_DELETING = {
+    "ghcr.io": "GitHub's packages API",
+    "docker.io": "Docker Hub's own API",
+    "index.docker.io": "Docker Hub's own API",
+}
+"""Registries that answer every deletion with 405, and what deletes there instead."""
 
 _MEDIA_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -168,6 +175,16 @@ class Distribution:
             if error.fault is Fault.ABSENT:
                 return None
             raise
+
+
+def require_deleting(registry: str) -> None:
+    """Raise `ConfigurationError` for a registry that is known to delete nothing by the API of registries."""
+    if registry in NEVER_DELETING:
+        raise ConfigurationError(
+            f"{registry} cannot be pruned: it deletes by {NEVER_DELETING[registry]} alone, which knows nothing of "
+            "indexes and signatures",
+            advice='Leave --prune out, and look after old images by hand: docs/prune.md, "Which registries".',
+        )
 
 
 def _fault(status: int) -> Fault | None:

@@ -7,6 +7,7 @@ signatures are worth what the log says, so they always go there.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,14 @@ COSIGN_ADVICE = (
 )
 OLDEST_COSIGN = 3
 SECONDS = 300.0
+
+COSIGN_RELEASE = "v3.0.6"
+"""The release that schedules install, https://github.com/sigstore/cosign/releases."""
+COSIGN_SUMS = {
+    "amd64": "c956e5dfcac53d52bcf058360d579472f0c1d2d9b69f55209e256fe7783f4c74",
+    "arm64": "bedac92e8c3729864e13d4a17048007cfafa79d5deca993a43a90ffe018ef2b8",
+}
+"""SHA-256 of its programs for Linux, by architecture: cosign_checksums.txt of the release."""
 
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """What cosign calls a signature among the statements about an image."""
@@ -63,10 +72,10 @@ class Identity:
 
 
 class Cosign:
-    """The program; making one raises `EnvironmentFaultError` where it is missing."""
+    """The program; making one raises `EnvironmentFaultError` where it is missing or too old."""
 
     def __init__(self, *, patience: Patience, output: Output) -> None:
-        process.which("cosign", advice=COSIGN_ADVICE)
+        require_cosign()
         self._patience = patience
         self._output = output
 
@@ -115,6 +124,30 @@ class Cosign:
     def _run(self, command: Sequence[str], what: str) -> None:
         self._output.command(command)
         persist(what, lambda: process.run(command, timeout=SECONDS, check=False), self._patience, self._output)
+
+
+def require_cosign() -> None:
+    """Raise `EnvironmentFaultError` where cosign is missing, or older than the flags that it is given."""
+    process.which("cosign", advice=COSIGN_ADVICE)
+    answer = process.run(("cosign", "version", "--json"), timeout=SECONDS, check=False)
+    version = _version(answer.stdout)
+    major = re.match(r"v?([0-9]+)\.", version)
+    # Debian's knows no version of its own, and is asked for a flag.
+    if _knows_signing_config() if major is None else int(major[1]) >= OLDEST_COSIGN:
+        return
+    raise EnvironmentFaultError(f"cosign {version or answer.stderr.strip()[-300:]} is too old", advice=COSIGN_ADVICE)
+
+
+def _version(said: str) -> str:
+    try:
+        return str(json.loads(said)["gitVersion"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _knows_signing_config() -> bool:
+    answer = process.run(("cosign", "sign", "--help"), timeout=SECONDS, check=False)
+    return "--use-signing-config" in answer.stdout + answer.stderr
 
 
 def require_signed_by(checks: Sequence[Check], reference: str) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -371,3 +375,34 @@ def of_reason(lines: Sequence[dict[str, Any]], reason: str) -> list[dict[str, An
 
 def name_of(artifact: dict[str, Any]) -> str:
     return str(artifact["target"]["name"]).replace("_", "-")
+
+
+@pytest.mark.parametrize("hidden", ["temporary", "cache", ""])
+def test_an_engine_that_does_not_see_this_machines_files_is_told(base_image: str, tmp_path: Path, hidden: str) -> None:
+    """In a mount namespace of its own, a process has a folder that the engine finds empty."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("needs root, and unshare")
+    temporary, cache = tmp_path / "temporary", tmp_path / "cache"
+    for folder in (temporary, cache):
+        folder.mkdir()
+    hide = f"mount -t tmpfs none '{tmp_path / hidden}' && " if hidden else ""
+    look = f"from factory.engine import *\nEngine().require_shared({base_image!r}, [Path({str(cache)!r})])"
+    done = process.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            f"{hide} touch '{cache}/file' && exec \"$@\"",
+            "",
+            sys.executable,
+            "-c",
+            look,
+        ],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        check=False,
+        timeout=120,
+    )
+    assert done.ok == (not hidden), done.stderr
+    named = re.findall("EnvironmentFaultError: the engine does not see this machine's files: (.*)", done.stderr)
+    assert [Path(path).is_relative_to(tmp_path / hidden) for path in named] == ([True] if hidden else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import pytest
 
 from factory.config.model import ImageSettings, PushSettings, Settings
 from factory.engine import ImageFacts
-from factory.errors import BadAnswerError, ConfigurationError
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import canonical_json, write_json
 from factory.model import CRATES_IO, PackageId
 from factory.output import Output
@@ -21,7 +22,7 @@ from factory.publish.model import VerifiedImage
 from factory.publish.provenance import provenance
 from factory.publish.record import read_records, require_passed, write_record
 from factory.publish.sbom import CookedCrate, bill_of_materials, package_url
-from factory.publish.signing import Identity, sign_commands
+from factory.publish.signing import Cosign, Identity, require_cosign, sign_commands
 from factory.publish.tags import layer_push, plan_tag
 from tests.unit.builders import plan_for, unit
 
@@ -257,6 +258,34 @@ def test_a_key_keeps_out_of_the_public_log_and_only_loopback_is_plain() -> None:
     assert {"--key=cosign.key", "--tlog-upload=false", "--allow-http-registry"} <= set(sign)
     (keyless,) = sign_commands("ghcr.io/a@sha256:ab", None, {})
     assert keyless == ("cosign", "sign", "--yes", "ghcr.io/a@sha256:ab")
+
+
+def install_cosign(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a cosign on the PATH that says `said` of its version, and knows the flags of cosign 2.4."""
+    program = folder / "cosign"
+    program.write_text(f"""#!/bin/sh\nif test "$1" = version; then echo '{said}'; else echo "--key=''"; fi\n""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize("said", ['{"gitVersion": "v3.0.6"}', '{"gitVersion": "3.1.1"}', '{"gitVersion": "v10.0.0"}'])
+def test_a_cosign_of_the_third_release_or_later_is_taken(
+    tmp_path: Path, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_cosign(tmp_path, said, monkeypatch)
+    require_cosign()
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize("said", ['{"gitVersion": "v2.6.1"}', '{"gitVersion": "devel"}', "no version"])
+def test_a_cosign_that_lacks_the_flags_is_told_before_anything_is_pushed(
+    tmp_path: Path, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_cosign(tmp_path, said, monkeypatch)
+    with pytest.raises(EnvironmentFaultError, match=r"cosign .*is too old") as caught:
+        Cosign(patience=Patience(attempts=1), output=QUIET)
+    assert "Install cosign 3" in caught.value.advice
 
 
 @pytest.mark.parametrize("who", [{}, {"identity": "x"}, {"issuer": "x"}, {"key": "k", "identity": "x", "issuer": "y"}])

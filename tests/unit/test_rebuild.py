@@ -10,8 +10,12 @@ import pytest
 from factory.analysis.model import Status
 from factory.cargo.advisories import Advisories, Advisory
 from factory.cargo.index_cache import CrateFacts
-from factory.errors import ConfigurationError
+from factory.config.model import ImageSettings, PushSettings, Settings
+from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.model import CRATES_IO, PackageId
+from factory.output import Output
+from factory.pipeline.rebuilding import Publish, RebuildWishes, rebuild
+from factory.pipeline.run import Run
 from factory.scan.model import Skipped, SkipReason
 from factory.upkeep.decide import (
     SECONDS_A_DAY,
@@ -195,3 +199,27 @@ def test_crates_that_are_locked_are_told_and_others_are_a_cause() -> None:
     }
     assert {row.cause for row in concern_reasons(found)} == {Cause.YANKED, Cause.ADVISORY}
     assert all("gone" in row.detail for row in concern_reasons(found))
+
+
+def test_what_could_not_be_signed_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "without-cosign"))
+    run = Run(
+        settings=Settings(image=ImageSettings(registry="registry.test"), push=PushSettings(sign="keyless")),
+        output=Output(verbosity=-1),
+    )
+    wishes = RebuildWishes(
+        paths=(),
+        state=tmp_path / "state",
+        folder=None,
+        profiles=None,
+        rules=Rules(),
+        advisory_db=None,
+        verify_on=(),
+        offline=True,
+        dry_run=False,
+        publish=Publish.PUSHED,
+    )
+    with pytest.raises(EnvironmentFaultError, match="cosign") as caught:
+        rebuild([(run, wishes)])
+    assert "Install cosign 3" in caught.value.advice
+    assert not (tmp_path / "state" / "analysis.json").exists()

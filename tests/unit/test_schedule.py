@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
@@ -14,9 +16,19 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 from factory import process
-from factory.config.model import BuildCacheSettings, ImageSettings, PushSettings, RepositorySource, Settings
+from factory.config.model import (
+    BuildCacheSettings,
+    CostSettings,
+    GitAccessSettings,
+    ImageSettings,
+    PushSettings,
+    RegistrySettings,
+    RepositorySource,
+    Settings,
+)
 from factory.errors import ConfigurationError
 from factory.platforms import Platform
+from factory.publish.signing import COSIGN_RELEASE, OLDEST_COSIGN
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
 from factory.schedule.times import CronTime
 
@@ -50,6 +62,51 @@ def schedule(
         prune=prune,
         runners=runners or {},
     )
+
+
+def only(chosen: Schedule, its: Settings) -> dict[str, Any]:
+    """Return the one file of a schedule as YAML."""
+    (text,) = schedule_files(chosen, its).values()
+    document: dict[str, Any] = YAML(typ="safe").load(text)
+    return document
+
+
+def pod_of(its: Settings) -> dict[str, Any]:
+    """Return the pod of a schedule for Kubernetes, which Kubernetes accepts."""
+    (text,) = schedule_files(schedule(Scheduler.KUBERNETES), its).values()
+    claim, job = YAML(typ="safe").load_all(text)
+    for document in (claim, job):
+        kubernetes_validate.validate(document, "1.31", strict=True)
+    pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    return pod
+
+
+def registry(name: str, kind: str, place: str) -> RegistrySettings:
+    """Return a registry of crates with the place of its token."""
+    return RegistrySettings.model_validate({"name": name, "index": f"sparse+https://crates.test/{name}/", kind: place})
+
+
+KNOWN = {"url": "https://known.test/platform", "username": "ci", "token_env": "KNOWN"}
+
+
+def private(**changes: object) -> Settings:
+    """Return settings that take tokens for crates, for git packages, and for sources of three hosts."""
+    return settings().model_copy(
+        update={
+            "registries": (registry("ours", "token_env", "OURS"),),
+            "git": (GitAccessSettings.model_validate(KNOWN),),
+            "sources": tuple(
+                RepositorySource(git=f"https://{host}/team/{name}.git")
+                for host, name in [("known.test", "a"), ("git.example.org", "b"), ("git.example.org", "c")]
+            ),
+            **changes,
+        }
+    )
+
+
+FILES = (registry("filed", "token_file", "/run/secrets/filed"),)
+BY_KEY = PushSettings(sign="key", key="cosign.key")
+KEYLESS = PushSettings(sign="keyless")
 
 
 # Times
@@ -99,7 +156,273 @@ def test_systemd_has_no_name_for_either_of_two_days() -> None:
         _ = CronTime.parse("17 3 1 * 1").calendar
 
 
+# Secrets
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_github_gives_each_step_the_secrets_it_needs_and_no_others(both: bool) -> None:
+    changes = {"platforms": tuple(Platform)} if both else {}
+    document = only(schedule(Scheduler.GITHUB), private(push=BY_KEY, **changes))
+    assert list(Draft7Validator(get_builtin_schema("vendor.github-workflows")).iter_errors(document)) == []
+    given = {
+        name: {key for key, value in step["env"].items() if "secrets." in value}
+        for name, job in document["jobs"].items()
+        for step in job["steps"]
+        if "env" in step
+    }
+    fetching = {"OURS", "KNOWN", "SOURCES_TOKEN"}
+    signing = {"COSIGN_PASSWORD"}
+    assert given == ({"rebuild": fetching, "publish": signing} if both else {"rebuild": fetching | signing})
+    (step,) = [step for step in document["jobs"]["rebuild"]["steps"] if "env" in step]
+    assert step["env"]["OURS"] == "${{ secrets.OURS }}"
+    assert "env" not in document
+    assert all("env" not in job for job in document["jobs"].values())
+
+
+def asked(variables: Mapping[str, str], url: str, tokens: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return what git is told by its helpers for a URL, "" where it would have to ask."""
+    done = process.run(
+        ["git", "credential", "fill"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            **variables,
+            **tokens,
+        },
+        stdin=f"url={url}\n\n",
+        check=False,
+        timeout=60,
+    )
+    rows = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    return {name: rows.get(name, "") for name in ("username", "password")}
+
+
+@pytest.mark.runs_programs
+def test_git_sends_a_token_to_its_own_host_alone(tmp_path: Path) -> None:
+    document = only(schedule(Scheduler.GITHUB), private())
+    (step,) = [step for step in document["jobs"]["rebuild"]["steps"] if "env" in step]
+    of_pod = {row["name"]: row.get("value", "") for row in pod_of(private())["containers"][0]["env"]}
+    script = only(schedule(Scheduler.GITLAB), private())["rust-builder"]["script"]
+    exports = [line for line in script if line.startswith("export GIT_")]
+    said = process.run(["sh", "-c", "; ".join([*exports, "env -0"])], env={"PATH": os.environ["PATH"]}).stdout
+    of_gitlab = dict(row.partition("=")[::2] for row in said.split("\0"))
+    tokens = {"KNOWN": "one", "SOURCES_TOKEN": "two"}
+    for variables in (step["env"], of_pod, of_gitlab):
+        git = {name: value for name, value in variables.items() if name.startswith("GIT_")}
+        assert git["GIT_CONFIG_COUNT"] == "2"
+        known = {"username": "ci", "password": "one"}
+        assert asked(git, "https://known.test/team/a.git", tokens, tmp_path) == known
+        theirs = {"username": "x-access-token", "password": "two"}
+        assert asked(git, "https://git.example.org/team/b.git", tokens, tmp_path) == theirs
+        nobody = {"username": "", "password": ""}
+        assert asked(git, "https://elsewhere.test/team/b.git", tokens, tmp_path) == nobody
+        assert asked(git, "http://git.example.org/team/b.git", tokens, tmp_path) == nobody
+
+
+def test_every_host_of_sources_has_a_token_of_its_own() -> None:
+    hosts = ("git.example.org", "code.example.com:8443")
+    its = settings().model_copy(
+        update={"sources": tuple(RepositorySource(git=f"https://{host}/a.git") for host in hosts)}
+    )
+    (text,) = schedule_files(schedule(Scheduler.GITHUB), its).values()
+    for name in ("SOURCES_TOKEN_GIT_EXAMPLE_ORG", "SOURCES_TOKEN_CODE_EXAMPLE_COM_8443"):
+        assert f"{name}: ${{{{ secrets.{name} }}}}" in text
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_every_schedule_says_which_secrets_to_create(scheduler: Scheduler) -> None:
+    text = "".join(schedule_files(schedule(scheduler), private(push=BY_KEY)).values())
+    for name in ("OURS", "KNOWN", "COSIGN_PASSWORD"):
+        assert re.search(f"^# +{name}: .*(token|password)", text, re.MULTILINE)
+    # On a machine of one's own, git reads the sources as it does by hand.
+    assert ("SOURCES_TOKEN" in text) == (scheduler not in {Scheduler.CRON, Scheduler.SYSTEMD})
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("keys/cosign.key", {"COSIGN_PASSWORD"}),
+        ("env://OUR_KEY", {"COSIGN_PASSWORD", "OUR_KEY"}),
+        ("awskms:///alias/images", set()),
+    ],
+)
+def test_a_key_takes_what_it_is_opened_by(key: str, names: set[str]) -> None:
+    its = settings(push=PushSettings(sign="key", key=key))
+    given = {row["name"] for row in pod_of(its)["containers"][0]["env"] if "valueFrom" in row}
+    assert given - {"SOURCES_TOKEN"} == names
+    # Of these only a file can be mounted.
+    assert ("files" in {row["name"] for row in pod_of(its)["volumes"]}) == (key == "keys/cosign.key")
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_nothing_is_asked_for_where_nothing_is_private(scheduler: Scheduler) -> None:
+    public = settings().model_copy(update={"sources": (RepositorySource(git="git://git.example.org/a.git"),)})
+    text = "".join(schedule_files(schedule(scheduler), public).values())
+    for word in ("SOURCES_TOKEN", "GIT_CONFIG", "rust-builder.env", "secretKeyRef", "cosign"):
+        assert word not in text
+
+
+def test_stores_of_costs_and_caches_have_their_credentials() -> None:
+    its = private(
+        costs=CostSettings(url="postgresql://ci@db.test/costs"),
+        build_cache=BuildCacheSettings.model_validate({"type": "s3", "bucket": "b", "region": "r"}),
+    )
+    names = {row["name"] for row in pod_of(its)["containers"][0]["env"]}
+    assert {"PGPASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= names
+    # The configuration's own place would be lost to a variable.
+    assert "FACTORY_COSTS_URL" not in names
+    assert "FACTORY_COSTS_URL" not in only(schedule(Scheduler.GITLAB), its)["rust-builder"]["variables"]
+
+
+def test_kubernetes_takes_secrets_and_files_from_secrets() -> None:
+    pod = pod_of(private(registries=FILES, push=BY_KEY))
+    (container,) = pod["containers"]
+    secrets = {row["name"]: row["valueFrom"]["secretKeyRef"] for row in container["env"] if "valueFrom" in row}
+    assert secrets["COSIGN_PASSWORD"] == {"name": "rust-builder", "key": "COSIGN_PASSWORD"}
+    assert secrets["SOURCES_TOKEN"]["optional"] is True
+    mounted = {row["mountPath"]: row["subPath"] for row in container["volumeMounts"] if row["name"] == "files"}
+    assert mounted == {"/state/cosign.key": "file-1", "/run/secrets/filed": "file-2"}
+    engine = {row["mountPath"] for row in pod["initContainers"][0]["volumeMounts"] if row["name"] == "files"}
+    # It mounts the token into the container that resolves, and has no use for the key.
+    assert engine == {"/run/secrets/filed"}
+
+
+def test_systemd_takes_secrets_from_a_file_of_root() -> None:
+    (service, _) = schedule_files(schedule(Scheduler.SYSTEMD), private(push=BY_KEY)).values()
+    assert "\nEnvironmentFile=/etc/rust-builder.env\n" in service
+
+
+@pytest.mark.runs_programs
+def test_cron_takes_secrets_from_a_file_and_finds_programs_of_the_user(tmp_path: Path) -> None:
+    its = replace(schedule(Scheduler.CRON), folder=tmp_path)
+    (text,) = schedule_files(its, private()).values()
+    (tmp_path / ".config").mkdir()
+    (tmp_path / ".config" / "rust-builder.env").write_text("OURS=a-token\n")
+    program = tmp_path / ".local" / "bin" / "factory"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$OURS $PWD $*"\nexit 3\n')
+    program.chmod(0o755)
+    command = text.splitlines()[-1].removeprefix("17 3 * * 1  ")
+    done = process.run(["/bin/sh", "-c", command], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"})
+    assert done.stdout == f"a-token {tmp_path} --quiet rebuild --state rebuild --max-age 30 --push\n"
+
+
+def test_github_has_no_secrets_of_its_own_name() -> None:
+    its = private(registries=(registry("x", "token_env", "GITHUB_CRATES"),))
+    with pytest.raises(ConfigurationError, match="GITHUB_CRATES: GitHub has no secrets"):
+        schedule_files(schedule(Scheduler.GITHUB), its)
+    assert schedule_files(schedule(Scheduler.GITLAB), its)
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.GITHUB, Scheduler.GITLAB])
+def test_what_only_this_machine_has_is_refused_but_on_runners_of_ones_own(scheduler: Scheduler) -> None:
+    own = {Platform.LINUX_AMD64: "ours"}
+    by_ssh = private(sources=(RepositorySource(git="git@git.example.org:team/a.git"),))
+    for its, told in ((private(registries=FILES), "/run/secrets/filed: a job of"), (by_ssh, "nor its ssh keys")):
+        with pytest.raises(ConfigurationError, match=told):
+            schedule_files(schedule(scheduler), its)
+        assert schedule_files(schedule(scheduler, runners=own), its)
+
+
+def test_kubernetes_has_no_folder_beside_the_configuration() -> None:
+    its = private(sources=(RepositorySource(path="repos/orders"),))
+    assert schedule_files(schedule(Scheduler.GITHUB), its)
+    with pytest.raises(ConfigurationError, match="repos/orders: a job of kubernetes"):
+        schedule_files(schedule(Scheduler.KUBERNETES), its)
+
+
+# Signing
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.KUBERNETES, Scheduler.CRON, Scheduler.SYSTEMD])
+def test_what_has_no_identity_does_not_sign_without_a_key(scheduler: Scheduler) -> None:
+    with pytest.raises(ConfigurationError, match=f"`push.sign` is keyless.*{scheduler} has none"):
+        schedule_files(schedule(scheduler), settings(push=KEYLESS))
+    assert schedule_files(schedule(scheduler), settings(push=BY_KEY))
+
+
+def test_every_cosign_is_of_the_release_that_the_flags_are_of() -> None:
+    assert int(COSIGN_RELEASE.removeprefix("v").partition(".")[0]) >= OLDEST_COSIGN
+    document = only(schedule(Scheduler.GITHUB), settings(push=BY_KEY))
+    steps = document["jobs"]["rebuild"]["steps"]
+    (step,) = [step for step in steps if step.get("uses", "").startswith("sigstore/cosign-installer")]
+    # Version 3 of the installer cannot install cosign 3.
+    assert step == {"uses": "sigstore/cosign-installer@v4", "with": {"cosign-release": COSIGN_RELEASE}}
+    for script in (
+        "\n".join(only(schedule(Scheduler.GITLAB), settings(push=BY_KEY))["rust-builder"]["script"]),
+        pod_of(settings(push=BY_KEY))["containers"][0]["args"][0],
+    ):
+        assert f"/cosign/releases/download/{COSIGN_RELEASE}/cosign-linux-$architecture" in script
+        assert script.index("sha256sum -c") < script.index("factory --quiet rebuild")
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_cosign_that_is_another_is_not_run(tmp_path: Path, machine: str) -> None:
+    (script, *_) = only(schedule(Scheduler.GITLAB), settings(push=BY_KEY))["rust-builder"]["script"]
+    for name, does in {"uname": f"echo {machine}", "wget": 'echo "$3" >"$2"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    here = script.replace("/usr/local/bin/cosign", str(tmp_path / "cosign"))
+    done = process.run(["sh", "-euc", here], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    assert "cosign: FAILED" in done.stdout
+    assert not done.ok
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[machine]
+    assert (tmp_path / "cosign").read_text().strip().endswith(f"{COSIGN_RELEASE}/cosign-linux-{architecture}")
+    assert not os.access(tmp_path / "cosign", os.X_OK)
+
+
+@pytest.mark.parametrize("push", [KEYLESS, BY_KEY])
+def test_a_job_of_gitlab_that_compiles_cannot_sign(push: PushSettings) -> None:
+    document = only(schedule(Scheduler.GITLAB), of_both(push=push))
+    build = document[".rust-builder"] | document["rust-builder"]
+    publish = document["rust-builder-publish"]
+    assert "id_tokens" not in build
+    assert "cosign" not in str(build)
+    assert ("id_tokens" in publish) == (push is KEYLESS)
+    # A variable of this environment reaches no other job.
+    assert ("environment" in publish) == (push is BY_KEY)
+    assert "cosign-linux" in str(publish["script"])
+
+
 # Files
+
+
+def test_the_engine_of_gitlab_sees_what_is_mounted_for_it() -> None:
+    job = only(schedule(Scheduler.GITLAB), settings())["rust-builder"]
+    shared = "$CI_PROJECT_DIR/"
+    for name in ("PIPX_HOME", "CARGO_HOME", "FACTORY_CACHE_DIR"):
+        assert job["variables"][name].startswith(shared)
+    # The runner's own steps would look for it before it is there.
+    assert "TMPDIR" not in job["variables"]
+    assert job["before_script"][:2] == [f'export TMPDIR="{shared}.factory-run/tmp"', 'mkdir -p "$TMPDIR"']
+
+
+def test_the_engine_of_kubernetes_sees_what_is_mounted_for_it() -> None:
+    pod = pod_of(settings())
+    (container,) = pod["containers"]
+    engine, job = (
+        {row["mountPath"]: (row["name"], row.get("subPath")) for row in each["volumeMounts"]}
+        for each in (pod["initContainers"][0], container)
+    )
+    variables = {row["name"]: row.get("value", "") for row in container["env"]}
+    for name in ("TMPDIR", "PIPX_HOME", "CARGO_HOME", "FACTORY_CACHE_DIR"):
+        (folder,) = [path for path in job if f"{variables[name]}/".startswith(f"{path}/")]
+        assert engine[folder] == job[folder]
+
+
+def test_kubernetes_logs_in_where_docker_looks_for_docker_hub() -> None:
+    (text,) = schedule_files(schedule(Scheduler.KUBERNETES), settings(registry="docker.io")).values()
+    assert "--docker-server=https://index.docker.io/v1/ " in text
+
+
+@pytest.mark.parametrize("registry", ["ghcr.io", "docker.io"])
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_what_a_registry_never_deletes_is_not_pruned(scheduler: Scheduler, registry: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{registry} cannot be pruned: it deletes by"):
+        schedule_files(schedule(scheduler, prune=True), settings(registry=registry))
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)
@@ -127,17 +450,30 @@ def test_pipelines_are_valid_by_the_schema_of_their_platform(
     document = YAML(typ="safe").load(text)
     problems = [problem.message for problem in Draft7Validator(get_builtin_schema(schema)).iter_errors(document)]
     assert problems == []
-    assert "factory --quiet rebuild --state rebuild --max-age 30 --push || test $? -eq 3" in text
+    assert "factory --quiet rebuild --state rebuild --max-age 30 --push || test $? -eq 3" in text.replace(
+        "$PIPX_BIN_DIR/", ""
+    )
     assert ("id-token: write" in text or "id_tokens:" in text) == (sign == "keyless")
     assert ("cosign" in text) == (sign != "none")
     assert registry in text
 
 
-def test_github_asks_for_the_time_and_for_no_more_rights_than_it_needs() -> None:
-    (text,) = schedule_files(schedule(Scheduler.GITHUB), settings(registry="ghcr.io")).values()
-    document = YAML(typ="safe").load(text)
+@pytest.mark.parametrize(
+    ("registry", "rights", "password"),
+    [
+        ("ghcr.io", {"contents": "read", "packages": "write"}, "${{ secrets.GITHUB_TOKEN }}"),
+        ("registry.test", {"contents": "read"}, "${{ secrets.REGISTRY_TOKEN }}"),
+    ],
+)
+def test_github_asks_for_the_time_and_for_no_more_rights_than_it_needs(
+    registry: str, rights: dict[str, str], password: str
+) -> None:
+    document = only(schedule(Scheduler.GITHUB), settings(registry=registry))
     assert document["on"]["schedule"] == [{"cron": "17 3 * * 1"}]
-    assert document["permissions"] == {"contents": "read", "packages": "write"}
+    assert document["permissions"] == {"contents": "read"}
+    assert document["jobs"]["rebuild"]["permissions"] == rights
+    (login,) = [step["with"] for step in document["jobs"]["rebuild"]["steps"] if "login" in step.get("uses", "")]
+    assert (login["registry"], login["password"]) == (registry, password)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +493,7 @@ def test_runners_keep_what_a_build_cache_needs(scheduler: Scheduler, schema: str
 
 
 def of_both(**changes: object) -> Settings:
-    return settings(registry="ghcr.io").model_copy(update={"platforms": tuple(Platform), **changes})
+    return settings().model_copy(update={"platforms": tuple(Platform), **changes})
 
 
 @pytest.mark.parametrize("sign", ["none", "key", "keyless"])
@@ -175,8 +511,7 @@ def test_a_pipeline_of_several_platforms_is_valid_and_joins_at_its_end(
     assert problems == []
     told = [line.strip(" -") for line in text.splitlines() if "factory --quiet" in line]
     assert [re.sub(r".*factory --quiet ", "", line) for line in told] == [
-        f"--platform {'${{ matrix.platform }}' if scheduler is Scheduler.GITHUB else '$PLATFORM'} rebuild "
-        "--state rebuild --max-age 30 --stage || test $? -eq 3",
+        '--platform "$PLATFORM" rebuild --state rebuild --max-age 30 --stage || test $? -eq 3',
         "push --join --state rebuild || test $? -eq 3",
         "prune || test $? -eq 3",
     ]
@@ -193,7 +528,7 @@ def test_github_builds_each_platform_natively_and_signs_only_at_the_end() -> Non
     assert publish["needs"] == "rebuild"
     # What compiles other people's code cannot sign.
     assert "id-token" not in document["permissions"]
-    assert "permissions" not in rebuild
+    assert "id-token" not in rebuild["permissions"]
     assert publish["permissions"]["id-token"] == "write"
     (up,) = [step["with"] for step in rebuild["steps"] if "upload-artifact" in step.get("uses", "")]
     (down,) = [step["with"] for step in publish["steps"] if "download-artifact" in step.get("uses", "")]
@@ -250,9 +585,9 @@ def test_systemd_accepts_its_units(tmp_path: Path) -> None:
 
 def test_a_crontab_goes_to_the_folder_and_takes_nothing_to_do_for_success() -> None:
     (text,) = schedule_files(schedule(Scheduler.CRON), settings()).values()
-    assert text.splitlines()[-1].startswith(
-        "17 3 * * 1  cd '/srv/my images' && { factory --quiet rebuild --state rebuild "
-    )
+    line = text.splitlines()[-1]
+    assert line.startswith("17 3 * * 1  cd '/srv/my images' && ")
+    assert line.endswith("{ factory --quiet rebuild --state rebuild --max-age 30 --push || test $? -eq 3; }")
 
 
 @pytest.mark.parametrize(
