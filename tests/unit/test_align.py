@@ -354,3 +354,17 @@ def test_requirements_that_keep_a_version_out_are_changed_and_nothing_else() -> 
 def test_a_move_back_is_a_downgrade() -> None:
     assert Move(package=PackageId("a", "1.10.0", "s"), version="1.9.0").is_downgrade
     assert not Move(package=PackageId("a", "1.9.0", "s"), version="1.10.0").is_downgrade
+
+
+def test_what_the_reason_names_is_tried_by_itself() -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def attempt(some: Sequence[int]) -> str:
+        tried.append(tuple(some))
+        return "no room for 13" if 13 in some else ""
+
+    def suspects(some: Sequence[int], reason: str) -> list[int]:
+        return [item for item in some if str(item) in reason.split()]
+
+    assert settle(range(32), attempt, suspects) == [(13, "no room for 13")]
+    assert tried == [tuple(range(32)), tuple(item for item in range(32) if item != 13), (13,)]
