@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory import process
+from factory.cargo.toolchain import find_toolchain
 from factory.engine import FULL_ADVICE, Engine, bake
 from factory.errors import BuildFailedError, EnvironmentFaultError
 from factory.files import write_json, write_text
+from tests.docker.crates import Crate, CrateRegistry
 from tests.docker.engines import own_engine
 from tests.docker.shop import LAYERS
 from tests.fault_proxy import FaultProxy, Trouble
+from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -79,6 +83,37 @@ def test_a_full_disk_is_told_and_once_there_is_room_a_rerun_succeeds(engine: Own
     process.run(["mount", "-o", f"remount,size={8 * ROOM}m", engine.folder / "data"])
     built(tmp_path, "COPY content /content")
     assert Engine().image("fault-test/image").layers
+
+
+def test_a_disk_that_is_full_in_a_cook_blames_no_crate(
+    base_image: str, docker_env: Mapping[str, str], tmp_path: Path
+) -> None:
+    """The device that is always full stands for the disk, in the layer's own step."""
+    writing = 'std::io::Write::write_all(&mut std::fs::File::create("/dev/full").unwrap(), b"x").unwrap();'
+    needed = '[dependencies]\nopen-full = "1"\nopen-leaf = "1"\n'
+    write_files(tmp_path / "app", {"Cargo.toml": manifest("app", needed), "src/main.rs": "fn main() {}\n"})
+    (tmp_path / "mirror").mkdir()
+    with CrateRegistry(tmp_path / "mirror") as mirror:
+        mirror.publish(Crate(name="open-leaf"))
+        mirror.publish(Crate(name="open-full", build_script=writing))
+        write_text(tmp_path / "locking" / "config.toml", mirror.cargo_config)
+        locked = find_toolchain().cargo(("generate-lockfile",), cwd=tmp_path / "app", cargo_home=tmp_path / "locking")
+        assert locked.ok, locked.stderr
+        environment = {
+            **docker_env,
+            "CARGO_HOME": str(tmp_path / "cargo-home"),
+            "FACTORY_BASE_IMAGE": base_image,
+            "FACTORY_IMAGE_NAME": "fault-test/cook",
+            "FACTORY_NETWORK_MIRROR": mirror.index,
+            "FACTORY_TOOLCHAIN": find_toolchain().version,
+        }
+        program = [sys.executable, "-m", "factory"]
+        for words in (["analyze", "app"], ["plan"]):
+            process.run([*program, *words], cwd=tmp_path, env=environment, timeout=300)
+        answer = process.run([*program, "build"], cwd=tmp_path, env=environment, check=False, timeout=300)
+    assert answer.returncode == 5, answer.stderr
+    assert "no space left on device: nothing of this layer is kept" in answer.stderr
+    assert FULL_ADVICE in answer.stderr
 
 
 def test_an_engine_that_is_killed_in_a_build_is_told_and_a_rerun_succeeds(engine: OwnEngine, tmp_path: Path) -> None:
