@@ -49,6 +49,10 @@ def rebuild(
     verify_on: Annotated[
         list[str] | None, typer.Option("--verify-on", help="Build this repository on the result; can be repeated.")
     ] = None,
+    min_hit: Annotated[
+        float,
+        typer.Option("--min-hit", min=0, max=1, help="Exit 1 where a --verify-on finds a smaller part fresh."),
+    ] = 0.0,
     offline: Annotated[bool, typer.Option("--offline", help="Resolve without the network.")] = False,
     push: Annotated[
         bool, typer.Option("--push", help="Push what was built and verified to `image.registry`; tags move last.")
@@ -80,6 +84,8 @@ def rebuild(
         raise ConfigurationError("--backend local and --output DIR go together", advice="Give both, or neither.")
     if (push or stage) and output is not None:
         raise ConfigurationError("a directory is not pushed", advice="Leave out --push, or build images.")
+    if min_hit and not verify_on:
+        raise ConfigurationError("--min-hit is for --verify-on", advice="Name a repository to build on the result.")
     if push and stage:
         raise ConfigurationError("--push moves the tags, and --stage does not", advice="Give one of them.")
     built = False
@@ -99,6 +105,7 @@ def rebuild(
                     offline=offline,
                     dry_run=dry_run,
                     without_missing=without_missing,
+                    min_hit=min_hit,
                     publish=_publish(push=push, stage=stage),
                 ),
             )

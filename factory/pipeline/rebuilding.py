@@ -90,7 +90,8 @@ class RebuildWishes:
     """What the user of `rebuild` named; `folder` is the directory to cook into, `None` for images.
 
     `state` is the folder of the run alone, with what the last rebuild was made from, and the records of its proofs.
-    With `without_missing` repositories that cannot be seen are left out; else they are a fault.
+    A repository of `verify_on` that finds less than `min_hit` of its units fresh is a fault. With `without_missing`
+    repositories that cannot be seen are left out; else they are a fault.
     """
 
     paths: tuple[str, ...]
@@ -103,6 +104,7 @@ class RebuildWishes:
     offline: bool
     dry_run: bool
     without_missing: bool = False
+    min_hit: float = 0.0
     publish: Publish = Publish.NOTHING
 
     def target(self, run: Run) -> str:
@@ -394,10 +396,15 @@ def _verify(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
     for layer, target in targets.items():
         proof = verify(run, target, list(wishes.verify_on), variant=variant, skeleton=False, cold=False)
         if wishes.folder is None:
-            record_proof(proof, min_hit=0.0, copy=record_file(wishes.state, layer))
-        if not proof.ok(0.0):
+            record_proof(proof, min_hit=wishes.min_hit, copy=record_file(wishes.state, layer))
+        if not proof.ok(wishes.min_hit):
             failed = [f"{check.name}: {check.detail}" for check in proof.checks if not check.ok]
             failed += [f"{repo.path}: {repo.problem}" for repo in proof.repos if repo.problem]
+            failed += [
+                f"{repo.path}: {repo.fresh} of {repo.total} units fresh"
+                for repo in proof.repos
+                if not repo.problem and repo.hit_rate < wishes.min_hit
+            ]
             raise BadAnswerError(
                 f"{target} does not pass: {'; '.join(failed)}", advice=f"See `factory verify {target}`."
             )

@@ -23,7 +23,6 @@ _ATTACHED = re.compile(r"sha256-(?P<subject>[0-9a-f]{64})(?:\.(?:sig|att|sbom))?
 """What cosign, and registries without an API for it, call what belongs to a manifest."""
 
 _PLACEHOLDERS = {
-    "{layer}": r"[A-Za-z0-9_.-]+",
     "{rust}": r"[0-9]+\.[0-9]+\.[0-9]+",
     "{minor}": r"[0-9]+\.[0-9]+",
     "{date}": r"[0-9]{8}",
@@ -157,6 +156,10 @@ class _Push:
     serial: int
     staged: bool
 
+    @property
+    def layer(self) -> str:
+        return re.split(r"-[0-9]+\.[0-9]+\.[0-9]+", self.line, maxsplit=1)[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Names:
@@ -168,15 +171,14 @@ class _Names:
 
     @classmethod
     def of(cls, tags: Sequence[str], rules: Rules) -> _Names:
-        pushes, moving, belongs = [], [], []
+        pushes = [push for push in map(_push, tags) if push is not None]
+        dated = [_pattern(template, {push.layer for push in pushes}) for template in rules.templates]
+        moving, belongs = [], []
         for tag in tags:
-            push = _push(tag)
             attached = _ATTACHED.fullmatch(tag)
-            if push is not None:
-                pushes.append(push)
-            elif attached is not None:
+            if attached is not None:
                 belongs.append(f"sha256:{attached['subject']}")
-            elif not any(re.fullmatch(_pattern(template), tag) for template in rules.templates):
+            elif _push(tag) is None and not any(re.fullmatch(pattern, tag) for pattern in dated):
                 moving.append(tag)
         return cls(pushes=tuple(pushes), moving=tuple(moving), belongs=() if pushes or moving else tuple(belongs))
 
@@ -197,10 +199,11 @@ def _push(tag: str) -> _Push | None:
     return _Push(line=match["line"], day=day, serial=int(match["serial"] or 1), staged=match["staged"] is not None)
 
 
-def _pattern(template: str) -> str:
-    """Return the pattern of what a template makes; suite and label are filled in already."""
+def _pattern(template: str, layers: Iterable[str]) -> str:
+    """Return the pattern of what a template makes for layers, with a push's number; suite and label are filled in."""
+    known = {**_PLACEHOLDERS, "{layer}": f"(?:{'|'.join(map(re.escape, sorted(layers)))})"}
     parts = re.split(r"(\{[a-z]+\})", template)
-    return "".join(_PLACEHOLDERS.get(part, re.escape(part)) for part in parts)
+    return "".join(known.get(part, re.escape(part)) for part in parts) + "(?:-[0-9]{1,6})?"
 
 
 # Reasons

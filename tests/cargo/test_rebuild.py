@@ -101,6 +101,8 @@ def test_nothing_changed_is_told_and_what_changed_is_named(folder: Path) -> None
     assert code == 0, err
     assert (causes(answer), answer["built"]) == (["first"], True)
     before = (folder / "rebuild/rebuild-state.json").read_bytes()
+    code, _, err = ended(folder, "--min-hit", "0.9")
+    assert (code, "--min-hit is for --verify-on" in err) == (2, True)
     started = time.monotonic()
     code, answer, err = ended(folder)
     assert (code, answer["built"], causes(answer)) == (3, False, []), err

@@ -191,6 +191,15 @@ def test_what_factory_did_not_push_stays(shelf: Shelf, tag: str) -> None:
     assert leads_on(tag, Rules(keep=1, days=2, today=TODAY))
 
 
+def test_a_tag_of_somebodys_own_that_looks_like_a_template_stays(shelf: Shelf) -> None:
+    kept = shelf.push(50, "prod-20260115", "web-20260115-2")
+    shelf.push(40)
+    assert shelf.goes(keep=1, templates=("{layer}-{date}",)) == set()
+    assert "prod-20260115" in next(
+        row.reason for row in shelf.judged(templates=("{layer}-{date}",)).verdicts if kept in row.tags
+    )
+
+
 def test_tags_of_templates_with_a_day_or_a_plan_hold_nothing(shelf: Shelf) -> None:
     old = shelf.push(100, f"of-web.{day(100)}", f"web-1.95-{PLAN}")
     shelf.push(1)

@@ -249,11 +249,10 @@ class _Features:
             kept = [one for one in self.taken if one not in guilty]
             self.left |= dict.fromkeys(guilty, f"brings {_listed(sorted(new))}, which the repository has not got")
             self.taken = []
-            if kept:
-                self.left |= dict(settle(kept, self._attempt, self._suspects))
-            else:
-                self.copy.write(self.plain)
-                self.analysis = self.copy.analyze()
+            # What is tried next goes on top of the repository as it was, which also stays where nothing of it goes.
+            self.copy.write(self.plain)
+            self.analysis = self.copy.analyze()
+            self.left |= dict(settle(kept, self._attempt, self._suspects))
 
     def _suspects(self, additions: Sequence[Addition], reason: str) -> list[Addition]:
         """Return the additions that can turn on what cargo complains of, such as a crate for another platform."""
