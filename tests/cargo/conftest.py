@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 300.0
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a module in one worker, with what the module has cooked."""
     for item in items:

@@ -31,6 +31,7 @@ USERS_CACHE = os.environ.get("FACTORY_CACHE_DIR")
 """Read before any fixture gives the tests a cache of their own."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all tests here, and keep those of a module in one worker, with the modules that share an image with it."""
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
