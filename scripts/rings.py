@@ -64,10 +64,11 @@ def _pytest(*arguments: str) -> tuple[str, ...]:
     return (PYTHON, "-m", "pytest", f"--color={color}", "-ra", *arguments)
 
 
-_BY_MODULE = ("-n", "2", "--dist", "loadgroup")
+_BY_MODULE = ("-n", "2", "--dist", "loadfile")
 """Two at a time, as a program under test often waits for another; what a module has cooked stays in one worker."""
 
-_BASE = "tests/docker/test_base.py"
+_ALONE = tuple(f"tests/docker/test_{name}.py" for name in ("base", "hermetic", "build_cache", "builders"))
+"""The base image, which two workers would make twice, and modules that look at one image."""
 
 RINGS = (
     Ring(
@@ -88,8 +89,7 @@ RINGS = (
     Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE),), seconds=8 * 60 * PATIENCE),
     Ring(
         name="docker",
-        # The base image first: two workers would make it twice.
-        commands=(_pytest(_BASE), _pytest("tests/docker", f"--ignore={_BASE}", *_BY_MODULE)),
+        commands=(_pytest(*_ALONE), _pytest("tests/docker", *(f"--ignore={path}" for path in _ALONE), *_BY_MODULE)),
         seconds=25 * 60 * PATIENCE,
     ),
 )

@@ -23,14 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 300.0
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a module in one worker, with what the module has cooked."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """Runs `factory` in `folder`, which no configuration is above, with some variables besides the tests' own."""

@@ -31,14 +31,11 @@ USERS_CACHE = os.environ.get("FACTORY_CACHE_DIR")
 """Read before any fixture gives the tests a cache of their own."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests here, and keep those of a module in one worker, with the modules that share an image with it."""
-    ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    private = {item.path for item in ours if "private_line" in getattr(item, "fixturenames", ())}
-    for item in ours:
-        item.add_marker(pytest.mark.docker)
-        item.add_marker(pytest.mark.xdist_group("private" if item.path in private else item.path.stem))
+    """Mark all tests here."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.docker)
 
 
 @pytest.fixture(scope="session")
