@@ -253,7 +253,9 @@ def _in_baseline(state: State, baseline: Baseline) -> float:
         for package, seconds in packages
         if (package.name, package.source, caret_range(package.version)) not in baseline.by_range
     )
-    return 1 - beyond / state.total().seconds
+    seconds = state.total().seconds
+    # A workspace without any registry unit.
+    return 1 - beyond / seconds if seconds else 0.0
 
 
 # The answer
