@@ -1,1 +1,1 @@
-"""From verified images to the registry: tags, indexes, signatures."""
+"""From verified images to the registry and out of it again: tags, indexes, signatures, pruning."""

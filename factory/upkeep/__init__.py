@@ -1,1 +1,1 @@
-"""Keeping what was built fresh: when to build it again, what calls for that on a schedule, and what may go."""
+"""When to build again what was built, what a rebuild cannot see, and what is remembered of the last one."""
