@@ -19,7 +19,7 @@ from factory.publish.attesting import Attestor, verifying_identity
 from factory.publish.model import BuiltImage, VerifiedImage
 from factory.publish.record import passed_record, read_records, require_passed, write_record
 from factory.publish.registry import Registry, join_command, push_command
-from factory.publish.signing import PROVENANCE, SBOM, Cosign, sign_commands
+from factory.publish.signing import PROVENANCE, SBOM, Cosign, require_cosign, sign_commands
 from factory.publish.tags import layer_push, plan_tag, require_registry
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def require_pushable(runs: Sequence[Run], *, whole: bool) -> None:
             advice="Build all platforms, or bring this one up by --stage and join them: `factory push --join`.",
         )
     if run.settings.push.sign != "none":
-        Cosign(patience=_patience(run), output=run.output)
+        require_cosign()
         with verifying_identity(run.settings):
             pass
 
