@@ -18,9 +18,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STEPS = {
     "as it is": None,
@@ -56,20 +59,20 @@ def main() -> int:
     options = _options()
     failed = False
     for project in options.projects:
-        print(f"\n## {project.name} at {_git(project, 'rev-parse', '--short', 'HEAD')}\n", flush=True)
-        rows = _measure(options, project)
-        _print(rows)
-        failed = failed or any(row.problem for row in rows)
+        print(f"\n## {project.name} at {_git(project, 'rev-parse', '--short', 'HEAD')}\n")
+        print("| after | units fresh | cold s | warm s | saved | problem |")
+        print("| --- | --- | --- | --- | --- | --- |", flush=True)
+        for row in _measure(options, project):
+            _print(row)
+            failed = failed or bool(row.problem)
     return 1 if failed else 0
 
 
-def _measure(options: argparse.Namespace, project: Path) -> list[Row]:
+def _measure(options: argparse.Namespace, project: Path) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / project.name
         _git(project, "clone", "--quiet", str(project.absolute()), str(copy))
-        rows = []
-        if options.test:
-            print(f"tests as it is: {_tests(copy)}\n", flush=True)
+        tests = [_tests(copy)] if options.test else []
         for step, wishes in STEPS.items():
             if wishes is not None:
                 _factory("align", str(copy), "--plan", str(options.plan), "--apply", *wishes)
@@ -77,10 +80,9 @@ def _measure(options: argparse.Namespace, project: Path) -> list[Row]:
                     continue
                 _git(copy, "add", "--all")
                 _git(copy, "-c", "user.name=b", "-c", "user.email=b@localhost", "commit", "--quiet", "-m", step)
-            rows.append(_built(step, options.warm, copy))
+            yield _built(step, options.warm, copy)
         if options.test:
-            print(f"tests after the last step: {_tests(copy)}\n", flush=True)
-    return rows
+            print(f"\nIts own tests before and after: {tests[0]}; {_tests(copy)}", flush=True)
 
 
 def _built(step: str, warm: Path, copy: Path) -> Row:
@@ -108,17 +110,16 @@ def _tests(copy: Path) -> str:
     return f"{passed} passed, {failed} failed, exit {answer.returncode}"
 
 
-def _print(rows: list[Row]) -> None:
-    print("| after | units fresh | cold s | warm s | saved | problem |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for row in rows:
-        saved = f"{1 - row.warm / row.cold:.0%}" if row.cold else "-"
-        seconds = f"{row.cold:.1f} | {row.warm:.1f} | {saved}"
-        print(f"| {row.step} | {row.fresh} of {row.total} | {seconds} | {row.problem or '-'} |")
+def _print(row: Row) -> None:
+    saved = f"{1 - row.warm / row.cold:.0%}" if row.cold else "-"
+    seconds = f"{row.cold:.1f} | {row.warm:.1f} | {saved}"
+    print(f"| {row.step} | {row.fresh} of {row.total} | {seconds} | {row.problem or '-'} |", flush=True)
 
 
 def _factory(*args: str, may_fail: bool = False) -> str:
     answer = process.run([sys.executable, "-m", "factory", *args], check=not may_fail)
+    if not answer.stdout:
+        raise process.ProgramFailedError(answer)
     return answer.stdout
 
 
