@@ -42,11 +42,11 @@ from benchmarks.world import (
     row,
     states,
 )
-from factory import pipeline
 from factory.analysis.model import merge_units
 from factory.config.layers import load_layer_profiles
 from factory.consumer.recommend import COMPRESSED
 from factory.costs.estimate import how_sure
+from factory.pipeline import analyzing, artefacts, meeting
 from factory.planning.layers import place_units
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def main() -> int:
     parser.add_argument("--sections", default=",".join(_SECTIONS), help="of the answer, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/plan.md"))
     options = parser.parse_args()
-    aligned = pipeline.read_analysis(options.aligned)
+    aligned = artefacts.read_analysis(options.aligned)
     world, sure = _organisation(options.repos, aligned, options.costs, options.jobs)
     lines = _head(world, sure)
     budgets = [int(word) * MB for word in options.budgets.split(",")]
@@ -99,8 +99,8 @@ _SECTIONS = ("in-plan", "left-out", "folds")
 
 def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int | None) -> tuple[Organisation, str]:
     run = default_run()
-    found = pipeline.scan(run, [str(repos)])
-    now = pipeline.analyze(run, found, offline=False)
+    found = analyzing.scan(run, [str(repos)])
+    now = analyzing.analyze(run, found, offline=False)
     peers = analysed_peers(run, repos)
     units: Mapping[UnitKey, Unit] = {}
     for analysis in (now, aligned, *peers.values()):
@@ -320,13 +320,13 @@ class Folds:
         if not self.number:
             return []
         run = default_run()
-        scanned = pipeline.scan(run, [str(self.repos)])
+        scanned = analyzing.scan(run, [str(self.repos)])
         everything = sorted({workspace.repo for workspace in world.now.resolved})
         lines: list[str] = []
         for number in range(self.number):
             unseen = frozenset(everything[(number + 2) % _FOLDS :: _FOLDS])
             others = replace(world.now, workspaces=tuple(row for row in world.now.workspaces if row.repo not in unseen))
-            met = pipeline.meet_baseline(run, scanned, others, offline=False)
+            met = meeting.meet_baseline(run, scanned, others, offline=False)
             lines += _fold(world.with_units(met.units), met, unseen, budgets)
         return [
             f"## {self.number} of {_FOLDS} fifths of the repositories with plans made from the others",

@@ -9,7 +9,7 @@ import typer
 
 from factory.base import HOME_MADE, build_base, pin_base
 from factory.cargo.toolchain import find_sysroot
-from factory.cli.app import run_of
+from factory.cli.runs import run_of
 
 
 def base(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from factory.base import build_base
-from factory.cli.app import Globals, run_of, runs_of
+from factory.cli.app import Globals
+from factory.cli.runs import run_of, runs_of
 from factory.config.model import BaseSettings, ImageSettings, Settings
 from factory.cook.images import bake_definition, image_build
 from factory.errors import BadAnswerError, ConfigurationError
 from factory.output import Output
-from factory.pipeline import Run
+from factory.pipeline.run import Run
 from factory.platforms import Platform, machine_platform
 from factory.publish.model import BuiltImage
 from factory.publish.record import ProofRecord, passed_record
