@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess  # noqa: TID251 - a process that is killed from outside
 import sys
@@ -91,18 +90,22 @@ def test_what_cannot_be_seen_is_a_fault_and_no_reason_to_do_nothing(small: Path)
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """Return a folder with a repository that is cooked in no time."""
-    text = f'{manifest("app")}\n[dependencies]\ncfg-if = "1"\nitoa = "1"\n'
-    write_files(tmp_path / "app", {"Cargo.toml": text, "src/main.rs": "fn main() {}\n"})
-    done = process.run(["cargo", "generate-lockfile"], cwd=tmp_path / "app", timeout=120, check=False)
-    assert done.ok, done.stderr
-    return tmp_path
+    return repository(tmp_path, 'cfg-if = "1"\nitoa = "1"\n')
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with a repository whose cook takes a while."""
-    shutil.copytree(ROOT / "tests/samples/greeter-cli", tmp_path / "app", ignore=shutil.ignore_patterns("target"))
-    return tmp_path
+def large(tmp_path: Path) -> Path:
+    """Return a folder with a repository whose crates are compiled for seconds."""
+    return repository(tmp_path, 'quote = "1"\n')
+
+
+def repository(folder: Path, dependencies: str) -> Path:
+    """Write a program `app` into a folder, with its lock; return the folder."""
+    text = manifest("app", f"[dependencies]\n{dependencies}")
+    write_files(folder / "app", {"Cargo.toml": text, "src/main.rs": "fn main() {}\n"})
+    done = process.run(["cargo", "generate-lockfile"], cwd=folder / "app", timeout=120, check=False)
+    assert done.ok, done.stderr
+    return folder
 
 
 def test_nothing_changed_is_told_and_what_changed_is_named(small: Path) -> None:
@@ -145,29 +148,29 @@ def test_a_run_that_is_killed_leaves_the_work_to_the_next_one(small: Path, stage
     assert (code, answer["built"]) == (3, False), err
 
 
-def test_a_cargo_that_outlives_a_killed_run_keeps_the_next_one_out(folder: Path) -> None:
-    child = start(folder)
+def test_a_cargo_that_outlives_a_killed_run_keeps_the_next_one_out(large: Path) -> None:
+    child = start(large)
     assert child.stderr is not None
     for line in child.stderr:
         if "rebuild: building" in line:
             break
-    cargo = writing_cargo(folder / "warm", patience=120)
+    cargo = writing_cargo(large / "warm", patience=120)
     # It would be done before the next run looks.
     os.killpg(cargo, signal.SIGSTOP)
     try:
         child.send_signal(signal.SIGKILL)
         child.communicate(timeout=60)
-        assert not (folder / "rebuild/rebuild-state.json").exists()
-        code, _, err = ended(folder)
+        assert not (large / "rebuild/rebuild-state.json").exists()
+        code, _, err = ended(large)
         assert code == 4, err
         assert "another factory is using" in err
         assert f"({cargo})" in err
     finally:
         os.killpg(cargo, signal.SIGCONT)
     # Its lock is gone with the last of its programs, and what it left half written is no hindrance.
-    code, made, err = finished(folder)
+    code, made, err = finished(large)
     assert (code, made.get("built")) == (0, True), err
-    code, made, err = ended(folder)
+    code, made, err = ended(large)
     assert (code, made["built"]) == (3, False), err
 
 
@@ -184,13 +187,18 @@ def writing_cargo(warm: Path, *, patience: float) -> int:
     pytest.fail("no compiler was seen")
 
 
-def test_two_at_once_do_not_race(folder: Path) -> None:
-    first = start(folder)
+def test_two_at_once_do_not_race(small: Path) -> None:
+    first = start(small)
     assert first.stderr is not None
     for line in first.stderr:
         if "rebuild: analyzing" in line:
             break
-    code, _, err = ended(folder)
+    # It would be done before the other one looks.
+    first.send_signal(signal.SIGSTOP)
+    try:
+        code, _, err = ended(small)
+    finally:
+        first.send_signal(signal.SIGCONT)
     first.communicate(timeout=400)
     assert (code, first.returncode) == (4, 0)
     assert "another factory is using" in err
