@@ -64,11 +64,8 @@ def _pytest(*arguments: str) -> tuple[str, ...]:
     return (PYTHON, "-m", "pytest", f"--color={color}", "-ra", *arguments)
 
 
-_BY_MODULE = ("-n", "2", "--dist", "loadfile")
-"""Two at a time, as a program under test often waits for another; what a module has cooked stays in one worker."""
-
-_ALONE = tuple(f"tests/docker/test_{name}.py" for name in ("base", "hermetic", "build_cache", "builders"))
-"""The base image, which two workers would make twice, and modules that look at one image."""
+_BY_MODULE = ("--dist", "loadfile", "-n")
+"""What a module has made once for all of its tests stays in one worker; the number of workers follows."""
 
 RINGS = (
     Ring(
@@ -80,18 +77,10 @@ RINGS = (
         ),
         seconds=300 * PATIENCE,
     ),
-    Ring(
-        name="fast",
-        # By group: what a module builds once for all of its tests is built by one worker.
-        commands=(_pytest("tests/unit", "-n", "auto", "--dist", "loadgroup"),),
-        seconds=60 * PATIENCE,
-    ),
-    Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE),), seconds=8 * 60 * PATIENCE),
-    Ring(
-        name="docker",
-        commands=(_pytest(*_ALONE), _pytest("tests/docker", *(f"--ignore={path}" for path in _ALONE), *_BY_MODULE)),
-        seconds=25 * 60 * PATIENCE,
-    ),
+    Ring(name="fast", commands=(_pytest("tests/unit", *_BY_MODULE, "auto"),), seconds=60 * PATIENCE),
+    # Two at a time, on machines with more cores too: cargo and Docker use all of them.
+    Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE, "2"),), seconds=8 * 60 * PATIENCE),
+    Ring(name="docker", commands=(_pytest("tests/docker", *_BY_MODULE, "2"),), seconds=25 * 60 * PATIENCE),
 )
 
 

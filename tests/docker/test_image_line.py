@@ -98,17 +98,27 @@ def test_the_image_says_what_it_is(line: Line) -> None:
     assert [unit["key"] for unit in json.loads(contents.stdout)["units"]] == keys
 
 
-@pytest.mark.parametrize("layer", ["core", "web", "db"])
-def test_verify_finds_exactly_what_the_plan_foretold(line: Line, layer: str) -> None:
-    """As uid 1001, on each of the three images, for each sample."""
-    answer = line.factory("verify", f"{NAME}:{layer}", "--repo", str(SAMPLES), "--json")
+@pytest.mark.parametrize(
+    ("layer", "samples"),
+    # What an image lacks is compiled; all that a database needs, once is enough.
+    [("core", ["greeter-cli", "notes-web"]), ("web", ["notes-web", "ledger-db"]), ("db", ["."])],
+)
+def test_verify_finds_exactly_what_the_plan_foretold_and_the_gate_holds(
+    line: Line, layer: str, samples: list[str]
+) -> None:
+    """As uid 1001, on each of the three images."""
+    repos = [word for sample in samples for word in ("--repo", str(SAMPLES / sample))]
+    answer = line.factory("verify", f"{NAME}:{layer}", *repos, "--min-hit", "1", "--json")
     proof = json.loads(answer.stdout)
     assert [check["name"] for check in proof["checks"] if not check["ok"]] == []
-    foretold = {row["path"]: row["units"] for row in line.plan["forecast"]}
-    found = {repo["path"]: repo["units"] for repo in proof["repos"]}
-    assert found == {path: {"total": units["total"], "fresh": units["hit"][layer]} for path, units in foretold.items()}
-    assert any(units["fresh"] for units in found.values())
-    assert answer.returncode == 0, answer.stderr
+    foretold = {row["path"].rpartition("/")[2]: row["units"] for row in line.plan["forecast"]}
+    found = {repo["path"].rpartition("/")[2]: repo["units"] for repo in proof["repos"]}
+    assert found.keys() == (foretold.keys() if layer == "db" else set(samples))
+    for name, units in found.items():
+        assert units == {"total": foretold[name]["total"], "fresh": foretold[name]["hit"][layer]}
+        assert units["fresh"] > 0
+    assert answer.returncode == (0 if layer == "db" else 1), answer.stderr
+    assert ("does not pass" in answer.stderr) == (layer != "db")
 
 
 def test_check_reads_from_the_image_what_the_plan_foretold(line: Line) -> None:
@@ -126,14 +136,9 @@ def test_check_reads_from_the_image_what_the_plan_foretold(line: Line) -> None:
     assert "does not say what is warm in it" in other.stderr
 
 
-def test_everything_is_fresh_on_the_topmost_image_and_the_gate_holds(line: Line) -> None:
+def test_a_skeleton_finds_everything_fresh_on_the_topmost_image(line: Line) -> None:
     passed = line.factory("verify", f"{NAME}:db", "--repo", str(SAMPLES / "ledger-db"), "--min-hit", "1", "--skeleton")
-    refused = line.factory(
-        "verify", f"{NAME}:core", "--repo", str(SAMPLES / "ledger-db"), "--min-hit", "1", "--skeleton"
-    )
     assert passed.returncode == 0, passed.stderr
-    assert refused.returncode == 1
-    assert "does not pass" in refused.stderr
 
 
 def test_a_second_build_of_the_same_plan_compiles_nothing_and_gives_the_same_images(line: Line) -> None:
