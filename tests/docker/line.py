@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from factory import process
 from factory.cargo.toolchain import find_toolchain
@@ -22,7 +22,7 @@ SECONDS = 1500.0
 """Two platforms, of which one is emulated, are the most that one command makes."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """The folder in which all commands are run, and the variables that they get."""
 
@@ -40,12 +40,16 @@ class Line:
         assert answer.returncode == 0, answer.stderr
         return answer
 
-    def under(self, **variables: str) -> Line:
+    def under(self, **variables: str) -> Self:
         """Return the same line with more variables."""
         return replace(self, environment={**self.environment, **variables})
 
-    def json(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
-        """Return what a file of the folder holds."""
+    def answer(self, *words: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Run `factory WORDS --json`, which must succeed, and return its answer."""
+        return json.loads(self.succeed(*words, "--json").stdout)
+
+    def read(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return what a JSON file of the folder holds."""
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
 

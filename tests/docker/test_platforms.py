@@ -138,7 +138,7 @@ class Pair:
         return f"{self.repository}:core-{platform.architecture}"
 
     def plan(self, platform: Platform) -> Any:  # noqa: ANN401 - any JSON value
-        return self.line.json(f"rebuild/{platform.file_ending}/plan.json")
+        return self.line.read(f"rebuild/{platform.file_ending}/plan.json")
 
 
 @pytest.fixture(scope="module")

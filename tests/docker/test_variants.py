@@ -5,7 +5,6 @@ Both rows stand on one base; benchmarks/suites.py has Debian's own toolchains an
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,7 +52,7 @@ def matrix(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pyt
     matrix = line_of(tmp_path_factory.mktemp("matrix"), FRONT, settings, docker_env)
     matrix.succeed("analyze", "front")
     matrix.succeed("plan")
-    plan = matrix.json(f"plan-{LABELLED}.json")
+    plan = matrix.read(f"plan-{LABELLED}.json")
     assert plan["contract"]["layout"] == "build-dir"
     plan["contract"]["layout"] = LAYOUTS[LABELLED]
     write_json(matrix.folder / f"plan-{LABELLED}.json", plan)
@@ -64,7 +63,7 @@ def matrix(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pyt
 
 @pytest.mark.parametrize("row", LAYOUTS)
 def test_every_row_has_its_plan_and_its_tags(matrix: Line, row: str) -> None:
-    plan = matrix.json(f"plan-{row}.json")
+    plan = matrix.read(f"plan-{row}.json")
     assert plan["contract"]["variants"] == list(VARIANTS[row])
     assert plan["excluded"] == []
     labels = Engine().image(IMAGES[row]).labels
@@ -80,10 +79,9 @@ def test_the_common_tag_is_that_of_the_first_row() -> None:
 
 @pytest.mark.parametrize(("row", "variant"), [(row, variant) for row in VARIANTS for variant in VARIANTS[row]])
 def test_every_variant_finds_all_of_its_units_fresh_in_its_row(matrix: Line, row: str, variant: str) -> None:
-    answer = matrix.succeed("verify", IMAGES[row], "--repo", "front", "--variant", variant, "--min-hit", "1", "--json")
-    proof = json.loads(answer.stdout)
+    proof = matrix.answer("verify", IMAGES[row], "--repo", "front", "--variant", variant, "--min-hit", "1")
     (repo,) = proof["repos"]
-    forecast = matrix.json(f"plan-{row}.json")["forecast"]
+    forecast = matrix.read(f"plan-{row}.json")["forecast"]
     assert [each["units"] for each in forecast if each["variant"] == variant] == [
         {"total": repo["units"]["total"], "hit": {"core": repo["units"]["fresh"]}}
     ]
