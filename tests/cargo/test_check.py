@@ -159,8 +159,8 @@ def unit_of(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def proven(program: Program, kitchen: Kitchen) -> Mapping[str, Any]:
     """Build every consumer on the directory, each on what was cooked alone; return what was found by their names."""
-    answer = program.json("verify", kitchen.folder / "warm", "--repo", kitchen.folder / "consumers")
-    return {row["path"].removeprefix("consumers/"): row for row in answer["repos"]}
+    repos = [word for name in CONSUMERS for word in ("--repo", kitchen.folder / "consumers" / name)]
+    return {row["path"]: row for row in program.json("verify", kitchen.folder / "warm", *repos)["repos"]}
 
 
 @pytest.mark.parametrize("name", CONSUMERS)
