@@ -68,8 +68,10 @@ def _pytest(*arguments: str) -> tuple[str, ...]:
     return (PYTHON, "-m", "pytest", f"--color={color}", "-ra", *arguments)
 
 
-_BY_MODULE = ("--dist", "loadfile", "-n")
-"""What a module has made once for all of its tests stays in one worker; the number of workers follows."""
+_BY_MODULE = ("--dist", "loadfile", "--no-loadscope-reorder", "-n")
+"""What a module has made once for all of its tests stays in one worker, and what takes longest comes first: each
+conftest.py names it. The number of workers follows.
+"""
 
 RINGS = (
     Ring(

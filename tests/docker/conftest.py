@@ -22,6 +22,7 @@ from tests.docker.crates import Crate, CrateRegistry
 from tests.docker.engines import own_engine
 from tests.docker.private_line import PrivateLine, cooked_line
 from tests.docker.shop import DAY, ROOT, Shop
+from tests.order import bring_forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,11 @@ USERS_CACHE = os.environ.get("FACTORY_CACHE_DIR")
 
 ONE_WORKER = frozenset({"test_hermetic.py", "test_build_cache.py", "test_builders.py"})
 """Modules that look at one image, which takes longer to cook than to look at."""
+
+LONGEST = [
+    Path(__file__).with_name(f"test_{name}.py")
+    for name in ("image_line", "second_build", "hermetic", "push", "owners", "reproducible")
+]
 
 
 class ByImage(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
@@ -52,10 +58,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests here."""
+    """Mark all tests here, and begin with what takes longest."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.docker)
+    bring_forward(items, LONGEST)
 
 
 @pytest.fixture(scope="session")
