@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from factory.process import Completed
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 300.0
+SECONDS = 500.0
 LONGEST = [Path(__file__).with_name(f"test_{name}.py") for name in ("local_line", "unit_keys", "default_plan", "check")]
 
 
