@@ -99,12 +99,8 @@ def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
 
     Raises `ConfigurationError` for the plan of another platform than the run's, or the engine's where it names none.
     """
-    own = next((platform for platform in Platform if platform == engine.platform), None)
-    if run.platform is None and own is not None and plan.contract.toolchain.host != own.rust_target:
-        raise ConfigurationError(
-            f"the plan was made for {plan.contract.toolchain.host}, and the engine builds for {own}",
-            advice=f"Put --platform {own} before `analyze`, `plan` and `build`: its own cargo resolves them then.",
-        )
+    if run.platform is None and engine.platform in set(Platform):
+        images.require_planned_for(plan, Platform(engine.platform))
     return images.image_build(
         plan,
         run.settings,

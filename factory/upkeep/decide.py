@@ -111,10 +111,15 @@ def input_reasons(state: RebuildState, now: Inputs, *, clock: float, rules: Rule
     reasons = [Reason(cause=cause, detail=detail) for cause, old, new, detail in compared if old != new]
     if before.base != now.base and before.base and now.base:
         reasons.append(Reason(cause=Cause.BASE, detail=f"base image moved from {before.base} to {now.base}"))
-    days = (clock - state.finished) / SECONDS_A_DAY
-    if rules.max_age is not None and days >= rules.max_age:
-        reasons.append(Reason(cause=Cause.AGE, detail=f"{days:.0f} days old, and {rules.max_age} are allowed"))
-    return tuple(reasons)
+    return (*reasons, *age_reasons(clock - state.finished, rules))
+
+
+def age_reasons(seconds: float, rules: Rules) -> tuple[Reason, ...]:
+    """Return that what was built so many seconds ago is too old, where it is."""
+    days = seconds / SECONDS_A_DAY
+    if rules.max_age is None or days < rules.max_age:
+        return ()
+    return (Reason(cause=Cause.AGE, detail=f"{days:.0f} days old, and {rules.max_age} are allowed"),)
 
 
 def concerns(
