@@ -25,7 +25,7 @@ import requests
 
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.files import DISK_FULL
-from factory.process import Completed, ProgramTimeoutError, run, which
+from factory.process import MEMORY_ADVICE, OUT_OF_MEMORY, Completed, ProgramTimeoutError, run, which
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
@@ -476,6 +476,8 @@ def cache_faults(line: str) -> Iterator[str]:
 def _advice(tail: str) -> str:
     if DISK_FULL.search(tail):
         return FULL_ADVICE
+    if OUT_OF_MEMORY.search(tail) or re.search("out of memory|did not complete successfully: exit code: 137", tail):
+        return MEMORY_ADVICE
     return CACHE_ADVICE if re.search("unknown cache exporter|[Cc]ache export is not supported", tail) else ""
 
 

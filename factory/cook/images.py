@@ -450,6 +450,9 @@ def _write_inputs(build: ImageBuild) -> None:
             recipe.write(folder / recipe.name, configured=build.plan.contract.rustflags)
         write_text(folder / "recipes.list", "".join(f"{recipe.name}\n" for recipe in recipes))
         write_text(folder / "locked.list", build.plan.locked_list([layer.name]))
+        if build.settings.limits.jobs is not None:
+            # Not as a build argument, which would be in the history of the image.
+            write_text(folder / "jobs", f"{build.settings.limits.jobs}\n")
         if asked := build.plan.to_ask(layer.name):
             write_questions(asked, folder / "questions")
     if "apt" in _secrets(build):

@@ -51,6 +51,7 @@ def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]
         timeout=run.settings.limits.cook_timeout,
         fetching=fetching(run.settings, user_mirror=user_mirror()),
         measure=run.settings.costs.record,
+        jobs=run.settings.limits.jobs,
         budget=run.settings.budget,
     )
     record(run, plan, reports, homes=[folder / "cargo-home"])

@@ -298,7 +298,7 @@ def _unanswered(error: requests.RequestException) -> Unanswered:
     cause: BaseException = error
     while isinstance(inner := getattr(cause, "reason", None) or next(iter(cause.args), None), BaseException):
         cause = inner
-    said = str(cause).rpartition(">: ")[2] or str(error)
+    said = re.sub(r"^<?[\w.]*HTTPS?Connection.*?[)>]: ", "", str(cause))
     # Certificates that nobody here trusts are no better a moment later.
     untrusted = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
     address = "" if error.request is None else f"{error.request.method} {error.request.url}: "

@@ -155,7 +155,7 @@ def test_a_registry_that_is_down_is_told_and_nothing_is_lost(old: Shop) -> None:
     assert answer.returncode == 6
     assert "it did not answer" in answer.stderr
     assert "trying again in" in answer.stderr
-    assert "connection refused" in answer.stderr
+    assert "Connection refused" in answer.stderr
 
 
 def test_what_passes_is_tried_again(old: Shop, proxy: FaultProxy) -> None:
