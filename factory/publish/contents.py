@@ -44,7 +44,7 @@ def said_by(registry: Distribution, digest: str) -> Said:
     configuration = registry.configuration(image)
     cooked: dict[PackageId, frozenset[str]] = {}
     try:
-        labels = configuration["config"]["Labels"]
+        labels = configuration["config"].get("Labels") or {}
         lists = list(_lists(registry, image, configuration))
         for unit in (unit for listed in lists for unit in listed["units"]):
             package = PackageId(unit["crate"], unit["version"], unit["source"])

@@ -244,7 +244,7 @@ class Distribution:
             try:
                 answer = self._login.request(method, url, headers={"Accept": ", ".join(_MEDIA_TYPES)}, timeout=SECONDS)
             except requests.RequestException as error:
-                return _unanswered(error)
+                return unanswered(error)
             fault = _fault(answer.status_code)
             return answer if fault is None else Unanswered(fault=fault, said=_said(answer), pause=_pause(answer))
 
@@ -293,7 +293,7 @@ def require_deleting(registry: str) -> None:
         )
 
 
-def _unanswered(error: requests.RequestException) -> Unanswered:
+def unanswered(error: requests.RequestException) -> Unanswered:
     """Return why nobody answered, in the words of what failed: around them are those of three libraries."""
     cause: BaseException = error
     while isinstance(inner := getattr(cause, "reason", None) or next(iter(cause.args), None), BaseException):

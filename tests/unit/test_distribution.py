@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import http.server
+import io
 import json
+import ssl
+import tarfile
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
+import zstandard
 
+from factory import process
+from factory.cook.images import SHARE
 from factory.errors import RegistryFaultError
+from factory.labels import Label
+from factory.model import PackageId
 from factory.output import Output
-from factory.publish.attempts import Patience
-from factory.publish.distribution import Distribution, parse_reference
+from factory.publish.attempts import Fault, Patience
+from factory.publish.contents import CONTENTS, said_by
+from factory.publish.distribution import Distribution, parse_reference, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -222,6 +233,26 @@ def test_who_does_not_answer_is_told_by_address_and_cause() -> None:
     ]
 
 
+@pytest.mark.runs_programs
+def test_certificates_that_nobody_trusts_are_not_tried_again(tmp_path: Path) -> None:
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    process.run([*words, "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        with pytest.raises(requests.exceptions.SSLError) as caught:
+            requests.get(f"https://127.0.0.1:{server.server_address[1]}/v2/", timeout=30)
+        server.shutdown()
+        thread.join()
+    answer = unanswered(caught.value)
+    assert answer.fault is Fault.REFUSED
+    assert "certificate verify failed" in answer.said
+
+
 def test_no_proxy_is_between_this_machine_and_itself(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
@@ -286,6 +317,73 @@ def test_a_registry_that_asks_for_patience_gets_what_it_asks_for(answers: Answer
     with pytest.raises(RegistryFaultError, match="it asked for patience"):
         registry(answers, waits=waits).manifest("web")
     assert waits == [17]
+
+
+# What an image says
+
+
+def stored(answers: Answers, content: bytes) -> dict[str, object]:
+    """Have a blob in the registry; return what a manifest says of it."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    answers.rows[f"/v2/org/rust/blobs/{digest}"] = (200, {}, content)
+    return {"digest": digest, "size": len(content)}
+
+
+def listing(layer: str, crate: str, features: list[str]) -> bytes:
+    """Return a layer, not compressed, with a list of contents as images have it."""
+    text = json.dumps({"units": [{"crate": crate, "version": "1.0.0", "source": "registry+x", "features": features}]})
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as members:
+        for name, content in ((f"{SHARE[1:]}/{layer}/{CONTENTS}", text), (f"{SHARE[1:]}/{layer}/warm.list", "x")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            members.addfile(entry, io.BytesIO(content.encode()))
+    return packed.getvalue()
+
+
+def image(answers: Answers, steps: Mapping[str, bytes], labels: Mapping[str, str]) -> str:
+    """Have an image in the registry whose steps made layers; return its digest."""
+    history = [{"created_by": "ENV A=B", "empty_layer": True}, *({"created_by": step} for step in steps)]
+    configuration = json.dumps({"config": {"Labels": labels}, "history": history}).encode()
+    layers = [stored(answers, layer) for layer in steps.values()]
+    manifest = json.dumps({"config": stored(answers, configuration), "layers": layers}).encode()
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    answers.rows[f"/v2/org/rust/manifests/{digest}"] = (200, {}, manifest)
+    return digest
+
+
+def test_of_an_image_only_the_layers_are_read_that_list_what_it_holds(answers: Answers) -> None:
+    big = b"gigabytes"
+    steps = {
+        "RUN debian": big,
+        "RUN |2 LAYER=core /bin/sh -c sh /run/factory/contents.sh # buildkit": gzip.compress(
+            listing("core", "a", ["std"])
+        ),
+        "RUN |2 LAYER=web /bin/sh -c sh /run/factory/contents.sh # buildkit": zstandard.compress(
+            listing("web", "a", ["derive"])
+        ),
+    }
+    said = said_by(registry(answers), image(answers, steps, {Label.BASE_NAME: "base:1", Label.BASE_DIGEST: "sha256:b"}))
+    assert said.cooked == {PackageId("a", "1.0.0", "registry+x"): frozenset({"std", "derive"})}
+    assert (said.base, said.base_digest) == ("base:1", "sha256:b")
+    asked = [path for _, path, _ in answers.asked]
+    assert not any(path.endswith(hashlib.sha256(big).hexdigest()) for path in asked)
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ({"RUN debian": b"x"}, "does not list what was cooked"),
+        ({"RUN sh /run/factory/contents.sh": b"no archive"}, "its contents cannot be read"),
+        ({"RUN sh /run/factory/contents.sh": b"\x1f\x8bdamaged"}, "its contents cannot be read"),
+    ],
+)
+def test_an_image_that_does_not_say_what_it_holds_is_told(
+    answers: Answers, steps: Mapping[str, bytes], told: str
+) -> None:
+    with pytest.raises(RegistryFaultError, match=told):
+        said_by(registry(answers), image(answers, steps, {}))
 
 
 # Logins
