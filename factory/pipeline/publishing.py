@@ -94,6 +94,9 @@ def push(builds: Sequence[Built], wishes: PushWishes) -> tuple[PushedLayer, ...]
     require_registry(builds[0].run.settings.image)
     _require_platforms(builds)
     layers = _layers(builds, wishes, engine=engine)
+    for layer, below in {image.layer: image.image_layer for built in builds for image in built.images}.items():
+        if layer != below:
+            builds[0].run.output.say(f"{layer}: nothing is planned for it alone, so its tags stand for {below}'s image")
     with _signer(builds) as signer:
         return push_stage.push(_request(builds[0].run, layers, engine, signer))
 
@@ -199,6 +202,7 @@ def published(run: Run, plan: Plan) -> dict[str, Published]:
     `RegistryFaultError` where the registry does not answer.
     """
     registry = _registry(run)
+    tags = registry.tags()
     found = {}
     for image in built_by(run, plan).images:
         moving = run.settings.image.moving_tags_of(layer=image.layer, rust=run.settings.toolchain)
@@ -211,7 +215,9 @@ def published(run: Run, plan: Plan) -> dict[str, Published]:
             plan=labels.get(Label.PLAN, ""),
             settings=labels.get(Label.SETTINGS, ""),
             base=labels.get(Label.BASE_DIGEST, ""),
-            day=push_stage.pushed_day(registry, first.digest, stem(image.layer, run.settings, cell=run.cell)),
+            day=push_stage.pushed_day(
+                registry, tags, index=first.digest, stem=stem(image.layer, run.settings, cell=run.cell)
+            ),
             whole=all(index is not None and index.digest == first.digest for index in indexes),
         )
     return found

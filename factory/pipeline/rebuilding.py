@@ -312,6 +312,7 @@ def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis, base: str) -> I
         toolchain=digest(asdict(analysis.toolchain)),
         base=base,
         settings=digest([settings, layers]),
+        made_by=made_by(run.settings),
     )
 
 
@@ -345,17 +346,21 @@ def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason
         return (Reason(cause=Cause.TARGET, detail=f"{wishes.folder} is incomplete, or was made from another plan"),)
     if wishes.publish is not Publish.NOTHING:
         return tuple(_registry_reasons(run, plan, published(run, plan), "").values())
-    engine, tags = Engine(), image_tags(run, plan)
+    engine, image = Engine(), run.settings.image
     reasons = []
-    for layer in plan.layers:
-        tag = tags[layer.name][0]
-        try:
-            made_from = engine.image(tag).labels.get(Label.PLAN, "")
-        except ConfigurationError as error:
-            reasons.append(Reason(cause=Cause.TARGET, detail=error.what))
-            continue
-        if made_from != plan.layer_digest(layer.name):
-            reasons.append(Reason(cause=Cause.TARGET, detail=f"{tag} was made from another plan"))
+    for layer, tags in image_tags(run, plan).items():
+        moving = {
+            f"{image.repository}:{tag}{run.tag_ending}"
+            for tag in image.moving_tags_of(layer=layer, rust=run.settings.toolchain)
+        }
+        for tag in [tag for tag in tags if tag in moving] or tags[:1]:
+            try:
+                made_from = engine.image(tag).labels.get(Label.PLAN, "")
+            except ConfigurationError as error:
+                reasons.append(Reason(cause=Cause.TARGET, detail=error.what))
+                continue
+            if made_from != plan.layer_digest(layer):
+                reasons.append(Reason(cause=Cause.TARGET, detail=f"{tag} was made from another plan"))
     return tuple(reasons)
 
 

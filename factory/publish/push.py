@@ -87,7 +87,8 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
         standings = [_standing(request, layer) for layer in request.layers]
         if all(row.done for row in standings):
             # Made, and found good, again: the day of their tags is what tells any other machine how old they are.
-            standings = [replace(row, done=not _is_newer(request, row)) for row in standings]
+            tags = request.registry.tags()
+            standings = [replace(row, done=not _is_newer(request, row, tags)) for row in standings]
         if all(row.done for row in standings):
             raise NothingToDoError(
                 f"nothing to push: {request.repository} has these images", advice="Build, and verify, other ones first."
@@ -158,16 +159,16 @@ def _standing(request: Push, layer: LayerPush) -> _Standing:
     return _Standing(layer=layer, before=before, there=there, done=done)
 
 
-def _is_newer(request: Push, row: _Standing) -> bool:
+def _is_newer(request: Push, row: _Standing, tags: Sequence[str]) -> bool:
     """Whether an image of a layer was verified on a later day than its index was pushed."""
     there = "" if row.there is None else row.there.digest
-    day = pushed_day(request.registry, there, row.layer.stem)
+    day = pushed_day(request.registry, tags, index=there, stem=row.layer.stem)
     return day is not None and max(image.day for image in row.layer.images) > day
 
 
-def pushed_day(registry: Distribution, index: str, stem: str) -> str | None:
-    """Return the day (YYYYMMDD) of the newest tag that stays with an index, `None` where it has none of factory's."""
-    for day, tag in pushes_of(stem, registry.tags()):
+def pushed_day(registry: Distribution, tags: Sequence[str], *, index: str, stem: str) -> str | None:
+    """Return the day (YYYYMMDD) of the newest of `tags` that stays with an index, `None` where none of them does."""
+    for day, tag in pushes_of(stem, tags):
         found = registry.manifest(tag)
         if found is not None and found.digest == index:
             return day

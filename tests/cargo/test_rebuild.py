@@ -125,8 +125,12 @@ def test_nothing_changed_is_told_and_what_changed_is_named(small: Path) -> None:
     assert (code, causes(answer), answer["built"]) == (0, ["target"], False), err
     (small / "registry-config.yaml").write_text("budget: {total: 1 GB}\n")
     code, answer, err = ended(small)
-    assert (code, sorted(causes(answer))) == (0, ["settings", "target"]), err
+    assert (code, sorted(causes(answer))) == (0, ["policy", "target"]), err
     assert (small / "warm/share/core/contract.json").exists()
+    # Nor is anything built for a setting by which nothing is planned otherwise.
+    (small / "registry-config.yaml").write_text("budget: {total: 2 GB}\n")
+    code, answer, err = ended(small)
+    assert (code, causes(answer), answer["notes"]) == (3, [], ["the configuration changed, and the plan did not"]), err
 
 
 @pytest.mark.parametrize("stage", STAGES)
