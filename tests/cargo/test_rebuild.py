@@ -16,7 +16,8 @@ import pytest
 from factory import process
 from factory.cargo.toolchain import find_toolchain
 from factory.files import CACHEDIR_TAG, write_text
-from tests.docker.crates import Crate, CrateRegistry
+from factory.process import MEMORY_ADVICE
+from tests.docker.crates import KILLED, Crate, CrateRegistry
 from tests.docker.engines import small_disk
 from tests.hostile import manifest, write_files
 
@@ -127,8 +128,12 @@ def test_nothing_changed_is_told_and_what_changed_is_named(small: Path) -> None:
     assert (code, causes(answer), answer["built"]) == (0, ["target"], False), err
     (small / "registry-config.yaml").write_text("budget: {total: 1 GB}\n")
     code, answer, err = ended(small)
-    assert (code, sorted(causes(answer))) == (0, ["settings", "target"]), err
+    assert (code, sorted(causes(answer))) == (0, ["policy", "target"]), err
     assert (small / "warm/share/core/contract.json").exists()
+    # Nor is anything built for a setting by which nothing is planned otherwise.
+    (small / "registry-config.yaml").write_text("budget: {total: 2 GB}\n")
+    code, answer, err = ended(small)
+    assert (code, causes(answer), answer["notes"]) == (3, [], ["the configuration changed, and the plan did not"]), err
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -258,6 +263,50 @@ def test_a_full_disk_is_no_fault_of_a_crate_and_a_rerun_succeeds(tmp_path: Path)
         assert (code, answer.get("built")) == (0, True), err
         contents = json.loads((disk / "warm/share/core/contents.json").read_text(encoding="utf-8"))
         assert ({unit["crate"] for unit in contents["units"]}, contents["dropped"]) == ({"open-large"}, [])
+
+
+LARGE = Crate(name="open-large", source="pub static LARGE: [u8; 1 << 33] = [7; 1 << 33];")
+
+
+@pytest.mark.parametrize(
+    ("crates", "limit", "words"),
+    [
+        (KILLED, "unlimited", "(signal: 9, SIGKILL: kill)"),
+        ((LARGE,), str(4 << 20), "tried to allocate more memory than available to compiler"),
+    ],
+    ids=("killed", "starved"),
+)
+def test_no_crate_is_left_out_for_memory_that_was_not_there(
+    tmp_path: Path, crates: tuple[Crate, ...], limit: str, words: str
+) -> None:
+    """A compiler that gets the kernel's signal, and one that asks for 8 GB where 4 GB may be had."""
+    (tmp_path / "mirror").mkdir()
+    needed = "[dependencies]\n" + "".join(f'{crate.name} = "1"\n' for crate in crates)
+    write_files(tmp_path / "app", {"Cargo.toml": manifest("app", needed), "src/main.rs": "fn main() {}\n"})
+    with CrateRegistry(tmp_path / "mirror") as mirror:
+        for crate in crates:
+            mirror.publish(crate)
+        write_text(tmp_path / "cargo-home" / "config.toml", mirror.cargo_config)
+        write_text(tmp_path / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
+        lock(tmp_path)
+        program = [sys.executable, "-m", "factory", "rebuild", "app", "--backend", "local", "--output", "warm"]
+        ended = process.run(
+            ["sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh", *program],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "CARGO_HOME": str(tmp_path / "cargo-home"),
+                "FACTORY_CACHE_DIR": str(tmp_path / "cache"),
+            },
+            check=False,
+            timeout=300,
+        )
+    assert ended.returncode == 5, ended.stderr
+    assert "out of memory: a program was killed, or got none" in ended.stderr
+    assert words in ended.stderr
+    assert MEMORY_ADVICE in ended.stderr
+    assert not (tmp_path / "rebuild/rebuild-state.json").exists()
 
 
 def lock(folder: Path) -> None:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
-from factory.base import build_base, pin_base
+from factory.base import build_base
 from factory.errors import BuildFailedError, ConfigurationError, RegistryFaultError
 from factory.output import Output
+from factory.publish.attempts import Patience
+from factory.publish.distribution import pinned
 from tests.docker.baking import (
     DOCKERFILES,
     EPOCH,
@@ -138,17 +140,17 @@ def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registr
     build = ["docker", "buildx", "build", "--provenance=false", output, f"--metadata-file={metadata}"]
     process.run([*build, str(tmp_path)])
     process.run(["docker", "image", "rm", named], check=False)
-    pinned = pin_base(named)
-    assert pinned == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
-    assert pin_base(pinned) == pinned
+    found = pinned(named, patience=Patience(attempts=1), output=Output())
+    assert found == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
+    assert pinned(found, patience=Patience(attempts=1), output=Output()) == found
     assert base_image
 
 
 def test_a_missing_image_and_a_silent_registry_are_told_apart(registry: str) -> None:
     with pytest.raises(RegistryFaultError, match="no such image"):
-        pin_base(f"{registry}/nothing:1")
+        pinned(f"{registry}/nothing:1", patience=Patience(attempts=1), output=Output())
     with pytest.raises(RegistryFaultError, match="did not answer"):
-        pin_base("127.0.0.1:9/nothing:1")
+        pinned("127.0.0.1:9/nothing:1", patience=Patience(attempts=1), output=Output())
 
 
 def test_what_was_cooked_is_fresh_for_a_consumer(layers: Layers, crate_registry: CrateRegistry, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_toolchain_of_this_machine_makes_no_base_for_another(tmp_path: Path) -
 
 # Joining what other machines built
 
-IMAGE = BuiltImage(layer="web", platform=ARM64, reference="r:web-arm64", plan_digest="ab")
+IMAGE = BuiltImage(layer="web", image_layer="web", platform=ARM64, reference="r:web-arm64", plan_digest="ab")
 RECORD = ProofRecord(image="sha256:1", day="20261129", platform=ARM64, layer="web", plan="ab", ok=True, failed=())
 
 
