@@ -80,9 +80,12 @@ def require_cooked(label: str, events: BuildEvents, *, exit_code: int, log: str)
     if DISK_FULL.search(log):
         raise BuildFailedError(f"{label}: no space left on device\n{log.strip()[-1500:]}", advice=ROOM_ADVICE)
     if OUT_OF_MEMORY.search(log) or exit_code in _KILLED:
-        said = "\n".join(failure.detail for failure in events.failures) or log.strip()[-1500:]
+        # Of rustc the words stand above the line that names the crate, of what was killed below it.
+        signs = [line for line in log.splitlines() if OUT_OF_MEMORY.search(line)]
+        said = "\n".join(dict.fromkeys([*signs, *(failure.detail for failure in events.failures)]))
         raise BuildFailedError(
-            f"{label}: out of memory: a program was killed, or got none\n{said}".rstrip(), advice=MEMORY_ADVICE
+            f"{label}: out of memory: a program was killed, or got none\n{said or log.strip()[-1500:]}".rstrip(),
+            advice=MEMORY_ADVICE,
         )
     if events.failures:
         return

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from factory.publish.distribution import Manifest
 
+SECONDS = 1800
+"""Each rebuild cooks, verifies and pushes, which takes half a minute where nothing else runs."""
+
 PROFILES = {
     "core.toml": 'budget = "1 GB"\n',
     "web.toml": 'parent = "core"\nbudget = "1 GB"\nanchors = ["itoa"]\n',
@@ -149,6 +152,7 @@ def team(base: tuple[Base, FaultProxy], registry: str, tmp_path: Path) -> Iterat
         process.run(["docker", "image", "rm", "--force", *ours], check=False)
 
 
+@pytest.mark.timeout(SECONDS)
 def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, FaultProxy], tmp_path: Path) -> None:
     first = team.rebuild()
     assert (first["built"], [row["cause"] for row in first["reasons"]]) == (True, ["first"])
@@ -193,6 +197,7 @@ def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, Fau
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.timeout(SECONDS)
 def test_a_machine_that_keeps_nothing_sees_settings_and_age_by_what_is_published(team: Team) -> None:
     def causes(code: int = 0, **variables: str) -> set[str]:
         team.forget()
@@ -202,9 +207,7 @@ def test_a_machine_that_keeps_nothing_sees_settings_and_age_by_what_is_published
 
     team.rebuild()
     source = {"FACTORY_IMAGE_SOURCE": "https://example.org/images"}
-    assert causes(3) == set()
     assert causes(0, **source) == {"settings"}
-    assert causes(3, **source) == set()
     later = {**source, "SOURCE_DATE_EPOCH": str(DAY + 31 * 86_400)}
     assert causes(0, **later) == {"age"}
     assert "31 days old, and 30 are allowed" in team.said
