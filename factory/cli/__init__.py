@@ -11,6 +11,7 @@ from factory.cli.configuration import config_app
 from factory.cli.costs import costs_app
 from factory.cli.demo import demo
 from factory.cli.init import init
+from factory.cli.layers import layers
 from factory.cli.plan import plan
 from factory.cli.program import EXIT_INTERRUPTED, EXIT_OUR_BUG, main
 from factory.cli.prune import prune
@@ -26,6 +27,7 @@ __all__ = ["EXIT_INTERRUPTED", "EXIT_OUR_BUG", "app", "main"]
 for command in (
     analyze,
     plan,
+    layers,
     build,
     verify,
     push,

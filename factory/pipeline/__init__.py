@@ -24,7 +24,7 @@ from factory.pipeline.building import (
 )
 from factory.pipeline.forecasting import AlignWishes, WarmSource, align, apply_alignment, check, recommend
 from factory.pipeline.meeting import meet_baseline, with_aligned
-from factory.pipeline.planning import explain, plan, report
+from factory.pipeline.planning import explain, plan, propose_layers, report, write_profiles
 from factory.pipeline.projects import InitWishes, init, second_builds
 from factory.pipeline.proving import reproduce, verify
 from factory.pipeline.pruning import Pruned, prune
@@ -74,6 +74,7 @@ __all__ = (
     "init",
     "meet_baseline",
     "plan",
+    "propose_layers",
     "prune",
     "push",
     "read_analysis",
@@ -91,4 +92,5 @@ __all__ = (
     "verify_signature",
     "weigh_in",
     "with_aligned",
+    "write_profiles",
 )

@@ -173,6 +173,12 @@ class Plan:
             names.append(below)
         return tuple(reversed(names))
 
+    def image_for(self, row: Forecast) -> str:
+        """Return the layer whose image has most compile seconds of a workspace; of several, the smallest."""
+        most = max(row.seconds_hit.values())
+        # Layers come parents first.
+        return next(layer.name for layer in self.layers if row.seconds_hit[layer.name] == most)
+
     def indexed(self, layer: str) -> frozenset[PackageId]:
         """Return the packages that a consumer's lock may name without a network: cargo finds them in the index.
 
