@@ -20,10 +20,10 @@ import statistics
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import analysed_peers, in_order
+from benchmarks.peers import analysed_peers, in_order, peer_wishes, union
 from benchmarks.world import (
     COLUMNS,
     MB,
@@ -69,6 +69,8 @@ class Organisation(World):
     """The repositories after each step onto the baseline that they have in common."""
     peers: Mapping[str, tuple[UnitKey, ...]]
     """The units of each peer, in the order in which it would give them up last."""
+    unions: Mapping[frozenset[str], tuple[UnitKey, ...]]
+    """For each fifth of the repositories the units of the union of all others."""
 
 
 def main() -> int:
@@ -113,9 +115,12 @@ def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int 
     run = default_run()
     found = pipeline.scan(run, [str(repos)])
     now = pipeline.analyze(run, found, offline=False)
-    peers = analysed_peers(run, repos)
+    fifths = _fifths(now)
+    peers = analysed_peers(run, peer_wishes(repos))
+    folders = ({PurePosixPath(repo).name for repo in fifth} for fifth in fifths)
+    unions = analysed_peers(run, {f"union {n}": union(repos, without=names) for n, names in enumerate(folders)})
     units: Mapping[UnitKey, Unit] = {}
-    for analysis in (now, aligned, *peers.values()):
+    for analysis in (now, aligned, *peers.values(), *unions.values()):
         units = merge_units(units, analysis.units)
     prices = price_list(now, costs)
     known = prices.of(units)
@@ -123,6 +128,7 @@ def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int 
         now=now,
         aligned=aligned,
         peers={peer: in_order(units, analysis) for peer, analysis in peers.items()},
+        unions={fifth: in_order(units, analysis) for fifth, analysis in zip(fifths, unions.values(), strict=True)},
         units=units,
         costs=known,
         prices=prices,
@@ -294,8 +300,9 @@ def _left_out(world: Organisation, budgets: Sequence[int]) -> list[str]:
     return [
         "## Each repository with a plan made from the others",
         "",
-        "Lists are what they were; so is the union, with the repository in it, which flatters it. Aligned: all are at",
-        "one baseline, in which the repository has a part, which flatters it a little. Nobody can meet at a list.",
+        "Lists are what they were. The union has the repository in it, which flatters it; that of the others is made",
+        "without a fifth of the repositories, the repository among them. Aligned: all are at one baseline, in which",
+        "the repository has a part, which flatters it a little. Lists have no repositories that could meet.",
         "",
         COLUMNS,
         *rows.lines(world.now),
@@ -314,9 +321,12 @@ class _Unplanned:
 
     def add_lists(self, analysis: Analysis, only: frozenset[str] | None = None) -> None:
         """Add what lists do for repositories, which do not depend on the others."""
-        for name, keys in self._world.peers.items():
-            for budget in self._budgets:
+        for budget in self._budgets:
+            for name, keys in self._world.peers.items():
                 self._note(budget, name, analysis, fitting(self._world, keys, budget), only)
+            for fifth, keys in self._world.unions.items():
+                unseen = fifth if only is None else fifth & only
+                self._note(budget, "union of the others", analysis, fitting(self._world, keys, budget), unseen)
 
     def add(self, found: Candidates, analysis: Analysis, unseen: frozenset[str]) -> None:
         """Add repositories as they are, with every kind of plan that can be made from the others."""
@@ -359,13 +369,19 @@ class _Unplanned:
         ]
 
 
+def _fifths(analysis: Analysis) -> list[frozenset[str]]:
+    """Return the repositories in five parts, beginning with that of the third one."""
+    everything = sorted({workspace.repo for workspace in analysis.resolved})
+    return [frozenset(everything[(number + 2) % _FOLDS :: _FOLDS]) for number in range(_FOLDS)]
+
+
 _EVERYTHING = "bound: all that the others have, without a budget"
 _FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folds:
-    """Fifths of the repositories that are left out in turn, beginning with that of the third one."""
+    """Fifths of the repositories that are left out in turn."""
 
     repos: Path
     number: int
@@ -376,10 +392,8 @@ class Folds:
             return []
         run = default_run()
         scanned = pipeline.scan(run, [str(self.repos)])
-        everything = sorted({workspace.repo for workspace in world.now.resolved})
         lines: list[str] = []
-        for number in range(self.number):
-            unseen = frozenset(everything[(number + 2) % _FOLDS :: _FOLDS])
+        for unseen in _fifths(world.now)[: self.number]:
             others = replace(world.now, workspaces=tuple(row for row in world.now.workspaces if row.repo not in unseen))
             met = pipeline.meet_baseline(run, scanned, others, offline=False)
             lines += _fold(world.with_units(met.units), met, unseen, budgets)
