@@ -20,7 +20,7 @@ from factory.costs.store import open_store, store_url
 from factory.files import cache_directory
 from factory.graph import MergedGraph
 from factory.output import Output
-from factory.planning.knapsack import greedy
+from factory.planning.knapsack import fill, greedy
 from factory.planning.layers import Placement
 from factory.planning.selection import Demand, knapsack_of
 from factory.planning.wall import BuildModel
@@ -168,8 +168,8 @@ def ours(
     }
     worth = worth_of(saved, repos=len(frozenset().union(*users.values())), unseen=unseen)
     problem, groups = _problem(world, found.graph, users, worth)
-    solved = (greedy(replace(problem, total=budget), frozenset()) for budget in budgets)
-    return [frozenset(key for index in solution.chosen for key in groups[index]) for solution in solved]
+    filled = (fill(replace(problem, total=budget), frozenset())[0] for budget in budgets)
+    return [frozenset(key for index in chosen for key in groups[index]) for chosen in filled]
 
 
 def bounds(world: World, analysis: Analysis, budgets: Sequence[int], *, only: AbstractSet[str]) -> list[float]:

@@ -33,9 +33,9 @@ def place_units(
     """Place every candidate: with the deepest anchor in its closure, else where all of its users meet.
 
     `users` are the repositories that have each unit: `homes` says to which layers they belong. Where all of them meet
-    in a layer that names repositories, the unit is there, whatever anchors it has. Where an anchor's
-    layer is on another branch of the tree than a user's, they meet at the nearest layer under both. A unit never lies
-    deeper than what stands on it, so every layer is closed over the layers above it in the tree (its ancestors).
+    in a layer without anchors (for they are named), and not under that of the anchor, the unit is there. Where an
+    anchor's layer is on another branch of the tree than a user's, they meet at the nearest layer under both. A unit
+    never lies deeper than what stands on it, so every layer is closed over those above it in the tree (its ancestors).
     """
     order = graph.dependencies_first(candidates)
     anchors = _anchors(order, graph, tree)
@@ -97,14 +97,14 @@ def _own_placement(
 ) -> Placement:
     layers = sorted({at_home[repo] for repo in users})
     meet = tree.lowest_common_ancestor(layers)
-    if tree.layer(meet).repos:
+    if anchor is None:
+        return Placement(meet, f"no anchor below it; used by repositories of {', '.join(layers)}")
+    layer, crate = anchor
+    if meet not in tree.path_to_root(layer) and not tree.layer(meet).anchors:
         return Placement(meet, f"only repositories of {meet} have it")
-    if anchor is not None:
-        layer, crate = anchor
-        # In a tree, a repository may have anchors of two branches: its image has only one of them.
-        others = [home for home in layers if layer not in tree.path_to_root(home)]
-        used = f"; used by repositories of {', '.join(others)} too" if others else ""
-        return Placement(
-            tree.lowest_common_ancestor([layer, *others]), f"its closure holds {crate}, an anchor of {layer}{used}"
-        )
-    return Placement(meet, f"no anchor below it; used by repositories of {', '.join(layers)}")
+    # In a tree, a repository may have anchors of two branches: its image has only one of them.
+    others = [home for home in layers if layer not in tree.path_to_root(home)]
+    used = f"; used by repositories of {', '.join(others)} too" if others else ""
+    return Placement(
+        tree.lowest_common_ancestor([layer, *others]), f"its closure holds {crate}, an anchor of {layer}{used}"
+    )
