@@ -93,9 +93,10 @@ def print_plan(plan: Plan, output: Output) -> None:
         right=("units", "recipes", "estimated MB", "budget MB"),
     )
     quality = plan.quality
+    saved = sum(row.wall_cold - row.wall_warm[plan.image_for(row)] for row in plan.forecast)
     output.answer(
-        f"Saves {quality.saved:.0f} s of builds ({quality.method}); no selection within these budgets saves more than "
-        f"{quality.bound:.0f} s, {_percent(quality.gap)} above"
+        f"Saves {saved:.0f} s where each row of the forecast is built once. No selection within these budgets is worth "
+        f"more than {_percent(quality.gap)} above this one ({quality.method})"
     )
     installed = [(layer.name, ", ".join(layer.packages)) for layer in plan.layers if layer.packages]
     if installed:

@@ -66,7 +66,7 @@ class PlannedUnit:
     why: str
     repos: tuple[str, ...]
     saves: float
-    """Wall seconds that it saves all repositories together: see `factory.planning.worth`."""
+    """Wall seconds that it is worth, in as many builds as repositories make: see `factory.planning.worth`."""
     cost: UnitCost
 
     @property
