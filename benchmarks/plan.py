@@ -180,7 +180,8 @@ def _in_plan(world: Organisation, budgets: Sequence[int]) -> list[str]:
         rows += [line(_plan_name(part), budget, world, sets[number], world.now) for part, sets in mixed.items()]
         rows.append(line("factory, for default-profile repositories alone", budget, world, plain[number], world.now))
         rows.append(limits.row("bound: no image hits more than", number))
-        rows += _layered("factory", world, world.now, found, mixed[_DEFAULT][number], budget)
+        for part in (0.0, _DEFAULT):
+            rows += _layered(f"factory, unseen {part:.0%}", world, world.now, found, mixed[part][number], budget)
         rows.append(own[number])
         for name, (analysis, able, chosen) in aligned.items():
             rows.append(line(f"{name}: one image", budget, world, chosen[number], analysis))

@@ -59,18 +59,21 @@ def propose(choice: Choice, numbers: Collection[int]) -> tuple[Proposal, ...]:
     What was chosen stays chosen: the layers are not planned anew.
     """
     demand, belong, builds = choice.demand, _homes(choice), _builds(choice.analysis)
+    needs = loads(choice.selection.chosen, users=choice.users, placements=demand.placements, size=demand.size)
     found = groupings(
-        loads(choice.selection.chosen, users=choice.users, placements=demand.placements, size=demand.size),
+        needs,
         homes=belong,
         builds=builds,
         tree=choice.policy.tree,
         numbers=numbers,
     )
     saved = _saved(choice)
-    return tuple(
-        _proposal(choice, groups, belong, builds, saved)
-        for groups in ((), *(found[number] for number in sorted(found)))
+    # A group without anything of its own needs no layer: its repositories stay where they belong.
+    kept = (
+        tuple(group for group in found[number] if any(need.repos <= set(group.repos) for need in needs))
+        for number in sorted(found)
     )
+    return tuple(_proposal(choice, groups, belong, builds, saved) for groups in ((), *kept))
 
 
 def _homes(choice: Choice) -> dict[str, str]:

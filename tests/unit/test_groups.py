@@ -205,6 +205,12 @@ def test_fewer_bytes_are_pulled_by_more_groups_and_the_same_is_saved() -> None:
     assert as_it_is.pulled == pytest.approx((30 + 50 + 60) * 1e6 / 3)
 
 
+def test_a_group_without_anything_of_its_own_has_no_layer() -> None:
+    # Room for what all have, serde_derive and serde.
+    _, groups = propose(choice(organisation(), total=20_000_000), [3])
+    assert groups.added == ()
+
+
 def test_repositories_that_are_built_more_often_count_as_often() -> None:
     analysis = organisation()
     often = tuple(replace(row, builds=4.0 if row.repo == "cli" else 1.0) for row in analysis.workspaces)
