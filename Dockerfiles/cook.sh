@@ -51,6 +51,7 @@ cook() {
     # Why something failed stands nowhere else, and the build log is gone when this step comes from a cache.
     if [ "$exit_code" -ne 0 ]; then
         require_room
+        require_memory
         printf '==== factory recipe %s\n' "$1" >>"$ERRORS"
         what_failed >>"$ERRORS"
     fi
@@ -58,6 +59,16 @@ cook() {
     LC_ALL=C sort "$MESSAGES" >>"$REPORT"
     printf '{"reason":"factory-recipe-finished","name":"%s","exit":%d}\n' "$1" "$exit_code" >>"$REPORT"
     forget_recipe </dev/null
+}
+
+# Nor here, and what the kernel kills is chance. `factory.process` knows these words too.
+require_memory() {
+    if [ "$exit_code" -eq 137 ] || grep -qiE -e '\(signal: 9, SIGKILL: kill\)|terminated with signal 9' \
+        -e 'Killed signal terminated program|memory allocation of [0-9]+ bytes failed|LLVM ERROR: out of memory' \
+        -e 'cannot allocate memory|tried to allocate more memory than available|virtual memory exhausted' "$LOG"; then
+        echo 'out of memory: a program was killed, or got none; nothing of this layer is kept' >&2
+        exit 1
+    fi
 }
 
 # A panic names its thread by a number, which is another one each time; and what other jobs do meanwhile is chance. So
@@ -87,6 +98,7 @@ compile() {
     esac
     # In the one directory of an older cargo, the timings would stay in the image.
     [ "${LAYOUT:-build-dir}" != build-dir ] || set -- "$@" --timings
+    [ ! -e "$RECIPES/jobs" ] || set -- "$@" --jobs "$(cat "$RECIPES/jobs")"
     keep_apart cargo "$@" --locked --offline --message-format=json
 }
 

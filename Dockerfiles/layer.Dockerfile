@@ -4,6 +4,7 @@
 #   parent    the base image for the root layer, else the image of the layer below
 #   recipes   recipes.list, and for each name in it <name>/ with a package, its lock, cook.args and clean.args;
 #             locked.list, lines `name version` of the packages whose entries in the registry's index stay;
+#             jobs, where it is, with how many of cargo's jobs may run at once;
 #             questions/, where it is, with packages that name crates to ask the index about
 #   contents  the files that the target `layer` adds: contract.json, contents.json
 #   tools     for the target `equipped` alone: the tools, as they will lie in the image

@@ -17,7 +17,7 @@ from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.costs.sources import Sources
 from factory.files import cache_directory
-from factory.pipeline import read_analysis
+from factory.pipeline.artefacts import read_analysis
 from factory.planning.agreement import agreement
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
 from factory.planning.behaviour import read_behaviour_features

@@ -35,9 +35,9 @@ from benchmarks.world import (
     share,
     states,
 )
-from factory import pipeline
 from factory.analysis.model import merge_units
 from factory.costs.estimate import how_sure
+from factory.pipeline import analyzing, meeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -111,8 +111,8 @@ def _aligned_ones(world: _Timeline, days: Sequence[Day], budgets: Sequence[int])
 
 def _day(folder: Path) -> Day:
     run = default_run()
-    scanned = pipeline.scan(run, [str(folder)])
-    return Day(name=folder.name, scanned=scanned, now=pipeline.analyze(run, scanned, offline=False))
+    scanned = analyzing.scan(run, [str(folder)])
+    return Day(name=folder.name, scanned=scanned, now=analyzing.analyze(run, scanned, offline=False))
 
 
 def _at_baselines(days: Sequence[Day], number: int) -> list[Day]:
@@ -122,7 +122,7 @@ def _at_baselines(days: Sequence[Day], number: int) -> list[Day]:
         replace(
             day,
             met={
-                first.name: pipeline.meet_baseline(run, day.scanned, first.now, offline=False)
+                first.name: meeting.meet_baseline(run, day.scanned, first.now, offline=False)
                 for first in days[: min(number, index + 1)]
             },
         )

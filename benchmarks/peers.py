@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.model import Unit, UnitKey
-    from factory.pipeline import Run
+    from factory.pipeline.run import Run
 
 FIXED_LIST: Mapping[str, Any] = {
     "axum": "0.8",

@@ -43,12 +43,12 @@ from benchmarks.world import (
     row,
     states,
 )
-from factory import pipeline
 from factory.analysis.model import merge_units
 from factory.config.layers import LayerTree, load_layer_profiles
 from factory.config.model import WorthSettings
 from factory.consumer.recommend import COMPRESSED
 from factory.costs.estimate import how_sure
+from factory.pipeline import analyzing, artefacts, meeting
 from factory.planning.groups import groupings, layers_for, loads
 from factory.planning.layers import homes, place_units
 
@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument("--sections", default=",".join(_SECTIONS), help="of the answer, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/plan.md"))
     options = parser.parse_args()
-    aligned = pipeline.read_analysis(options.aligned)
+    aligned = artefacts.read_analysis(options.aligned)
     world, sure = _organisation(options.repos, aligned, options.costs, options.jobs)
     lines = _head(world, sure)
     budgets, left_out = (_budgets(words) for words in (options.budgets, options.left_out_budgets))
@@ -113,8 +113,8 @@ def _budgets(words: str) -> list[int]:
 
 def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int | None) -> tuple[Organisation, str]:
     run = default_run()
-    found = pipeline.scan(run, [str(repos)])
-    now = pipeline.analyze(run, found, offline=False)
+    found = analyzing.scan(run, [str(repos)])
+    now = analyzing.analyze(run, found, offline=False)
     fifths = _fifths(now)
     peers = analysed_peers(run, peer_wishes(repos))
     folders = ({PurePosixPath(repo).name for repo in fifth} for fifth in fifths)
@@ -392,11 +392,11 @@ class Folds:
         if not self.number:
             return []
         run = default_run()
-        scanned = pipeline.scan(run, [str(self.repos)])
+        scanned = analyzing.scan(run, [str(self.repos)])
         lines: list[str] = []
         for unseen in _fifths(world.now)[: self.number]:
             others = replace(world.now, workspaces=tuple(row for row in world.now.workspaces if row.repo not in unseen))
-            met = pipeline.meet_baseline(run, scanned, others, offline=False)
+            met = meeting.meet_baseline(run, scanned, others, offline=False)
             lines += _fold(world.with_units(met.units), met, unseen, budgets)
         return [
             f"## {self.number} of {_FOLDS} fifths of the repositories with plans made from the others",

@@ -13,10 +13,11 @@ import os
 import sys
 from pathlib import Path
 
-from factory import pipeline
 from factory.config.load import load_configuration
 from factory.consumer.init import Flavour
 from factory.output import Output
+from factory.pipeline import projects
+from factory.pipeline.run import Run
 from factory.proof.second_build import Beside, Change, SecondBuilds
 
 
@@ -24,9 +25,9 @@ def main() -> int:
     """Print one table for each project; 1 when a build failed."""
     options = _options()
     configuration = load_configuration(None, environ=os.environ, start=Path.cwd())
-    run = pipeline.Run(settings=configuration.settings, output=Output())
+    run = Run(settings=configuration.settings, output=Output())
     results = [
-        pipeline.second_builds(
+        projects.second_builds(
             run,
             options.image,
             project,

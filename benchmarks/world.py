@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from factory import pipeline
 from factory.analysis.model import merge_units
 from factory.config.layers import LayerProfile, LayerTree
 from factory.config.load import load_configuration
@@ -20,6 +19,8 @@ from factory.costs.store import open_store, store_url
 from factory.files import cache_directory
 from factory.graph import MergedGraph
 from factory.output import Output
+from factory.pipeline import analyzing
+from factory.pipeline.run import Run
 from factory.planning.knapsack import fill, greedy
 from factory.planning.layers import Placement
 from factory.planning.selection import Demand, knapsack_of
@@ -43,14 +44,14 @@ _BANDWIDTH = 100 * MB
 _ONE_LAYER = LayerTree(layers=(LayerProfile(name="all"),))
 
 
-def default_run() -> pipeline.Run:
+def default_run() -> Run:
     """Return a run by the shipped configuration, which says nothing but answers and warnings."""
-    return pipeline.Run(settings=load_configuration(None, environ={}, start=Path("/")).settings, output=Output())
+    return Run(settings=load_configuration(None, environ={}, start=Path("/")).settings, output=Output())
 
 
-def analysed(run: pipeline.Run, folder: Path) -> Analysis:
+def analysed(run: Run, folder: Path) -> Analysis:
     """Analyse all repositories in a folder."""
-    return pipeline.analyze(run, pipeline.scan(run, [str(folder)]), offline=False)
+    return analyzing.analyze(run, analyzing.scan(run, [str(folder)]), offline=False)
 
 
 @dataclass(frozen=True, kw_only=True)

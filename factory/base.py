@@ -1,8 +1,7 @@
-"""Base images: a made one where none can be pulled, a pinned one where it can."""
+"""Base images, made where none can be pulled."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from factory import process
-from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError, RegistryFaultError
+from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.files import cache_directory, digest
 from factory.platforms import Platform, machine_platform
 from factory.resources import shipped
@@ -85,21 +84,6 @@ def build_base(
         kind = "debian" if toolchain == "debian" else "local"
         _build(tag, kind=kind, platform=chosen, root=root, contexts=contexts, output=output)
     return _image_id(tag)
-
-
-def pin_base(reference: str) -> str:
-    """Resolve an image reference to `name:tag@sha256:…` by asking its registry; a pinned one stays as it is.
-
-    Raises `RegistryFaultError` when the registry has no such image or does not answer.
-    """
-    if "@" in reference:
-        return reference
-    named = reference if _has_tag(reference) else f"{reference}:latest"
-    inspect = ("docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", named)
-    completed = process.run(inspect, timeout=INSPECT_SECONDS, check=False)
-    if not completed.ok:
-        raise _registry_fault(named, completed.stderr.strip())
-    return f"{named}@{_manifest_digest(named, completed.stdout)}"
 
 
 def _check_suite(suite: str) -> None:
@@ -282,31 +266,6 @@ def _image_id(tag: str) -> str:
     # buildx's --iidfile names the configuration, which an engine with the containerd store does not find.
     inspect = ("docker", "image", "inspect", "--format", "{{.Id}}", tag)
     return process.run(inspect, timeout=INSPECT_SECONDS).stdout.strip()
-
-
-def _has_tag(reference: str) -> bool:
-    return ":" in reference.rpartition("/")[2]
-
-
-def _manifest_digest(reference: str, manifest: str) -> str:
-    try:
-        found = json.loads(manifest)["digest"]
-    except (ValueError, KeyError, TypeError):
-        found = None
-    if not isinstance(found, str) or re.fullmatch(r"sha256:[0-9a-f]{64}", found) is None:
-        what = f"{reference}: buildx named no digest, but {manifest.strip()[:200]!r}"
-        raise RegistryFaultError(what, advice="See whether buildx is 0.13 or newer.")
-    return found
-
-
-def _registry_fault(reference: str, stderr: str) -> RegistryFaultError:
-    if re.search(r"not found|manifest unknown|does not exist", stderr):
-        what = f"{reference}: no such image\n{stderr}"
-        return RegistryFaultError(what, advice="Check the name and the tag.")
-    return RegistryFaultError(
-        f"{reference}: its registry did not answer\n{stderr}",
-        advice="See whether it can be reached and `docker login` is done, or make a base: `factory base`.",
-    )
 
 
 def _step_failed(completed: process.Completed, *, advice: str) -> BuildFailedError:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from factory import pipeline
 from factory.cook.budgets import require_within_budgets
 from factory.engine import Engine
 from factory.errors import FactoryError
 from factory.files import cache_directory
+from factory.pipeline import analyzing, building, planning, proving
 from factory.proof.model import Proof
 from factory.resources import shipped
 
 if TYPE_CHECKING:
     from factory.config.model import Settings
-    from factory.pipeline import Run
+    from factory.pipeline.run import Run
     from factory.planning.plan import Plan
 
 IMAGE_NAME = "rust-warm-factory/demo"
@@ -32,13 +32,13 @@ def demo(run: Run, *, use_docker: bool | None) -> Proof:
     run.output.say(f"backend: {'docker' if use_docker else 'local'}")
     run = replace(run, settings=_with_own_name(run))
     samples = str(shipped("samples"))
-    made = pipeline.plan(run, pipeline.analyze(run, pipeline.scan(run, [samples]), offline=False), None)
+    made = planning.plan(run, analyzing.analyze(run, analyzing.scan(run, [samples]), offline=False), None)
     if not use_docker:
         folder = cache_directory() / "demo"
-        require_within_budgets(pipeline.build_locally(run, made, folder))
+        require_within_budgets(building.build_locally(run, made, folder))
         return _verify(run, str(folder), samples)
-    require_within_budgets(pipeline.build_images(run, made))
-    tags = pipeline.image_tags(run, made)
+    require_within_budgets(building.build_images(run, made))
+    tags = building.image_tags(run, made)
     repos = sorted({row.repo for row in made.forecast})
     proofs = [
         _verify(run, tags[_lowest_image(made, repo)][0], f"{samples}/{repo.rpartition('/')[2]}") for repo in repos
@@ -56,7 +56,7 @@ def _with_own_name(run: Run) -> Settings:
 
 
 def _verify(run: Run, target: str, repo: str) -> Proof:
-    return pipeline.verify(run, target, [repo], variant="release", skeleton=False, cold=True)
+    return proving.verify(run, target, [repo], variant="release", skeleton=False, cold=True)
 
 
 def _docker_is_usable(run: Run) -> bool:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import os
 import queue
 import re
 import shlex
-import tarfile
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +25,7 @@ import requests
 
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.files import DISK_FULL
-from factory.process import Completed, ProgramTimeoutError, run, which
+from factory.process import MEMORY_ADVICE, OUT_OF_MEMORY, Completed, ProgramTimeoutError, run, which
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
@@ -145,26 +143,6 @@ class Engine:
         with _answering(f"{image} cannot be tagged {reference}"):
             repository, _, tag = reference.rpartition(":")
             self._client.images.get(image).tag(repository, tag)
-
-    def files(self, reference: str, folder: str) -> Mapping[str, bytes]:
-        """Return the files below a folder of a local image by their path in it; nothing of the image runs.
-
-        Raises `ConfigurationError` where the image has no such folder.
-        """
-        platform = self.image(reference).platform
-        with _answering(f"the files of {reference} cannot be read"):
-            # A command that is never run: an image may have none.
-            made = self._client.containers.create(reference, ["none"], platform=platform)
-            try:
-                chunks, _ = made.get_archive(folder)
-                archive = io.BytesIO(b"".join(chunks))
-            except docker.errors.NotFound as error:
-                raise ConfigurationError(
-                    f"{reference}: has no {folder}", advice="Name an image that `factory build` made."
-                ) from error
-            finally:
-                made.remove(force=True)
-        return _unpacked(archive)
 
     def manifest_digest(self, reference: str) -> str:
         """Return `sha256:…` of an image: what the reference names, else what this engine has; "" where nobody knows."""
@@ -370,16 +348,6 @@ def _question(source: Path, target: str) -> tuple[str, ...]:
     return () if name is None else ("-e", f"{target}/{name}")
 
 
-def _unpacked(archive: io.BytesIO) -> dict[str, bytes]:
-    found = {}
-    with tarfile.open(fileobj=archive) as members:
-        for member in members:
-            content = members.extractfile(member) if member.isreg() else None
-            if content is not None:
-                found[member.name.partition("/")[2]] = content.read()
-    return found
-
-
 def certificates() -> Path | None:
     """Return the file of certificates that this machine's cargo trusts, where a variable names one."""
     named = os.environ.get("CARGO_HTTP_CAINFO") or os.environ.get("SSL_CERT_FILE")
@@ -508,6 +476,8 @@ def cache_faults(line: str) -> Iterator[str]:
 def _advice(tail: str) -> str:
     if DISK_FULL.search(tail):
         return FULL_ADVICE
+    if OUT_OF_MEMORY.search(tail) or re.search("out of memory|did not complete successfully: exit code: 137", tail):
+        return MEMORY_ADVICE
     return CACHE_ADVICE if re.search("unknown cache exporter|[Cc]ache export is not supported", tail) else ""
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
-_UNREADABLE = (
+UNREADABLE = (
     tarfile.TarError,
     zstandard.ZstdError,
     OSError,
@@ -30,6 +30,7 @@ _UNREADABLE = (
     ValueError,
     EOFError,
 )
+"""What reading an archive, or a layer, that is damaged or none may raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,11 @@ class ImageArchive:
 
     def entries(self, layer: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
         """Yield what a layer holds, in its order: each entry, with its content where it is a file."""
-        with self._unpacked(layer) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
+        with (
+            self._file(layer) as packed,
+            unpacked(packed) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as members,
+        ):
             for entry in members:
                 yield entry, members.extractfile(entry) if entry.isreg() else None
 
@@ -96,20 +101,20 @@ class ImageArchive:
             raise ValueError(message)
         return file
 
-    @contextlib.contextmanager
-    def _unpacked(self, layer: str) -> Iterator[IO[bytes]]:
-        """Yield a layer without its compression: gzip, zstd or none."""
-        with self._file(layer) as raw:
-            head = raw.read(4)
-            raw.seek(0)
-            if head == _ZSTD:
-                with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
-                    yield cast("IO[bytes]", stream)
-            elif head[:2] == b"\x1f\x8b":
-                with gzip.open(raw) as stream:
-                    yield cast("IO[bytes]", stream)
-            else:
-                yield raw
+
+@contextlib.contextmanager
+def unpacked(layer: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Yield a layer without its compression: gzip, zstd or none."""
+    head = layer.read(4)
+    layer.seek(0)
+    if head == _ZSTD:
+        with zstandard.ZstdDecompressor().stream_reader(layer, read_across_frames=True) as stream:
+            yield cast("IO[bytes]", stream)
+    elif head[:2] == b"\x1f\x8b":
+        with gzip.open(layer) as stream:
+            yield cast("IO[bytes]", stream)
+    else:
+        yield layer
 
 
 @contextlib.contextmanager
@@ -118,7 +123,7 @@ def opened(archive: Path) -> Iterator[ImageArchive]:
     try:
         with tarfile.open(archive) as image:
             yield ImageArchive(image)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise EnvironmentFaultError(
             f"the layers of the image cannot be read: {error!r}",
             advice="`docker save` of Docker 23 or newer has to be able to write the image to TMPDIR, its layers plain, "

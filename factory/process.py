@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,20 @@ from factory.errors import EnvironmentFaultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+OUT_OF_MEMORY = re.compile(
+    r"\(signal: 9, SIGKILL: kill\)|terminated with signal 9|Killed signal terminated program"
+    r"|memory allocation of [0-9]+ bytes failed|LLVM ERROR: out of memory|cannot allocate memory"
+    r"|tried to allocate more memory than available|virtual memory exhausted",
+    re.IGNORECASE,
+)
+"""In what words cargo, rustc, linkers and C compilers say that one was killed, or got no memory: no crate is to blame.
+`Dockerfiles/cook.sh` knows them too."""
+
+MEMORY_ADVICE = (
+    "Let fewer compile at once (`limits.jobs`, or FACTORY_LIMITS_JOBS=1), or give the machine more memory or swap: one "
+    "crate may take rustc gigabytes. Then run the command again."
+)
 
 GRACE_SECONDS = 5.0
 """How long a child may take to stop after SIGINT, and again after SIGTERM, before it is killed; and how long

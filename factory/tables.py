@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cook.report import LayerReport
     from factory.output import Output
-    from factory.pipeline import DryRun
+    from factory.pipeline.building import DryRun
     from factory.pipeline.pruning import Pruned
     from factory.planning.agreement import Agreement, Shared
     from factory.planning.explain import Explanation, UnitExplanation

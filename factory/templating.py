@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from factory.github_actions import at_commit
 from factory.resources import templates
 
 if TYPE_CHECKING:
@@ -32,3 +33,4 @@ _ENVIRONMENT = Environment(
     comment_start_string="[#",
     comment_end_string="#]",
 )
+_ENVIRONMENT.filters["at_commit"] = at_commit

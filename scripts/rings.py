@@ -50,10 +50,14 @@ class Ring:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a ring ended: `faults` is empty where all is well, `summaries` are pytest's own last lines."""
+    """How a ring ended: `faults` is empty where all is well, `summaries` are pytest's own last lines.
+
+    One that was `stopped`, as its time was over, has not told all that it skipped.
+    """
 
     ring: Ring
     seconds: float
+    stopped: bool
     faults: tuple[str, ...]
     summaries: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -64,11 +68,10 @@ def _pytest(*arguments: str) -> tuple[str, ...]:
     return (PYTHON, "-m", "pytest", f"--color={color}", "-ra", *arguments)
 
 
-_BY_MODULE = ("-n", "2", "--dist", "loadfile")
-"""Two at a time, as a program under test often waits for another; what a module has cooked stays in one worker."""
-
-_ALONE = tuple(f"tests/docker/test_{name}.py" for name in ("base", "hermetic", "build_cache", "builders"))
-"""The base image, which two workers would make twice, and modules that look at one image."""
+_BY_MODULE = ("--dist", "loadfile", "--no-loadscope-reorder", "-n")
+"""What a module has made once for all of its tests stays in one worker, and what takes longest comes first: each
+conftest.py names it. The number of workers follows.
+"""
 
 RINGS = (
     Ring(
@@ -80,18 +83,10 @@ RINGS = (
         ),
         seconds=300 * PATIENCE,
     ),
-    Ring(
-        name="fast",
-        # By group: what a module builds once for all of its tests is built by one worker.
-        commands=(_pytest("tests/unit", "-n", "auto", "--dist", "loadgroup"),),
-        seconds=60 * PATIENCE,
-    ),
-    Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE),), seconds=8 * 60 * PATIENCE),
-    Ring(
-        name="docker",
-        commands=(_pytest(*_ALONE), _pytest("tests/docker", *(f"--ignore={path}" for path in _ALONE), *_BY_MODULE)),
-        seconds=25 * 60 * PATIENCE,
-    ),
+    Ring(name="fast", commands=(_pytest("tests/unit", *_BY_MODULE, "auto"),), seconds=60 * PATIENCE),
+    # Two at a time, on machines with more cores too: cargo and Docker use all of them.
+    Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE, "2"),), seconds=8 * 60 * PATIENCE),
+    Ring(name="docker", commands=(_pytest("tests/docker", *_BY_MODULE, "2"),), seconds=25 * 60 * PATIENCE),
 )
 
 
@@ -116,18 +111,20 @@ def _run_ring(ring: Ring, deadline: float) -> Outcome:
     _say(f"\n--- {ring.name} ---")
     start = time.monotonic()
     limit = min(ring.seconds, deadline - start)
-    faults, lines = [], []
+    faults, lines, stopped = [], [], False
     for command in ring.commands:
         code, printed = _stream(command, start + limit - time.monotonic())
         lines.extend(printed)
         if code is None:
             faults.append(f"stopped after its limit of {limit:.0f} s")
+            stopped = True
             break
         if code != 0:
             faults.append(f"`{_shown(command)}` exited with {code}")
     return Outcome(
         ring=ring,
         seconds=time.monotonic() - start,
+        stopped=stopped,
         faults=tuple(faults),
         summaries=tuple(line for line in lines if _SUMMARY.fullmatch(line)),
         skipped=tuple(line for line in lines if _SKIPPED.fullmatch(line)),
@@ -143,8 +140,10 @@ def _stream(command: Sequence[str], seconds: float) -> tuple[int | None, list[st
     """Run a command and show what it prints; return its exit code (`None`: out of time) and its lines."""
     if seconds <= 0:
         return None, []
+    # Workers and the programs they start would compile all modules again, each for itself.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     child = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     chunks: list[bytes] = []
     reader = threading.Thread(target=_copy, args=(child.stdout, chunks), daemon=True)
@@ -189,7 +188,10 @@ def _recapitulate(outcomes: Sequence[Outcome]) -> None:
         _say(f"{outcome.ring.name:6}  {outcome.seconds:7.1f} s of {outcome.ring.seconds:5.0f} s  {result}")
         for summary in outcome.summaries:
             _say(f"        {summary.strip('= ')}")
-    if not any(outcome.skipped for outcome in outcomes):
+    stopped = [outcome.ring.name for outcome in outcomes if outcome.stopped]
+    if stopped:
+        _say(f"skipped: not known of {', '.join(stopped)}, as it was stopped")
+    elif not any(outcome.skipped for outcome in outcomes):
         _say("skipped: nothing")
     _say(_total(outcomes))
 

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # How long an example takes says how busy the machine is: rings and tests have limits of their own.
-settings.register_profile("any-machine", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+ANY_MACHINE = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any-machine", ANY_MACHINE)
+# pytest --hypothesis-profile=thorough
+settings.register_profile("thorough", ANY_MACHINE, max_examples=400)
 settings.load_profile("any-machine")
 
 

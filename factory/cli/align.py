@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from factory import pipeline
-from factory.cli.app import JsonOption, PlanOption, run_of
+from factory.cli.app import JsonOption, PlanOption
+from factory.cli.runs import run_of
 from factory.consumer.align.features import FeaturesBy
 from factory.consumer.align.model import AlignReport, StepName, align_to_json
 from factory.consumer.align.show import print_alignment
 from factory.errors import BadAnswerError, ConfigurationError
+from factory.pipeline import forecasting
 
 
 def align(
@@ -71,7 +72,7 @@ def align(
     if apply and check:
         raise ConfigurationError("--apply and --check contradict each other", advice="Give one of them.")
     run = run_of(context)
-    wishes = pipeline.AlignWishes(
+    wishes = forecasting.AlignWishes(
         steps=_steps(step) | ({StepName.PROFILE} if profile else set()),
         paying=paying,
         features_by=features_by,
@@ -80,13 +81,13 @@ def align(
         advisory_db=advisory_db,
         variant=variant,
     )
-    report = pipeline.align(run, repo, run.file_to_read(plan), wishes, offline=offline)
+    report = forecasting.align(run, repo, run.file_to_read(plan), wishes, offline=offline)
     if json:
         run.output.answer_json(align_to_json(report))
     else:
         print_alignment(report, run.output, patch=patch, top=top)
     if apply:
-        pipeline.apply_alignment(run, repo, report, force=force)
+        forecasting.apply_alignment(run, repo, report, force=force)
     elif check:
         _gate(report)
     elif not json:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory import pipeline, tables
+from factory import tables
 from factory.analysis.model import analysis_to_json
-from factory.cli.app import JsonOption, PathsArgument, runs_of
+from factory.cli.app import JsonOption, PathsArgument
+from factory.cli.runs import runs_of
 from factory.errors import NothingToDoError
 from factory.files import write_json
+from factory.pipeline import analyzing, meeting
+from factory.pipeline.run import Run
 from factory.planning.system_packages import analysis_uses, read_table, uses_to_json
 
 if TYPE_CHECKING:
@@ -41,14 +44,14 @@ def analyze(
     Example: factory analyze ./repos https://git.example.org/app.git#main
     """
     runs = runs_of(context, single="--json" if json else "")
-    found = pipeline.scan(runs[0], paths or runs[0].sources)
+    found = analyzing.scan(runs[0], paths or runs[0].sources)
     unresolved = []
     for run in runs:
         analysis = _analyze(run, found, out, top=top, offline=offline, json=json)
         if not analysis.resolved:
             unresolved.append(run)
         elif aligned is not None:
-            met = pipeline.meet_baseline(run, found, analysis, offline=offline)
+            met = meeting.meet_baseline(run, found, analysis, offline=offline)
             write_json(run.file(aligned), analysis_to_json(met))
             run.output.say(f"wrote {run.file(aligned)}")
     if unresolved:
@@ -56,9 +59,9 @@ def analyze(
         raise NothingToDoError(f"no workspace could be resolved{where}", advice="The rows above say why.")
 
 
-def _analyze(run: pipeline.Run, found: Scan, out: Path, *, top: int, offline: bool, json: bool) -> Analysis:
+def _analyze(run: Run, found: Scan, out: Path, *, top: int, offline: bool, json: bool) -> Analysis:
     """Analyse for one row of the matrix: write the file, print the answer."""
-    analysis = pipeline.analyze(run, found, offline=offline)
+    analysis = analyzing.analyze(run, found, offline=offline)
     packages = analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
     document = analysis_to_json(analysis) | {"system_packages": uses_to_json(packages)}
     write_json(run.file(out), document)

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from factory.base import HOME_MADE, build_base, pin_base
+from factory.base import HOME_MADE, build_base
 from factory.cargo.toolchain import find_sysroot
-from factory.cli.app import run_of
+from factory.cli.runs import run_of
+from factory.publish.attempts import Patience
+from factory.publish.distribution import pinned
 
 
 def base(
@@ -42,7 +44,7 @@ def base(
     """
     run = run_of(context)
     if pin is not None:
-        run.output.answer(pin_base(pin))
+        run.output.answer(pinned(pin, patience=Patience(attempts=run.settings.push.attempts), output=run.output))
         return
     toolchain: Path | Literal["debian"] = "debian" if debian_rust else find_sysroot(run.settings.toolchain)
     run.output.answer(

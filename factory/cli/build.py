@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from factory import pipeline, tables
-from factory.cli.app import Backend, DryRunOption, JsonOption, PlanOption, runs_of
+from factory import tables
+from factory.cli.app import Backend, DryRunOption, JsonOption, PlanOption
+from factory.cli.runs import runs_of
 from factory.cook.budgets import require_within_budgets
 from factory.cook.report import report_to_json
 from factory.errors import ConfigurationError
+from factory.pipeline import artefacts, building
+from factory.pipeline.run import Run
 
 
 def build(
@@ -42,14 +45,14 @@ def build(
         _build(run, run.file(plan), None if output is None else output.absolute(), dry_run=dry_run, json=json)
 
 
-def _build(run: pipeline.Run, plan: Path, folder: Path | None, *, dry_run: bool, json: bool) -> None:
+def _build(run: Run, plan: Path, folder: Path | None, *, dry_run: bool, json: bool) -> None:
     """Build one row of the matrix: into images, or into `folder`."""
-    chosen = pipeline.read_plan(plan)
+    chosen = artefacts.read_plan(plan)
     if dry_run:
-        shown = pipeline.dry_run_images(run, chosen) if folder is None else pipeline.dry_run_locally(chosen)
+        shown = building.dry_run_images(run, chosen) if folder is None else building.dry_run_locally(chosen)
         tables.print_dry_run(shown, run.output, as_json=json)
         return
-    reports = pipeline.build_images(run, chosen) if folder is None else pipeline.build_locally(run, chosen, folder)
+    reports = building.build_images(run, chosen) if folder is None else building.build_locally(run, chosen, folder)
     if json:
         run.output.answer_json(report_to_json(reports))
     else:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from factory import pipeline
-from factory.cli.app import JsonOption, PlanOption, run_of
+from factory.cli.app import JsonOption, PlanOption
+from factory.cli.runs import run_of
 from factory.consumer.check import Question
 from factory.consumer.check_model import check_to_json
 from factory.consumer.check_print import print_check
@@ -20,6 +20,7 @@ from factory.consumer.check_sarif import github_annotations, sarif
 from factory.consumer.misses import deliver, miss_report
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import write_json
+from factory.pipeline import forecasting
 
 if TYPE_CHECKING:
     from factory.consumer.check_model import CheckReport
@@ -94,9 +95,9 @@ def check(
     Example: factory check . --image org/rust-builder:web --min-hit 0.8
     """
     run = run_of(context)
-    source = pipeline.WarmSource(plan=run.file_to_read(plan), image=image, folder=folder)
+    source = forecasting.WarmSource(plan=run.file_to_read(plan), image=image, folder=folder)
     question = Question(variant=variant, image=layer, ignore_pin=ignore_pin)
-    report = pipeline.check(run, repo, source, question, offline=offline)
+    report = forecasting.check(run, repo, source, question, offline=offline)
     if sarif_file is not None:
         write_json(sarif_file, sarif(report))
         run.output.say(f"wrote {sarif_file}")

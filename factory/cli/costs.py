@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.app import JsonOption, run_of
+from factory.cli.app import JsonOption
+from factory.cli.runs import run_of
 from factory.costs.estimate import Accuracy, check, fit
 from factory.costs.exchange import from_lines, record_to_json, to_lines
 from factory.costs.samples import Record

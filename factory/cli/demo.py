@@ -8,7 +8,8 @@ import typer
 
 from factory import demo as demo_stage
 from factory import tables
-from factory.cli.app import Backend, run_of
+from factory.cli.app import Backend
+from factory.cli.runs import run_of
 from factory.errors import BadAnswerError
 
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from factory import pipeline
-from factory.cli.app import JsonOption, ProfilesOption, run_of
+from factory.cli.app import JsonOption, ProfilesOption
+from factory.cli.runs import run_of
 from factory.consumer.init import Ci, CompilerCache, Flavour, LayerCache, Runtime, write_files
+from factory.pipeline import projects
 
 
 def init(
@@ -50,7 +51,7 @@ def init(
     Example: factory init ./repos/app --flavour chef --ci github
     """
     run = run_of(context)
-    wishes = pipeline.InitWishes(
+    wishes = projects.InitWishes(
         layer=layer,
         image=image,
         flavour=flavour,
@@ -61,7 +62,7 @@ def init(
         program=program,
         branch=branch,
     )
-    files = pipeline.init(run, repo, wishes, profiles)
+    files = projects.init(run, repo, wishes, profiles)
     if json:
         run.output.answer_json({"schema": 1, "files": dict(files.texts), "remarks": list(files.remarks)})
     elif dry_run:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory import pipeline
-from factory.cli.app import JsonOption, ProfilesOption, runs_of
+from factory.cli.app import JsonOption, ProfilesOption
+from factory.cli.runs import runs_of
 from factory.consumer.recommend import COMPRESSED
 from factory.errors import ConfigurationError
+from factory.pipeline import artefacts, planning
 from factory.planning.propose import proposals_to_json
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def layers(
     if out is not None and groups is None:
         raise ConfigurationError("--out needs --groups", advice="Without --out, numbers of groups are compared.")
     (run,) = runs_of(context, single="layers")
-    found = pipeline.propose_layers(run, pipeline.read_analysis(run.file(analysis)), profiles, groups)
+    found = planning.propose_layers(run, artefacts.read_analysis(run.file(analysis)), profiles, groups)
     if out is not None:
-        pipeline.write_profiles(run.file(out), profiles, found[-1])
+        planning.write_profiles(run.file(out), profiles, found[-1])
         run.output.say(f"wrote {run.file(out)}: `factory plan --profiles {out}` plans with them")
     if json:
         run.output.answer_json(proposals_to_json(found))

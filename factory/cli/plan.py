@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory import pipeline, tables
-from factory.cli.app import JsonOption, ProfilesOption, runs_of
+from factory import tables
+from factory.cli.app import JsonOption, ProfilesOption
+from factory.cli.runs import runs_of
 from factory.errors import ConfigurationError
 from factory.files import write_json
+from factory.pipeline import analyzing, artefacts, meeting, planning, stacks
+from factory.pipeline.run import Run
 from factory.planning.explain import explanation_to_json
 from factory.planning.plan import plan_to_json
 
@@ -62,14 +65,14 @@ def plan(
         )
     if explain is not None:
         (run,) = runs_of(context, single="--explain")
-        known = pipeline.read_plan(run.file(out)) if run.file(out).exists() else None
-        weighed = pipeline.weigh_in(run, _read(run, analysis, default=default), misses or ())
-        _answer(pipeline.explain(run, _with(run, weighed, aligned), profiles, explain, known), run.output, as_json=json)
+        known = artefacts.read_plan(run.file(out)) if run.file(out).exists() else None
+        weighed = analyzing.weigh_in(run, _read(run, analysis, default=default), misses or ())
+        _answer(planning.explain(run, _with(run, weighed, aligned), profiles, explain, known), run.output, as_json=json)
         return
     for run in runs_of(context, single="--json" if json else ""):
-        weighed = pipeline.weigh_in(run, _read(run, analysis, default=default), misses or ())
+        weighed = analyzing.weigh_in(run, _read(run, analysis, default=default), misses or ())
         both = _with(run, weighed, aligned)
-        made = pipeline.plan(run, both, profiles, baseline=not no_baseline, as_it_is=weighed)
+        made = planning.plan(run, both, profiles, baseline=not no_baseline, as_it_is=weighed)
         document = plan_to_json(made)
         write_json(run.file(out), document)
         run.output.say(f"wrote {run.file(out)}")
@@ -79,14 +82,14 @@ def plan(
             tables.print_plan(made, run.output)
 
 
-def _read(run: pipeline.Run, analysis: Path, *, default: bool) -> Analysis:
-    return pipeline.analyze_stacks(run) if default else pipeline.read_analysis(run.file(analysis))
+def _read(run: Run, analysis: Path, *, default: bool) -> Analysis:
+    return stacks.analyze_stacks(run) if default else artefacts.read_analysis(run.file(analysis))
 
 
-def _with(run: pipeline.Run, analysis: Analysis, aligned: Path | None) -> Analysis:
+def _with(run: Run, analysis: Analysis, aligned: Path | None) -> Analysis:
     if aligned is None:
         return analysis
-    return pipeline.with_aligned(run, analysis, pipeline.read_analysis(run.file(aligned)))
+    return meeting.with_aligned(run, analysis, artefacts.read_analysis(run.file(aligned)))
 
 
 def _answer(explanation: Explanation, output: Output, *, as_json: bool) -> None:

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from factory import pipeline, tables
-from factory.cli.app import JsonOption, runs_of
+from factory import tables
+from factory.cli.app import JsonOption
+from factory.cli.runs import runs_of
+from factory.pipeline import pruning
 
 
 def prune(
@@ -24,7 +26,7 @@ def prune(
     Example: factory prune --dry-run
     """
     runs = runs_of(context)
-    pruned = pipeline.prune(runs, dry_run=dry_run)
+    pruned = pruning.prune(runs, dry_run=dry_run)
     if json:
         runs[0].output.answer_json(pruned.to_json())
     else:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory import pipeline, tables
-from factory.cli.app import DryRunOption, JsonOption, PlanOption, runs_of
+from factory import tables
+from factory.cli.app import DryRunOption, JsonOption, PlanOption
+from factory.cli.runs import runs_of
 from factory.errors import ConfigurationError, NothingToDoError
+from factory.pipeline import artefacts, publishing, rebuilding
 from factory.publish.model import SCHEMA, pushed_to_json
 
 if TYPE_CHECKING:
@@ -67,11 +69,13 @@ def push(
     if json and len(rows) > 1:
         raise ConfigurationError("--json is for one row", advice="Put --cell, or --platform, before the command.")
     for row in rows:
-        held = pipeline.Held.STAGED if join else pipeline.Held.HERE
+        held = publishing.Held.STAGED if join else publishing.Held.HERE
         plans = [run.file(plan) if state is None else run.folder(state) / "plan.json" for run in row]
-        builds = [pipeline.built_by(run, pipeline.read_plan(path), held) for run, path in zip(row, plans, strict=True)]
+        builds = [
+            publishing.built_by(run, artefacts.read_plan(path), held) for run, path in zip(row, plans, strict=True)
+        ]
         proofs = [*(proof or ()), *(() if state is None else _records(builds, state))]
-        wishes = pipeline.PushWishes(proofs=tuple(proofs), serial=serial or 1)
+        wishes = publishing.PushWishes(proofs=tuple(proofs), serial=serial or 1)
         try:
             if stage:
                 _stage(builds[0], wishes, dry_run=dry_run, json=json)
@@ -85,30 +89,30 @@ def push(
         raise idle[0]
 
 
-def _records(builds: Sequence[pipeline.Built], state: Path) -> list[Path]:
+def _records(builds: Sequence[publishing.Built], state: Path) -> list[Path]:
     """Return the records that rebuilds left of what they built; one that never built anything has none."""
-    files = [pipeline.record_file(built.run.folder(state), image.layer) for built in builds for image in built.images]
+    files = [rebuilding.record_file(built.run.folder(state), image.layer) for built in builds for image in built.images]
     return [file for file in files if file.exists()]
 
 
-def _push(builds: Sequence[pipeline.Built], wishes: pipeline.PushWishes, *, dry_run: bool, json: bool) -> None:
+def _push(builds: Sequence[publishing.Built], wishes: publishing.PushWishes, *, dry_run: bool, json: bool) -> None:
     run = builds[0].run
     if dry_run:
-        tables.print_dry_run(pipeline.dry_run_push(builds, wishes), run.output, as_json=json)
+        tables.print_dry_run(publishing.dry_run_push(builds, wishes), run.output, as_json=json)
         return
-    pushed = pipeline.push(builds, wishes)
+    pushed = publishing.push(builds, wishes)
     if json:
         run.output.answer_json(pushed_to_json(run.settings.image.repository, pushed))
     else:
         tables.print_pushed(pushed, run.output)
 
 
-def _stage(built: pipeline.Built, wishes: pipeline.PushWishes, *, dry_run: bool, json: bool) -> None:
+def _stage(built: publishing.Built, wishes: publishing.PushWishes, *, dry_run: bool, json: bool) -> None:
     output = built.run.output
     if dry_run:
-        tables.print_dry_run(pipeline.dry_run_stage(built, wishes), output, as_json=json)
+        tables.print_dry_run(publishing.dry_run_stage(built, wishes), output, as_json=json)
         return
-    staged = pipeline.stage(built, wishes)
+    staged = publishing.stage(built, wishes)
     if json:
         output.answer_json({"schema": SCHEMA, "staged": list(staged)})
     else:

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from factory import pipeline
-from factory.cli.app import Backend, JsonOption, PathsArgument, ProfilesOption, runs_of
+from factory.cli.app import Backend, JsonOption, PathsArgument, ProfilesOption
+from factory.cli.runs import runs_of
 from factory.errors import ConfigurationError, NothingToDoError
+from factory.pipeline import rebuilding
+from factory.pipeline.run import Run
 from factory.upkeep.decide import Rules
 
 
@@ -94,7 +96,7 @@ def rebuild(
         works = [
             (
                 run,
-                pipeline.RebuildWishes(
+                rebuilding.RebuildWishes(
                     paths=tuple(paths or run.sources),
                     state=run.folder(state).absolute(),
                     folder=None if output is None else output.absolute(),
@@ -111,20 +113,20 @@ def rebuild(
             )
             for run in row
         ]
-        for (run, _), done in zip(works, pipeline.rebuild(works), strict=True):
+        for (run, _), done in zip(works, rebuilding.rebuild(works), strict=True):
             _answer(done, run, as_json=json)
             built = built or bool(done.decision.reasons)
     if not built:
         raise NothingToDoError("nothing to rebuild", advice="The notes above say what was weighed, if anything.")
 
 
-def _publish(*, push: bool, stage: bool) -> pipeline.Publish:
+def _publish(*, push: bool, stage: bool) -> rebuilding.Publish:
     if stage:
-        return pipeline.Publish.STAGED
-    return pipeline.Publish.PUSHED if push else pipeline.Publish.NOTHING
+        return rebuilding.Publish.STAGED
+    return rebuilding.Publish.PUSHED if push else rebuilding.Publish.NOTHING
 
 
-def _answer(done: pipeline.Rebuild, run: pipeline.Run, *, as_json: bool) -> None:
+def _answer(done: rebuilding.Rebuild, run: Run, *, as_json: bool) -> None:
     output = run.output
     if as_json:
         output.answer_json(done.to_json())

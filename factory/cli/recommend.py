@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory import pipeline
-from factory.cli.app import JsonOption, PathsArgument, PlanOption, run_of
+from factory.cli.app import JsonOption, PathsArgument, PlanOption
+from factory.cli.runs import run_of
 from factory.consumer.recommend import recommendations_to_json
 from factory.errors import BadAnswerError
+from factory.pipeline import forecasting
 
 if TYPE_CHECKING:
     from factory.consumer.recommend import Offer, Recommendation
@@ -36,7 +37,7 @@ def recommend(
     """
     run = run_of(context)
     warm = run.file_to_read(plan)
-    found = pipeline.recommend(run, repos or run.sources, warm, bandwidth=bandwidth * 1_000_000, offline=offline)
+    found = forecasting.recommend(run, repos or run.sources, warm, bandwidth=bandwidth * 1_000_000, offline=offline)
     if json:
         run.output.answer_json(recommendations_to_json(found))
     else:

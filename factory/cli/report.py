@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from factory import pipeline
-from factory.cli.app import JsonOption, PlanOption, ProfilesOption, runs_of
+from factory.cli.app import JsonOption, PlanOption, ProfilesOption
+from factory.cli.runs import runs_of
 from factory.files import write_text
+from factory.pipeline import planning
 from factory.report.figures import figures_to_json
 from factory.report.page import page
 
@@ -36,7 +37,7 @@ def report(
     Example: factory report --plan plan.json --out report.html
     """
     (run,) = runs_of(context, single="report")
-    found = pipeline.report(
+    found = planning.report(
         run,
         run.file_to_read(analysis),
         run.file_to_read(plan),

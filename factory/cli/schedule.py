@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.app import run_of
+from factory.cli.runs import run_of
 from factory.errors import ConfigurationError
 from factory.platforms import Platform
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from factory import pipeline, tables
-from factory.cli.app import JsonOption, PlanOption, run_of
+from factory import tables
+from factory.cli.app import JsonOption, PlanOption
+from factory.cli.runs import run_of
 from factory.consumer.init import Flavour
 from factory.errors import BadAnswerError, ConfigurationError
+from factory.pipeline import artefacts, projects, proving, publishing
+from factory.pipeline.run import Run
 from factory.proof.model import Proof, proof_to_json
 from factory.proof.second_build import Beside, SecondBuilds, second_builds_to_json
 from factory.publish.signing import Identity
@@ -104,7 +107,7 @@ def verify(
                 "--signature goes with --key, --identity, --issuer and --json only", advice="Verify the rest by itself."
             )
         who = Identity(key=key, identity=identity, issuer=issuer)
-        _judge(run, pipeline.verify_signature(run, target, who), min_hit=0, json=json)
+        _judge(run, publishing.verify_signature(run, target, who), min_hit=0, json=json)
         return
     if key or identity or issuer:
         raise ConfigurationError("--key, --identity and --issuer are for signatures", advice="Add --signature.")
@@ -114,7 +117,7 @@ def verify(
                 "--second-build goes with --flavour, --beside, --base, --bump and --json only",
                 advice="Verify the rest by itself.",
             )
-        result = pipeline.second_builds(
+        result = projects.second_builds(
             run,
             target,
             second_build,
@@ -130,15 +133,15 @@ def verify(
             "--flavour, --beside, --base and --bump are for second builds",
             advice="Name the project: --second-build PATH.",
         )
-    proof = pipeline.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
+    proof = proving.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
     if reproducible:
-        proof = pipeline.reproduce(run, proof, pipeline.read_plan(run.file_to_read(plan)))
+        proof = proving.reproduce(run, proof, artefacts.read_plan(run.file_to_read(plan)))
     if proof.image is not None or record is not None:
-        pipeline.record_proof(proof, min_hit=min_hit, copy=record)
+        publishing.record_proof(proof, min_hit=min_hit, copy=record)
     _judge(run, proof, min_hit=min_hit, json=json)
 
 
-def _judge(run: pipeline.Run, proof: Proof, *, min_hit: float, json: bool) -> None:
+def _judge(run: Run, proof: Proof, *, min_hit: float, json: bool) -> None:
     if json:
         run.output.answer_json(proof_to_json(proof, min_hit=min_hit))
     else:
@@ -147,7 +150,7 @@ def _judge(run: pipeline.Run, proof: Proof, *, min_hit: float, json: bool) -> No
         raise BadAnswerError(f"{proof.target} does not pass", advice="See the rows above that say why.")
 
 
-def _answer(run: pipeline.Run, result: SecondBuilds, *, json: bool) -> None:
+def _answer(run: Run, result: SecondBuilds, *, json: bool) -> None:
     if json:
         run.output.answer_json(second_builds_to_json(result))
     else:

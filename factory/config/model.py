@@ -700,7 +700,7 @@ class LimitSettings(StrictModel):
     """How much of this machine, and how long."""
 
     jobs: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        None, description="Parallel jobs; null for one a processor."
+        None, description="Parallel jobs, in cooks too; null for one a processor."
     )
     resolve_timeout: Seconds = Field(300, description="Seconds that cargo may take to resolve one workspace.")
     cook_timeout: Seconds = Field(7200, description="Seconds that the cook of one layer may take.")

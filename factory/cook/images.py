@@ -28,7 +28,8 @@ from factory.costs.record import observe_all
 from factory.engine import Engine, bake, bake_command, certificates
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
-from factory.files import write_json, write_text
+from factory.files import digest, write_json, write_text
+from factory.labels import Label
 from factory.resources import shipped
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ LOG_HEADING = "==== factory recipe "
 class ImageBuild:
     """One run of the backend: what is built, and the directory with its bake file, recipes and reports.
 
-    `epoch` is the time of all files in seconds since 1970, `date` the day of the build (YYYYMMDD, UTC) for tags.
+    `plan` has the layers that are images of their own, `shared` the others, with those whose images they are. `epoch`
+    is the time of all files in seconds since 1970, `date` the day of the build (YYYYMMDD, UTC) for tags.
     """
 
     plan: Plan
@@ -69,6 +71,7 @@ class ImageBuild:
     folder: Path
     epoch: int
     date: str
+    shared: Mapping[str, str] = field(default_factory=dict)
     base_digest: str = ""
     """Of the base image, `sha256:…`; empty where no registry knows it."""
     fetching: Fetching = field(default_factory=Fetching)
@@ -86,7 +89,7 @@ class ImageBuild:
 
     def tags(self, layer: str) -> tuple[str, ...]:
         """Return the full names of a layer's image."""
-        image, plan = self.settings.image, self.plan.layer_digest(layer)[:12]
+        image, plan = self.settings.image, self.plan.layer_digest(self.shared.get(layer, layer))[:12]
         tags = image.tags_of(layer=layer, rust=self.settings.toolchain, date=self.date, plan=plan)
         return tuple(f"{image.repository}:{tag}{self.ending}" for tag in tags)
 
@@ -119,14 +122,12 @@ def image_build(
             f"the plan was made for rustc {planned}, and the configuration has `toolchain` {settings.toolchain}",
             advice="Name the plan of this toolchain by --plan, or run `factory analyze` and `factory plan` again.",
         )
-    if platform is not None and plan.contract.toolchain.host != platform.rust_target:
-        raise ConfigurationError(
-            f"the plan was made for {plan.contract.toolchain.host}, and {platform} is built",
-            advice="Run `factory analyze` and `factory plan` for this platform: each has units of its own.",
-        )
+    if platform is not None:
+        require_planned_for(plan, platform)
     chosen = chosen_epoch()
     return ImageBuild(
-        plan=plan,
+        plan=plan.of_images(),
+        shared=plan.shared_images,
         settings=settings,
         folder=folder,
         epoch=DEFAULT_EPOCH if chosen is None else chosen,
@@ -137,6 +138,15 @@ def image_build(
         ending=ending,
         cell=cell,
     )
+
+
+def require_planned_for(plan: Plan, platform: Platform) -> None:
+    """Raise `ConfigurationError` where a plan has the units of another platform."""
+    if plan.contract.toolchain.host != platform.rust_target:
+        raise ConfigurationError(
+            f"the plan was made for {plan.contract.toolchain.host}, and {platform} is built",
+            advice=f"Each platform has units of its own: `factory --platform {platform} analyze`, then `plan`.",
+        )
 
 
 def build_date() -> str:
@@ -177,10 +187,20 @@ def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[
         for layer in build.plan.layers:
             _bake(build, layer.name, reports, engine, output, on_line=output.detail)
             output.say(f"loaded {', '.join(build.tags(layer.name))}")
-        return tuple(
+        made = tuple(
             replace(report, images=build.tags(layer.name), pulled_bytes=_pulled(build, layer, engine, output))
             for layer, report in zip(build.plan.layers, reports, strict=True)
         )
+        return (*made, *(_share(build, layer, engine, output) for layer in build.shared))
+
+
+def _share(build: ImageBuild, layer: str, engine: Engine, output: Output) -> LayerReport:
+    """Give the image below a layer that adds nothing the layer's names too; there is nothing to cook, or to pull."""
+    below = build.shared[layer]
+    for name in build.tags(layer):
+        engine.tag(build.tags(below)[0], name)
+    output.say(f"{layer}: nothing is planned for it alone, so {', '.join(build.tags(layer))} is the image of {below}")
+    return LayerReport(layer=layer, cooked=(), dropped=(), seconds=0.0, images=build.tags(layer), pulled_bytes=0)
 
 
 def rebuild(
@@ -372,22 +392,41 @@ def _labels(build: ImageBuild, layer: PlannedLayer, reports: Sequence[LayerRepor
     tools = ", ".join(f"{name} {version}" for name, version in wanted_tools(build.settings.tools).items())
     return {
         **_origin(build),
-        **({"io.rust-warm-factory.tools": tools} if tools else {}),
+        **({Label.TOOLS: tools} if tools else {}),
         "org.opencontainers.image.title": f"Rust builder, layer {layer.name}",
         "org.opencontainers.image.description": (
             f"{len(cooked)} units compiled ahead" if known else f"up to {len(planned)} units compiled ahead"
         ),
         "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(build.epoch)),
         "org.opencontainers.image.version": plan.layer_digest(layer.name)[:12],
-        "org.opencontainers.image.base.name": build.settings.base_image.partition("@")[0],
-        "io.rust-warm-factory.layer": layer.name,
-        "io.rust-warm-factory.plan": plan.layer_digest(layer.name),
-        "io.rust-warm-factory.rustc": plan.contract.toolchain.version,
-        "io.rust-warm-factory.cargo-home": plan.contract.cargo_home,
-        "io.rust-warm-factory.build-dir": plan.contract.build_dir,
-        "io.rust-warm-factory.layout": plan.contract.layout.value,
-        "io.rust-warm-factory.owner": f"{build.settings.user.uid}:{build.settings.user.gid}",
+        Label.BASE_NAME: build.settings.base_image.partition("@")[0],
+        Label.LAYER: layer.name,
+        Label.PLAN: plan.layer_digest(layer.name),
+        Label.SETTINGS: made_by(build.settings),
+        Label.RUSTC: plan.contract.toolchain.version,
+        Label.CARGO_HOME: plan.contract.cargo_home,
+        Label.BUILD_DIR: plan.contract.build_dir,
+        Label.LAYOUT: plan.contract.layout.value,
+        Label.OWNER: f"{build.settings.user.uid}:{build.settings.user.gid}",
     }
+
+
+def made_by(settings: Settings) -> str:
+    """Return a digest of the settings that decide the bytes of every image, beside the plan and the base image.
+
+    All others decide the plan, or nothing that is in an image. Equal settings give equal digests on every machine.
+    """
+    base, image = settings.base, settings.image
+    return digest(
+        {
+            "base": settings.base_image.partition("@")[0],
+            "packages": [base.install_packages, base.suite],
+            "user": settings.user.model_dump(mode="json"),
+            "tools": wanted_tools(settings.tools),
+            "compression": [image.compression, image.compression_level],
+            "origin": [image.source, image.revision],
+        }
+    )
 
 
 def _origin(build: ImageBuild) -> dict[str, str]:
@@ -396,7 +435,7 @@ def _origin(build: ImageBuild) -> dict[str, str]:
     known = {
         "org.opencontainers.image.source": image.source,
         "org.opencontainers.image.revision": image.revision,
-        "org.opencontainers.image.base.digest": build.base_digest,
+        Label.BASE_DIGEST: build.base_digest,
     }
     return {name: value for name, value in known.items() if value}
 
@@ -411,6 +450,9 @@ def _write_inputs(build: ImageBuild) -> None:
             recipe.write(folder / recipe.name, configured=build.plan.contract.rustflags)
         write_text(folder / "recipes.list", "".join(f"{recipe.name}\n" for recipe in recipes))
         write_text(folder / "locked.list", build.plan.locked_list([layer.name]))
+        if build.settings.limits.jobs is not None:
+            # Not as a build argument, which would be in the history of the image.
+            write_text(folder / "jobs", f"{build.settings.limits.jobs}\n")
         if asked := build.plan.to_ask(layer.name):
             write_questions(asked, folder / "questions")
     if "apt" in _secrets(build):

@@ -87,8 +87,11 @@ def cook_locally(
     budget: BudgetSettings,
     fetching: Fetching | None = None,
     measure: bool = True,
+    jobs: int | None = None,
 ) -> tuple[LayerReport, ...]:
     """Cook every layer of `plan` into `folder` and return what came out; `timeout` seconds for each layer.
+
+    `jobs` is how many of cargo's jobs may run at once, `None` for as many as it likes.
 
     With `measure`, the reports say what each unit took and weighs. A layer that is over budget says so and is the
     last one; the folder stays incomplete then. Whatever an earlier cook left is replaced.
@@ -123,6 +126,7 @@ def cook_locally(
                 access=access,
                 alone=alone,
                 measure=measure,
+                jobs=jobs,
             )
             reports.append(_cook_layer(plan, cook, reports))
             if reports[-1].over_budget:
@@ -169,6 +173,7 @@ class _Cook:
     alone: tuple[str, ...]
     """The words before a command that take the network from it."""
     measure: bool
+    jobs: int | None
 
     @property
     def home(self) -> Path:
@@ -372,7 +377,8 @@ def _compile(recipe: Recipe, work: Path, label: str, cook: _Cook) -> tuple[Build
     target, clock = work / "target", Clock()
     # In the one directory of an older cargo, the timings would stay among the units.
     measuring = (TIMINGS_ARG,) if cook.measure and cook.layout is Layout.BUILD_DIR else ()
-    args = [*_compile_args(recipe), *measuring, *cook.layout.apart(str(target))]
+    jobs = () if cook.jobs is None else ("--jobs", str(cook.jobs))
+    args = [*_compile_args(recipe), *jobs, *measuring, *cook.layout.apart(str(target))]
     crates = crates_of([recipe])
     with cook.output.progress(label, len(crates)) as advance:
         on_line = crate_counter(crates, advance)

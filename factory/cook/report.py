@@ -12,6 +12,7 @@ from factory.cook.warm_list import cargo_profiles
 from factory.errors import BuildFailedError
 from factory.files import DISK_FULL
 from factory.planning.system_packages import missing_packages, read_table
+from factory.process import MEMORY_ADVICE, OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from factory.planning.recipe import Recipe
 
 SCHEMA = 1
+
+_KILLED = (-9, 137)
+"""How cargo ends that was killed itself: as a child of factory, and of a shell."""
 
 ROOM_ADVICE = "Make room on the disk that is written to, and run the command again."
 
@@ -75,6 +79,11 @@ def require_cooked(label: str, events: BuildEvents, *, exit_code: int, log: str)
         return
     if DISK_FULL.search(log):
         raise BuildFailedError(f"{label}: no space left on device\n{log.strip()[-1500:]}", advice=ROOM_ADVICE)
+    if OUT_OF_MEMORY.search(log) or exit_code in _KILLED:
+        said = "\n".join(failure.detail for failure in events.failures) or log.strip()[-1500:]
+        raise BuildFailedError(
+            f"{label}: out of memory: a program was killed, or got none\n{said}".rstrip(), advice=MEMORY_ADVICE
+        )
     if events.failures:
         return
     raise BuildFailedError(

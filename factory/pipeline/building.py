@@ -51,6 +51,7 @@ def build_locally(run: Run, plan: Plan, folder: Path) -> tuple[LayerReport, ...]
         timeout=run.settings.limits.cook_timeout,
         fetching=fetching(run.settings, user_mirror=user_mirror()),
         measure=run.settings.costs.record,
+        jobs=run.settings.limits.jobs,
         budget=run.settings.budget,
     )
     record(run, plan, reports, homes=[folder / "cargo-home"])
@@ -99,12 +100,8 @@ def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
 
     Raises `ConfigurationError` for the plan of another platform than the run's, or the engine's where it names none.
     """
-    own = next((platform for platform in Platform if platform == engine.platform), None)
-    if run.platform is None and own is not None and plan.contract.toolchain.host != own.rust_target:
-        raise ConfigurationError(
-            f"the plan was made for {plan.contract.toolchain.host}, and the engine builds for {own}",
-            advice=f"Put --platform {own} before `analyze`, `plan` and `build`: its own cargo resolves them then.",
-        )
+    if run.platform is None and engine.platform in set(Platform):
+        images.require_planned_for(plan, Platform(engine.platform))
     return images.image_build(
         plan,
         run.settings,

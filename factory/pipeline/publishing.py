@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 from factory.cook.images import build_date
 from factory.engine import Engine
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
+from factory.labels import Label
 from factory.pipeline.building import DryRun, image_tags
 from factory.proof.model import Proof
 from factory.publish import push as push_stage
 from factory.publish.attempts import Patience
 from factory.publish.attesting import Attestor, verifying_identity
+from factory.publish.distribution import Distribution, parse_reference
 from factory.publish.model import BuiltImage, VerifiedImage
 from factory.publish.record import passed_record, read_records, require_passed, write_record
-from factory.publish.registry import Registry, join_command, push_command
 from factory.publish.signing import PROVENANCE, SBOM, Cosign, require_cosign, sign_commands
-from factory.publish.tags import layer_push, plan_tag, require_registry
+from factory.publish.tags import layer_push, plan_tag, require_registry, stem
+from factory.publish.uploads import Uploads, join_command, push_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
 def record_proof(proof: Proof, *, min_hit: float, copy: Path | None) -> None:
     """Keep what `push` asks for: the verdict on an image, in the cache and where `copy` says."""
     write_record(proof, min_hit=min_hit, day=build_date(), copy=copy)
-
-
-_PLAN = "io.rust-warm-factory.plan"
 
 
 class Held(enum.Enum):
@@ -65,7 +64,13 @@ def built_by(run: Run, plan: Plan, held: Held = Held.HERE) -> Built:
     """Return what the build of a plan made, for the platform of the run."""
     platform = Engine().platform if run.platform is None else str(run.platform)
     images = (
-        BuiltImage(layer=layer, platform=platform, reference=tags[0], plan_digest=plan.layer_digest(layer))
+        BuiltImage(
+            layer=layer,
+            image_layer=plan.image_layer(layer),
+            platform=platform,
+            reference=tags[0],
+            plan_digest=plan.layer_digest(layer),
+        )
         for layer, tags in image_tags(run, plan).items()
     )
     return Built(run=run, plan=plan, platform=platform, images=tuple(images), held=held)
@@ -89,7 +94,10 @@ def push(builds: Sequence[Built], wishes: PushWishes) -> tuple[PushedLayer, ...]
     require_registry(builds[0].run.settings.image)
     _require_platforms(builds)
     layers = _layers(builds, wishes, engine=engine)
-    with _signer(builds, engine=engine) as signer:
+    for layer, below in {image.layer: image.image_layer for built in builds for image in built.images}.items():
+        if layer != below:
+            builds[0].run.output.say(f"{layer}: nothing is planned for it alone, so its tags stand for {below}'s image")
+    with _signer(builds) as signer:
         return push_stage.push(_request(builds[0].run, layers, engine, signer))
 
 
@@ -133,7 +141,7 @@ def dry_run_push(builds: Sequence[Built], wishes: PushWishes) -> DryRun:
     repository = settings.image.repository
     commands = list(_staging_commands(repository, layers))
     for layer in layers:
-        sources = [f"{repository}:{layer.staged(image)}" for image in layer.images]
+        sources = [f"{repository}:{image.staged}" for image in layer.images]
         commands.append(join_command(sources, [f"{repository}:{tag}" for tag in layer.immutable]))
     for layer in layers:
         if settings.push.sign != "none":
@@ -153,11 +161,11 @@ def dry_run_stage(built: Built, wishes: PushWishes) -> DryRun:
 
 
 def _staging_commands(repository: str, layers: Sequence[LayerPush]) -> Iterator[tuple[str, ...]]:
-    for layer in layers:
-        for image in layer.images:
-            if not image.digest:
-                name = f"{repository}:{layer.staged(image)}"
-                yield from (("docker", "tag", image.id, name), push_command(name))
+    images = {image.staged: image for layer in layers for image in layer.images}
+    for tag, image in images.items():
+        if not image.digest:
+            name = f"{repository}:{tag}"
+            yield from (("docker", "tag", image.id, name), push_command(name))
 
 
 def _request(run: Run, layers: tuple[LayerPush, ...], engine: Engine, signer: Signer | None) -> push_stage.Push:
@@ -166,6 +174,7 @@ def _request(run: Run, layers: tuple[LayerPush, ...], engine: Engine, signer: Si
         layers=layers,
         engine=engine,
         registry=_registry(run),
+        uploads=Uploads(patience=_patience(run), seconds=run.settings.push.timeout, output=run.output),
         signer=signer,
         output=run.output,
     )
@@ -173,10 +182,17 @@ def _request(run: Run, layers: tuple[LayerPush, ...], engine: Engine, signer: Si
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What an image in the registry was made from: the digests of its plan and its base, "" where it does not say."""
+    """What the registry tells of a layer: the digests of plan, settings and base that its image was made from.
+
+    Each is "" where the image does not say. `day` (YYYYMMDD) is that of its newest push, `None` where no tag tells;
+    `whole` is whether all moving tags stand for it.
+    """
 
     plan: str
+    settings: str
     base: str
+    day: str | None
+    whole: bool
 
 
 def published(run: Run, plan: Plan) -> dict[str, Published]:
@@ -185,43 +201,50 @@ def published(run: Run, plan: Plan) -> dict[str, Published]:
     A layer whose first moving tag is not there, or is no image of ours for the run's platform, has none. Raises
     `RegistryFaultError` where the registry does not answer.
     """
-    built = built_by(run, plan)
     registry = _registry(run)
+    tags = registry.tags()
     found = {}
-    for image in built.images:
-        digest = _published(registry, built, image)
-        if digest:
-            labels = _labels(registry, built, digest)
-            base = labels.get("org.opencontainers.image.base.digest", "")
-            found[image.layer] = Published(plan=labels.get(_PLAN, ""), base=base)
+    for image in built_by(run, plan).images:
+        moving = run.settings.image.moving_tags_of(layer=image.layer, rust=run.settings.toolchain)
+        indexes = [registry.manifest(tag) for tag in moving]
+        first = next(iter(indexes), None)
+        if first is None or image.platform not in first.images:
+            continue
+        labels = registry.labels(first.images[image.platform])
+        found[image.layer] = Published(
+            plan=labels.get(Label.PLAN, ""),
+            settings=labels.get(Label.SETTINGS, ""),
+            base=labels.get(Label.BASE_DIGEST, ""),
+            day=push_stage.pushed_day(
+                registry, tags, index=first.digest, stem=stem(image.layer, run.settings, cell=run.cell)
+            ),
+            whole=all(index is not None and index.digest == first.digest for index in indexes),
+        )
     return found
 
 
-def _published(registry: Registry, built: Built, image: BuiltImage) -> str:
+def _published(registry: Distribution, built: Built, image: BuiltImage) -> str:
     """Return the digest of the image that a layer's first moving tag stands for on a platform, or ""."""
     settings = built.run.settings
     moving = settings.image.moving_tags_of(layer=image.layer, rust=settings.toolchain)
-    remote = registry.find(f"{settings.image.repository}:{moving[0]}") if moving else None
-    return "" if remote is None else remote.images.get(image.platform, "")
-
-
-def _labels(registry: Registry, built: Built, digest: str) -> Mapping[str, str]:
-    return registry.labels(f"{built.run.settings.image.repository}@{digest}")
+    found = registry.manifest(moving[0]) if moving else None
+    return "" if found is None else found.images.get(image.platform, "")
 
 
 def verify_signature(run: Run, image: str, who: Identity) -> Proof:
     """Verify the signature of an image in its registry, by digest, and what is attested of it."""
     cosign = Cosign(patience=_patience(run), output=run.output)
-    remote = _registry(run).find(image)
-    if remote is None:
+    registry, name, reference = parse_reference(image)
+    found = Distribution(registry, name, patience=_patience(run), output=run.output).manifest(reference)
+    if found is None:
         raise ConfigurationError(f"{image}: its registry has no such image", advice="Name one that was pushed.")
-    name = re.sub(r"(@.*|:[^/:]*)$", "", image)
-    return Proof(target=f"{name}@{remote.digest}", repos=(), checks=cosign.verify(f"{name}@{remote.digest}", who))
+    pinned = f"{registry}/{name}@{found.digest}" if registry else f"{name}@{found.digest}"
+    return Proof(target=pinned, repos=(), checks=cosign.verify(pinned, who))
 
 
-def _registry(run: Run) -> Registry:
-    settings = run.settings.push
-    return Registry(patience=_patience(run), upload_seconds=settings.timeout, output=run.output)
+def _registry(run: Run) -> Distribution:
+    image = run.settings.image
+    return Distribution(image.registry, image.name, patience=_patience(run), output=run.output)
 
 
 def _patience(run: Run) -> Patience:
@@ -229,16 +252,15 @@ def _patience(run: Run) -> Patience:
 
 
 @contextlib.contextmanager
-def _signer(builds: Sequence[Built], *, engine: Engine) -> Iterator[Signer | None]:
+def _signer(builds: Sequence[Built]) -> Iterator[Signer | None]:
     run = builds[0].run
     if run.settings.push.sign == "none":
         yield None
         return
     plans = {built.platform: built.plan for built in builds}
-    bases = [built.run.settings.base_image for built in builds]
     cosign = Cosign(patience=_patience(run), output=run.output)
     with verifying_identity(run.settings) as who:
-        yield Attestor(cosign, run.settings, plans, bases=bases, who=who, engine=engine)
+        yield Attestor(cosign, run.settings, plans, who=who, registry=_registry(run))
 
 
 def _layers(builds: Sequence[Built], wishes: PushWishes, *, engine: Engine) -> tuple[LayerPush, ...]:
@@ -296,32 +318,45 @@ def _verified_images(
 
 def _verified(built: Built, image: BuiltImage, records: Mapping[str, ProofRecord], *, engine: Engine) -> VerifiedImage:
     if built.held is Held.HERE:
-        return _image_here(image, records, engine=engine)
+        return _image_here(built, image, records, engine=engine)
     record = passed_record(image, records) if built.held is Held.STAGED else None
     if record is not None:
         return _image_staged(built, image, record)
     registry = _registry(built.run)
     digest = _published(registry, built, image)
-    if not digest or _labels(registry, built, digest).get(_PLAN) != image.plan_digest:
+    if not digest or registry.labels(digest).get(Label.PLAN) != image.plan_digest:
         raise BadAnswerError(
             f"{image.layer} for {image.platform}, plan {image.plan_digest[:12]}: the registry's image is of another "
             "plan, or not there, and there is no record of one that was verified",
             advice="Hand over what `factory verify --record FILE` wrote where it was built: --proof FILE.",
         )
-    return VerifiedImage(platform=image.platform, reference=image.reference, id=digest, day=build_date(), digest=digest)
+    verified = _verified_image(built, image, identity=digest, day="")
+    return replace(verified, digest=digest)
 
 
-def _image_here(image: BuiltImage, records: Mapping[str, ProofRecord], *, engine: Engine) -> VerifiedImage:
+def _verified_image(built: Built, image: BuiltImage, *, identity: str, day: str) -> VerifiedImage:
+    return VerifiedImage(
+        platform=image.platform,
+        reference=image.reference,
+        id=identity,
+        stem=stem(image.image_layer, built.run.settings, cell=built.run.cell),
+        day=day,
+    )
+
+
+def _image_here(
+    built: Built, image: BuiltImage, records: Mapping[str, ProofRecord], *, engine: Engine
+) -> VerifiedImage:
     facts = engine.image(image.reference)
-    labels = {name: facts.labels.get(f"io.rust-warm-factory.{name}", "") for name in ("layer", "plan")}
-    if labels != {"layer": image.layer, "plan": image.plan_digest} or facts.platform != image.platform:
+    layer, plan = (facts.labels.get(name, "") for name in (Label.LAYER, Label.PLAN))
+    if (layer, plan, facts.platform) != (image.image_layer, image.plan_digest, image.platform):
         raise ConfigurationError(
-            f"{image.reference} is layer {labels['layer'] or 'none'} of plan {labels['plan'][:12] or 'none'} for "
-            f"{facts.platform}, not {image.layer} of {image.plan_digest[:12]} for {image.platform}",
+            f"{image.reference} is layer {layer or 'none'} of plan {plan[:12] or 'none'} for {facts.platform}, "
+            f"not {image.image_layer} of {image.plan_digest[:12]} for {image.platform}",
             advice="Name the plan that it was built from (--plan), or run `factory build`.",
         )
     record = require_passed(facts, image.reference, records)
-    return VerifiedImage(platform=image.platform, reference=image.reference, id=facts.id, day=record.day)
+    return _verified_image(built, image, identity=facts.id, day=record.day)
 
 
 def _image_staged(built: Built, image: BuiltImage, record: ProofRecord) -> VerifiedImage:
@@ -330,24 +365,15 @@ def _image_staged(built: Built, image: BuiltImage, record: ProofRecord) -> Verif
     One that was joined before may have lost the tag that carried it: what the layer's own tag stands for does as well.
     """
     run = built.run
-    verified = VerifiedImage(platform=image.platform, reference=image.reference, id=record.image, day=record.day)
-    layer = layer_push(
-        image.layer,
-        [verified],
-        run.settings,
-        cell=run.cell,
-        date=build_date(),
-        plan=plan_tag([image.plan_digest]),
-        serial=1,
-    )
-    request = _request(run, (layer,), Engine(), None)
-    digest = push_stage.staged_digest(request, layer, verified)
+    verified = _verified_image(built, image, identity=record.image, day=record.day)
+    request = _request(run, (), Engine(), None)
+    digest = push_stage.staged_digest(request, verified)
     if not digest:
         joined = _published(request.registry, built, image)
         digest = joined if joined and push_stage.is_image(request, joined, verified) else ""
     if not digest:
         raise ConfigurationError(
-            f"{run.settings.image.repository}:{layer.staged(verified)} is not in the registry",
+            f"{run.settings.image.repository}:{verified.staged} is not in the registry",
             advice=f"Run `factory --platform {image.platform} push --stage` where that image was verified.",
         )
     return replace(verified, digest=digest)

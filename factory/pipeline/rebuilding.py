@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import enum
 import json
@@ -16,6 +17,7 @@ from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
 from factory.config.layers import load_layer_profiles
 from factory.cook.budgets import require_within_budgets
+from factory.cook.images import chosen_epoch, made_by
 from factory.cook.local import is_warm_directory, local_plan
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
@@ -23,6 +25,7 @@ from factory.engine import Engine
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError, TagTakenError
 from factory.exclusive import exclusive
 from factory.files import digest, read_json, write_json
+from factory.labels import Label
 from factory.pipeline.analyzing import analyze, scan
 from factory.pipeline.artefacts import read_analysis, read_plan
 from factory.pipeline.building import build_images, build_locally, image_tags
@@ -32,6 +35,7 @@ from factory.pipeline.proving import verify
 from factory.pipeline.publishing import (
     Built,
     Held,
+    Published,
     PushWishes,
     built_by,
     published,
@@ -50,6 +54,7 @@ from factory.upkeep.decide import (
     Reason,
     Rules,
     Yield,
+    age_reasons,
     concern_reasons,
     concerns,
     decide,
@@ -60,7 +65,7 @@ from factory.upkeep.missing import unreachable, unresolved
 from factory.upkeep.state import Inputs, RebuildState, read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from factory.analysis.model import Analysis
@@ -135,13 +140,14 @@ class Rebuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
-    """What is to be done for one platform."""
+    """What is to be done for one platform; `finished` is when what is there was made (Unix time), if anything is."""
 
     run: Run
     wishes: RebuildWishes
     decision: Decision
     concerns: tuple[Concern, ...]
     inputs: Inputs
+    finished: int | None
 
 
 def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
@@ -182,11 +188,6 @@ def _make(row: _Decided) -> None:
 
 
 def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
-    decision, found, inputs = _decide(run, wishes)
-    return _Decided(run=run, wishes=wishes, decision=decision, concerns=found, inputs=inputs)
-
-
-def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, ...], Inputs]:
     # Before the analysis, which may ask it for its compiler.
     base = "" if wishes.folder is not None else _base(run, wishes)
     run.output.say("rebuild: analyzing")
@@ -194,29 +195,59 @@ def _decide(run: Run, wishes: RebuildWishes) -> tuple[Decision, tuple[Concern, .
     inputs = _inputs(run, wishes, analysis, base)
     state = read_state(wishes.state, target=wishes.target(run))
     old, reasons = _last_plan(wishes, state)
+    finished = None if state is None else state.finished
     found: tuple[Concern, ...] = ()
-    notes: list[str] = []
     if old is not None and state is not None:
         found = _concerns(run, wishes, old, analysis)
-        notes = [str(concern) for concern in found if concern.users]
         reasons = (
             *input_reasons(state, inputs, clock=time.time(), rules=wishes.rules),
             *_target_reasons(run, wishes, old),
             *concern_reasons(found),
         )
-        if not reasons:
-            return Decision(plan=old, reasons=(), notes=tuple(notes), changed=()), found, inputs
-    run.output.say("rebuild: planning")
-    with _something_to_build():
-        new = make_plan(run, analysis, wishes.profiles)
-    if old is None:
-        names = tuple(layer.name for layer in new.layers)
-        if wishes.publish is not Publish.NOTHING and state is None and not _target_reasons(run, wishes, new, base=base):
-            # A machine that keeps nothing: the registry says what was built.
-            return Decision(plan=new, reasons=(), notes=(), changed=()), found, inputs
-        return Decision(plan=new, reasons=reasons, notes=(), changed=names), found, inputs
-    yields = _yields(wishes, old, new, analysis)
-    return decide(old, new, reasons, yields=yields, rules=wishes.rules, notes=notes), found, inputs
+    if old is not None and not reasons:
+        decision = Decision(plan=old, reasons=(), notes=_notes(found), changed=())
+    else:
+        run.output.say("rebuild: planning")
+        with _something_to_build():
+            new = make_plan(run, analysis, wishes.profiles)
+        if old is not None:
+            yields = _yields(wishes, old, new, analysis)
+            decision = decide(old, new, reasons, yields=yields, rules=wishes.rules, notes=_notes(found))
+        else:
+            there = published(run, new) if state is None and wishes.publish is not Publish.NOTHING else {}
+            if there:
+                # A machine that keeps nothing: the registry says what was built, and when.
+                found = _concerns(run, wishes, new, analysis)
+                finished = _last_push(there)
+                decision = _by_registry(run, wishes, new, there, base=base, notes=_notes(found))
+            else:
+                names = tuple(layer.name for layer in new.layers)
+                decision = Decision(plan=new, reasons=reasons, notes=(), changed=names)
+    return _Decided(run=run, wishes=wishes, decision=decision, concerns=found, inputs=inputs, finished=finished)
+
+
+def _notes(found: Sequence[Concern]) -> tuple[str, ...]:
+    return tuple(str(concern) for concern in found if concern.users)
+
+
+def _by_registry(
+    run: Run, wishes: RebuildWishes, plan: Plan, there: Mapping[str, Published], *, base: str, notes: tuple[str, ...]
+) -> Decision:
+    """Decide by what the published images say of themselves, and their tags of their age."""
+    reasons = _registry_reasons(run, plan, there, base)
+    changed = [layer for layer in reasons if reasons[layer].cause is not Cause.AGE]
+    pushed = _last_push(there)
+    chosen = chosen_epoch()
+    age = () if pushed is None else age_reasons((time.time() if chosen is None else chosen) - pushed, wishes.rules)
+    if pushed is None and wishes.rules.max_age is not None:
+        run.output.warn("how old the registry's images are is not known: no tag tells when they were pushed")
+    return Decision(plan=plan, reasons=(*sorted(set(reasons.values())), *age), notes=notes, changed=tuple(changed))
+
+
+def _last_push(there: Mapping[str, Published]) -> int | None:
+    """Return the day of the newest push (its first second, Unix time), as the state has that of the last rebuild."""
+    days = [found.day for found in there.values() if found.day is not None]
+    return calendar.timegm(time.strptime(max(days), "%Y%m%d")) if days else None
 
 
 def _analyzed(run: Run, wishes: RebuildWishes) -> Analysis:
@@ -281,6 +312,7 @@ def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis, base: str) -> I
         toolchain=digest(asdict(analysis.toolchain)),
         base=base,
         settings=digest([settings, layers]),
+        made_by=made_by(run.settings),
     )
 
 
@@ -303,8 +335,8 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
     return there or here
 
 
-def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan, *, base: str = "") -> tuple[Reason, ...]:
-    """Return what is missing of what was made; `base` is what published images have to stand on, if that is known."""
+def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason, ...]:
+    """Return what is missing of what was made."""
     if wishes.folder is not None:
         moved = local_plan(plan, wishes.folder)
         if is_warm_directory(wishes.folder) and all(
@@ -313,34 +345,42 @@ def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan, *, base: str = 
             return ()
         return (Reason(cause=Cause.TARGET, detail=f"{wishes.folder} is incomplete, or was made from another plan"),)
     if wishes.publish is not Publish.NOTHING:
-        return _registry_reasons(run, plan, base)
-    engine, tags = Engine(), image_tags(run, plan)
+        return tuple(_registry_reasons(run, plan, published(run, plan), "").values())
+    engine, image = Engine(), run.settings.image
     reasons = []
-    for layer in plan.layers:
-        tag = tags[layer.name][0]
-        try:
-            made_from = engine.image(tag).labels.get("io.rust-warm-factory.plan", "")
-        except ConfigurationError as error:
-            reasons.append(Reason(cause=Cause.TARGET, detail=error.what))
-            continue
-        if made_from != plan.layer_digest(layer.name):
-            reasons.append(Reason(cause=Cause.TARGET, detail=f"{tag} was made from another plan"))
+    for layer, tags in image_tags(run, plan).items():
+        moving = {
+            f"{image.repository}:{tag}{run.tag_ending}"
+            for tag in image.moving_tags_of(layer=layer, rust=run.settings.toolchain)
+        }
+        for tag in [tag for tag in tags if tag in moving] or tags[:1]:
+            try:
+                made_from = engine.image(tag).labels.get(Label.PLAN, "")
+            except ConfigurationError as error:
+                reasons.append(Reason(cause=Cause.TARGET, detail=error.what))
+                continue
+            if made_from != plan.layer_digest(layer):
+                reasons.append(Reason(cause=Cause.TARGET, detail=f"{tag} was made from another plan"))
     return tuple(reasons)
 
 
-def _registry_reasons(run: Run, plan: Plan, base: str) -> tuple[Reason, ...]:
-    """Return what speaks against the published images: a machine that keeps nothing has only these to go by."""
-    there = published(run, plan)
-    reasons = []
-    for layer in plan.layers:
-        found = there.get(layer.name)
-        if found is None or found.plan != plan.layer_digest(layer.name):
-            detail = f"the registry's image of {layer.name} is of another plan, or not there"
-            reasons.append(Reason(cause=Cause.TARGET, detail=detail))
+def _registry_reasons(run: Run, plan: Plan, there: Mapping[str, Published], base: str) -> dict[str, Reason]:
+    """Return what speaks against the published images, by layer; `base` is "" where it is not to be compared."""
+    settings = made_by(run.settings)
+    reasons = {}
+    for layer in (layer.name for layer in plan.layers):
+        found, image = there.get(layer), f"the registry's image of {layer}"
+        if found is None or found.plan != plan.layer_digest(layer):
+            reasons[layer] = Reason(cause=Cause.TARGET, detail=f"{image} is of another plan, or not there")
         elif base and found.base and found.base != base:
-            detail = f"the registry's image of {layer.name} stands on {found.base[:19]}, not on {base[:19]}"
-            reasons.append(Reason(cause=Cause.BASE, detail=detail))
-    return tuple(reasons)
+            detail = f"{image} stands on {found.base[:19]}, not on {base[:19]}"
+            reasons[layer] = Reason(cause=Cause.BASE, detail=detail)
+        elif found.settings and found.settings != settings:
+            reasons[layer] = Reason(cause=Cause.SETTINGS, detail=f"{image} was made with other settings")
+        elif not found.whole:
+            detail = f"some tags of {layer} in the registry are not there, or stand for another image"
+            reasons[layer] = Reason(cause=Cause.TARGET, detail=detail)
+    return reasons
 
 
 def _contract_of(folder: Path, layer: str) -> str:
@@ -391,7 +431,9 @@ def _verify(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
     run.output.say("rebuild: verifying")
     targets = {plan.layers[-1].name: str(wishes.folder)}
     if wishes.folder is None:
-        targets = {layer: names[0] for layer, names in image_tags(run, plan).items()}
+        # What adds nothing to the image below is that image.
+        tags = image_tags(run, plan)
+        targets = {layer.name: tags[layer.name][0] for layer in plan.layers if layer.adds}
     variant = plan.contract.variants[0]
     for layer, target in targets.items():
         proof = verify(run, target, list(wishes.verify_on), variant=variant, skeleton=False, cold=False)
@@ -448,7 +490,6 @@ def _pushed(builds: Sequence[Built], output: Output) -> tuple[PushedLayer, ...]:
 
 def _state(row: _Decided) -> RebuildState:
     plan, target = row.decision.plan, row.wishes.target(row.run)
-    before = read_state(row.wishes.state, target=target)
     inputs = row.inputs
     if row.wishes.folder is None and not inputs.base:
         # Nobody knew, and the build pulled it.
@@ -459,5 +500,5 @@ def _state(row: _Decided) -> RebuildState:
         plan=plan.digest,
         layers={layer.name: plan.layer_digest(layer.name) for layer in plan.layers},
         # Its age is that of what was built.
-        finished=int(time.time()) if row.decision.reasons or before is None else before.finished,
+        finished=int(time.time()) if row.decision.reasons or row.finished is None else row.finished,
     )

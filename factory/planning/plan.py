@@ -6,7 +6,7 @@ configuration.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import (
@@ -102,6 +102,11 @@ class PlannedLayer:
     packages: tuple[str, ...] = ()
     index: tuple[PackageId, ...] = ()
 
+    @property
+    def adds(self) -> bool:
+        """Whether its image holds anything that its parent's does not; the lowest one has the contract at least."""
+        return self.parent is None or bool(self.keys or self.packages or self.index)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exclusion:
@@ -179,6 +184,29 @@ class Plan:
         # Layers come parents first.
         return next(layer.name for layer in self.layers if row.seconds_hit[layer.name] == most)
 
+    def image_layer(self, layer: str) -> str:
+        """Return the layer whose image the tags of `layer` stand for: itself, or the nearest below that adds something.
+
+        Dockerfiles begin `FROM …:db` whether or not anything is planned for db: that has to be an image, and is the one
+        below.
+        """
+        by_name = {planned.name: planned for planned in self.layers}
+        return next(name for name in reversed(self.chain(layer)) if by_name[name].adds)
+
+    @property
+    def shared_images(self) -> Mapping[str, str]:
+        """The layers that add nothing, each with the one whose image its tags stand for."""
+        return {planned.name: self.image_layer(planned.name) for planned in self.layers if not planned.adds}
+
+    def of_images(self) -> Plan:
+        """Return the plan with those layers alone that are images of their own, each on the one that it stands on."""
+        layers = (
+            replace(planned, parent=None if planned.parent is None else self.image_layer(planned.parent))
+            for planned in self.layers
+            if planned.adds
+        )
+        return replace(self, layers=tuple(layers))
+
     def indexed(self, layer: str) -> frozenset[PackageId]:
         """Return the packages that a consumer's lock may name without a network: cargo finds them in the index.
 
@@ -213,9 +241,12 @@ class Plan:
         return digest([document["contract"], layers, document["recipes"]])
 
     def layer_digest(self, layer: str) -> str:
-        """A digest of what the image of a layer holds: equal as long as nothing of it or of its parents moves."""
+        """A digest of what the image of a layer holds: equal as long as nothing of it or of its parents moves.
+
+        A layer that adds nothing has that of the one whose image it is.
+        """
         by_name = {planned.name: planned for planned in self.layers}
-        names = self.chain(layer)
+        names = [name for name in self.chain(layer) if by_name[name].adds]
         layers = [
             [name, sorted(by_name[name].keys), sorted(by_name[name].packages), _by_source(by_name[name].index)]
             for name in names

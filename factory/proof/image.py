@@ -13,6 +13,7 @@ from factory.cook.images import SHARE
 from factory.engine import ContainerTimeoutError, certificates
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import cache_directory
+from factory.labels import Label
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.layers import copies, growth_check
@@ -52,36 +53,36 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
     """
     facts = verified_image(image, engine)
     try:
-        labels = {
-            name: facts.labels[f"io.rust-warm-factory.{name}"] for name in ("cargo-home", "build-dir", "layer", "owner")
-        }
+        home, build_dir, layer, owner = (
+            facts.labels[name] for name in (Label.CARGO_HOME, Label.BUILD_DIR, Label.LAYER, Label.OWNER)
+        )
     except KeyError as error:
         raise ConfigurationError(
             f"{image}: not an image that factory built ({error} is missing)",
             advice="Name one that `factory build` loaded, or one derived from it.",
         ) from error
     with engine.container(image, mounts={}) as container:
-        listing = _listing(container, labels["cargo-home"], labels["build-dir"], timeout=request.timeout)
-        path = f"{SHARE}/{labels['layer']}/contract.json"
+        listing = _listing(container, home, build_dir, timeout=request.timeout)
+        path = f"{SHARE}/{layer}/contract.json"
         contract = _must(container.run(["cat", path], user="0")).stdout
         toolchain = _toolchain(container, recorded_rustc(contract, where=path))
         layout = recorded_layout(contract, where=path)
     with engine.layers_of(image) as archive:
-        warm = (labels["cargo-home"], labels["build-dir"], SHARE)
+        warm = (home, build_dir, SHARE)
         cache = cache_directory() / "layers"
         growth = growth_check(copies(archive, SHARE, within=warm, cache=cache))
         secrets = secrets_check(
             archive,
             SHARE,
-            cargo_home=labels["cargo-home"],
-            build_dir=labels["build-dir"],
+            cargo_home=home,
+            build_dir=build_dir,
             planted=request.tokens,
             cache=cache,
         )
     with engine.container(image, mounts={rules(): PRUNE}) as container:
-        size = size_of_image(container, labels["cargo-home"], labels["build-dir"], timeout=request.timeout)
-    checks = (toolchain, *judge(listing, _ownership(labels["owner"])), growth, secrets, *size)
-    units = _Units(build_dir=labels["build-dir"], layout=layout)
+        size = size_of_image(container, home, build_dir, timeout=request.timeout)
+    checks = (toolchain, *judge(listing, _ownership(owner)), growth, secrets, *size)
+    units = _Units(build_dir=build_dir, layout=layout)
     build = partial(_build, image=image, request=request, engine=engine, units=units)
     repos = prove_repos(scan, request, build, target=image, output=output)
     if engine.image(image).id != facts.id:
@@ -91,8 +92,8 @@ def verify_image(image: str, scan: Scan, request: ProofRequest, *, engine: Engin
     proven = ProvenImage(
         id=facts.id,
         platform=facts.platform,
-        layer=labels["layer"],
-        plan=facts.labels.get("io.rust-warm-factory.plan", ""),
+        layer=layer,
+        plan=facts.labels.get(Label.PLAN, ""),
     )
     return Proof(target=image, repos=tuple(repos), checks=checks, image=proven)
 

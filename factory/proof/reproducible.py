@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from factory.cook.images import SHARE, image_build, rebuild
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.image_archive import differences, read_layers
+from factory.labels import Label
 from factory.platforms import Platform
 from factory.proof.model import Check
 from factory.proof.target import verified_image
@@ -31,7 +32,6 @@ NAME = "rust-warm-factory/reproduced"
 """Where second builds are tagged, and removed again."""
 
 _MOST_FINDINGS = 20
-_LABEL = "io.rust-warm-factory."
 _HASHED = re.compile(r"(?:lib)?(?P<crate>[A-Za-z0-9_-]+)-(?P<hash>[0-9a-f]{16})(?:\..+)?")
 _OF_THE_COOK = ("cook.jsonl", "errors.log")
 """What the cook itself writes into a layer's share: everything else there came in as a file."""
@@ -59,6 +59,7 @@ def verify_reproducible(
     `fetching` is how sources are fetched anew; `folder` is where the second build happens. Raises `ConfigurationError`
     where the image was not made from this plan, or holds layers that are not the factory's.
     """
+    plan = plan.of_images()
     original = _original(image, plan, engine)
     names = f"{NAME}:{secrets.token_hex(6)}"
     its = Platform(original.facts.platform)
@@ -79,7 +80,7 @@ def verify_reproducible(
 def _original(image: str, plan: Plan, engine: Engine) -> Original:
     facts = verified_image(image, engine)
     try:
-        made_from, layer = facts.labels[f"{_LABEL}plan"], facts.labels[f"{_LABEL}layer"]
+        made_from, layer = facts.labels[Label.PLAN], facts.labels[Label.LAYER]
         created = facts.labels["org.opencontainers.image.created"]
     except KeyError as error:
         raise ConfigurationError(

@@ -6,19 +6,19 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from factory.files import cache_directory, write_text
-from factory.platforms import Platform
+from factory.publish.contents import said_by
 from factory.publish.provenance import provenance
 from factory.publish.sbom import bill_of_materials, cooked_crates
 from factory.publish.signing import PROVENANCE, SBOM, Cosign, Identity, public_key
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from factory.config.model import Settings
-    from factory.engine import Engine
     from factory.planning.plan import Plan
+    from factory.publish.distribution import Distribution, Manifest
     from factory.publish.model import LayerPush
 
 ANYBODY = Identity(identity=".*", issuer=".*")
@@ -34,40 +34,42 @@ class Attestor:
         settings: Settings,
         plans: Mapping[str, Plan],
         *,
-        bases: Sequence[str],
         who: Identity,
-        engine: Engine,
+        registry: Distribution,
     ) -> None:
         self._cosign = cosign
         self._settings = settings
         self._plans = plans
-        self._bases = bases
         self._who = who
-        self._engine = engine
+        self._registry = registry
+        self._signed: set[str] = set()
 
     def has_signed(self, reference: str) -> bool:
         """Whether an index, by digest, has signature and attestations already."""
-        return all(check.ok for check in self._cosign.verify(reference, self._who))
+        # The index of a layer that adds nothing is that of the one below, and no signature goes away meanwhile.
+        if reference in self._signed or all(check.ok for check in self._cosign.verify(reference, self._who)):
+            self._signed.add(reference)
+            return True
+        return False
 
-    def sign(self, layer: LayerPush, reference: str) -> None:
+    def sign(self, layer: LayerPush, reference: str, index: Manifest) -> None:
         """Attest what is in an index and what it was made from, and sign it."""
         key = self._settings.push.key if self._settings.push.sign == "key" else None
-        self._cosign.sign(reference, key, self._statements(layer))
+        self._cosign.sign(reference, key, self._statements(layer, index))
+        self._signed.add(reference)
 
-    def _statements(self, layer: LayerPush) -> Mapping[str, Any]:
-        """Return what is attested of a layer, by cosign's name for its type."""
-        repository = self._settings.image.repository
-        for image in layer.images:
-            if image.digest:
-                # Built elsewhere: what is in it only it can say.
-                self._engine.require_image(f"{repository}@{image.digest}", Platform(image.platform))
-        images = [f"{repository}@{image.digest}" if image.digest else image.id for image in layer.images]
-        crates = cooked_crates(self._engine, images, self._plans.values(), homes=_homes())
-        bases = {base.partition("@")[0]: self._engine.manifest_digest(base) for base in self._bases}
+    def _statements(self, layer: LayerPush, index: Manifest) -> Mapping[str, Any]:
+        """Return what is attested of a layer, by cosign's name for its type: what its images themselves say.
+
+        They may have been built on other machines, on a base image that this one does not have.
+        """
+        said = [said_by(self._registry, digest) for digest in index.images.values()]
+        crates = cooked_crates(said, self._plans.values(), homes=_homes())
+        bases = sorted({(image.base, image.base_digest) for image in said if image.base})
         settings, plans, rust = self._settings, self._plans, self._settings.toolchain
         return {
             SBOM: bill_of_materials(crates, layer=layer.layer, rust=rust, plan=layer.immutable[0]),
-            PROVENANCE: provenance(layer.layer, plans, settings, bases=sorted(bases.items())),
+            PROVENANCE: provenance(layer.layer, plans, settings, bases=bases),
         }
 
 

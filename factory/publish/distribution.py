@@ -1,4 +1,4 @@
-"""The API of registries, where docker and buildx have no command: what is there, and taking it away.
+"""The API of registries: what is there, and taking it away. What goes up is `factory.publish.uploads`.
 
 https://github.com/opencontainers/distribution-spec. Credentials are those of Docker's own store, and go to the
 registry, or to the service that it names for tokens, alone.
@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -36,6 +36,9 @@ SECONDS = 60.0
 LARGEST_MANIFEST = 4 << 20
 """Bytes; what registries have to take, and no more."""
 
+LARGEST_BLOB = 256 << 20
+"""Bytes of a blob that is read whole: a configuration, or a layer with the list of what was cooked."""
+
 DELETING_ADVICE = (
     "Distribution (docker-registry) takes REGISTRY_STORAGE_DELETE_ENABLED=true, Harbor and GitLab a role that may "
     "delete, ECR the right ecr:BatchDeleteImage. The registries of GitHub and of Docker Hub delete by APIs of their "
@@ -57,19 +60,27 @@ _MEDIA_TYPES = (
 )
 _DOCKER_HUB = {"", "docker.io", "index.docker.io"}
 _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _SERVERS_FAULT = 404, 405, 429, 500
+_LOOKS = 4
+"""How often it is looked whether something is gone."""
+_ATTESTATIONS = "unknown/unknown"
+"""The platform of an index's entries that are no images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """An image, an index, or what is attached to one: its digest, bytes, what it is made of.
 
-    `children` are the manifests in an index, `blobs` configuration and layers with their bytes.
+    `children` are the manifests in an index, `images` those of them that are images, by platform. `blobs` are
+    configuration and layers with their bytes; `configuration` and `layers`, the lowest first, say which is which.
     """
 
     digest: str
     size: int
-    children: tuple[str, ...]
-    blobs: Mapping[str, int]
+    children: tuple[str, ...] = ()
+    blobs: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    configuration: str = ""
+    layers: tuple[str, ...] = ()
 
 
 class Distribution:
@@ -83,6 +94,8 @@ class Distribution:
         self._patience = patience
         self._output = output
         self._session = requests.Session()
+        # No proxy leads to this machine, as with Docker.
+        self._session.trust_env = not is_loopback(host)
         trusted = _authority(host)
         self._session.verify = True if trusted is None else str(trusted)
         self._tells_referrers = True
@@ -98,14 +111,66 @@ class Distribution:
         answer = self._ask("GET", urljoin(self._base, f"manifests/{reference}"), f"asking for {self._named(reference)}")
         if answer is None:
             return None
-        content = answer.content
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if len(content) > LARGEST_MANIFEST or (reference.startswith("sha256:") and digest != reference):
+        if len(answer.content) > LARGEST_MANIFEST:
             raise RegistryFaultError(
-                f"{self._named(reference)}: the registry sent something else, {digest} of {len(content)} bytes",
+                f"{self._named(reference)}: the registry sent {len(answer.content)} bytes for a manifest",
                 advice="See what stands between this machine and the registry.",
             )
-        return _manifest(_json(answer, self._named(reference)), digest, len(content))
+        told = reference if reference.startswith("sha256:") else answer.headers.get("Docker-Content-Digest", "")
+        digest = self._content_digest(answer, reference, told)
+        return _manifest(_document(answer.content, self._named(reference)), digest, len(answer.content))
+
+    def labels(self, digest: str) -> Mapping[str, str]:
+        """Return the labels of the image of a digest; raise `RegistryFaultError` where there is none of it."""
+        found = self.configuration(self.image(digest)).get("config")
+        labels = found.get("Labels") if isinstance(found, dict) else None
+        return {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {}
+
+    def image(self, digest: str) -> Manifest:
+        """Return the manifest of an image of which an index, or a tag, says that it is there.
+
+        Raises `RegistryFaultError` where it is not, or is no image.
+        """
+        found = self.manifest(digest)
+        if found is None or not found.configuration:
+            raise RegistryFaultError(
+                f"{self._named(digest)}: {'is not there' if found is None else 'is no image'}",
+                advice="See who deletes from this registry, and push again.",
+            )
+        return found
+
+    def configuration(self, image: Manifest) -> Mapping[str, Any]:
+        """Return the configuration of an image, with its history."""
+        return _document(self.blob(image, image.configuration), self._named(image.configuration))
+
+    def blob(self, image: Manifest, digest: str) -> bytes:
+        """Return a layer of an image, as it was compressed, or its configuration.
+
+        Raises `RegistryFaultError` where it is not there, or larger than what is read into memory.
+        """
+        if image.blobs.get(digest, 0) > LARGEST_BLOB:
+            raise RegistryFaultError(
+                f"{self._named(digest)}: {image.blobs[digest]} bytes, and {LARGEST_BLOB} are read at most",
+                advice="Report it, please.",
+            )
+        answer = self._ask("GET", urljoin(self._base, f"blobs/{digest}"), f"asking for {self._named(digest)}")
+        if answer is None:
+            raise RegistryFaultError(
+                f"{self._named(digest)}: is not there, and a manifest of this registry names it",
+                advice="See who deletes from this registry, and push again.",
+            )
+        self._content_digest(answer, digest, digest)
+        return answer.content
+
+    def _content_digest(self, answer: requests.Response, reference: str, told: str) -> str:
+        """Return the digest of what was sent; raise `RegistryFaultError` where that is not what was asked for."""
+        digest = f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
+        if told.startswith("sha256:") and digest != told:
+            raise RegistryFaultError(
+                f"{self._named(reference)}: the registry sent something else, {digest} of {len(answer.content)} bytes",
+                advice="See what stands between this machine and the registry.",
+            )
+        return digest
 
     def has(self, digest: str) -> bool:
         """Whether there is a manifest of a digest."""
@@ -125,12 +190,26 @@ class Distribution:
     def delete(self, digest: str) -> None:
         """Take a manifest away, and with it its tags; one that is not there is no trouble.
 
-        Raises `RegistryFaultError` that tells how to allow it where the registry does not.
+        Raises `RegistryFaultError` that tells how to allow it where the registry does not, and where it serves the
+        manifest afterwards, whatever it answered: some say 404, or 202, to what they do not do.
         """
         what = f"deleting {self._named(digest)}"
         answer = self._ask("DELETE", urljoin(self._base, f"manifests/{digest}"), what)
         if answer is not None and answer.status_code == _NOT_ALLOWED:
             raise RegistryFaultError(f"{what}: this registry does not delete\n{_said(answer)}", advice=DELETING_ADVICE)
+        if self._stays(digest):
+            said = "404, not found" if answer is None else f"{answer.status_code}, done"
+            raise RegistryFaultError(
+                f"{what}: the registry said {said}, and still has it", advice=f"It may not delete. {DELETING_ADVICE}"
+            )
+
+    def _stays(self, digest: str) -> bool:
+        """Whether a manifest is still there after a moment: registries of several machines take one to agree."""
+        for number in range(1, _LOOKS):
+            if not self.has(digest):
+                return False
+            self._patience.sleep(self._patience.wait(number, Fault.SILENT))
+        return self.has(digest)
 
     def _named(self, reference: str) -> str:
         return f"{self._what}{'@' if ':' in reference else ':'}{reference}"
@@ -143,7 +222,7 @@ class Distribution:
             answer = self._ask("GET", url, what)
             if answer is None:
                 return None
-            pages.append(_json(answer, self._what))
+            pages.append(_document(answer.content, self._what))
             url = self._next(answer)
         return pages
 
@@ -165,7 +244,7 @@ class Distribution:
             try:
                 answer = self._login.request(method, url, headers={"Accept": ", ".join(_MEDIA_TYPES)}, timeout=SECONDS)
             except requests.RequestException as error:
-                return Unanswered(fault=Fault.SILENT, said=str(error))
+                return unanswered(error)
             fault = _fault(answer.status_code)
             return answer if fault is None else Unanswered(fault=fault, said=_said(answer), pause=_pause(answer))
 
@@ -177,6 +256,33 @@ class Distribution:
             raise
 
 
+def parse_reference(text: str) -> tuple[str, str, str]:
+    """Return registry, repository and tag or digest of a reference, as Docker reads it: `latest` where it has none."""
+    name, _, digest = text.partition("@")
+    first, _, rest = name.partition("/")
+    registry = first if rest and (re.search(r"[.:]", first) or first == "localhost") else ""
+    name = rest if registry else name
+    name, _, tag = name.partition(":")
+    if registry in _DOCKER_HUB and "/" not in name:
+        name = f"library/{name}"
+    return registry, name, digest or tag or "latest"
+
+
+def pinned(reference: str, *, patience: Patience, output: Output) -> str:
+    """Return a reference as `name:tag@sha256:…`, as its registry has it now; one with a digest stays as it is.
+
+    Raises `RegistryFaultError` where the registry has no such image, or does not answer.
+    """
+    if "@" in reference:
+        return reference
+    registry, name, tag = parse_reference(reference)
+    found = Distribution(registry, name, patience=patience, output=output).manifest(tag)
+    named = reference if reference.endswith(f":{tag}") else f"{reference}:{tag}"
+    if found is None:
+        raise RegistryFaultError(f"{named}: no such image", advice="Check the name and the tag.")
+    return f"{named}@{found.digest}"
+
+
 def require_deleting(registry: str) -> None:
     """Raise `ConfigurationError` for a registry that is known to delete nothing by the API of registries."""
     if registry in NEVER_DELETING:
@@ -185,6 +291,18 @@ def require_deleting(registry: str) -> None:
             "indexes and signatures",
             advice='Leave --prune out, and look after old images by hand: docs/prune.md, "Which registries".',
         )
+
+
+def unanswered(error: requests.RequestException) -> Unanswered:
+    """Return why nobody answered, in the words of what failed: around them are those of three libraries."""
+    cause: BaseException = error
+    while isinstance(inner := getattr(cause, "reason", None) or next(iter(cause.args), None), BaseException):
+        cause = inner
+    said = re.sub(r"^<?[\w.]*HTTPS?Connection.*?[)>]: ", "", str(cause))
+    # Certificates that nobody here trusts are no better a moment later.
+    untrusted = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+    address = "" if error.request is None else f"{error.request.method} {error.request.url}: "
+    return Unanswered(fault=Fault.REFUSED if untrusted else Fault.SILENT, said=f"{address}{said}")
 
 
 def _fault(status: int) -> Fault | None:
@@ -206,14 +324,14 @@ def _said(answer: requests.Response) -> str:
     return f"{answer.status_code} {answer.reason}: {answer.text[:1000]}".strip()
 
 
-def _json(answer: requests.Response, what: str) -> dict[str, Any]:
+def _document(content: bytes, what: str) -> dict[str, Any]:
     try:
-        document = json.loads(answer.content)
+        document = json.loads(content)
     except ValueError:
         document = None
     if not isinstance(document, dict):
         raise RegistryFaultError(
-            f"{what}: what was sent is no answer of a registry: {answer.text[:200]!r}",
+            f"{what}: what was sent is no answer of a registry: {content[:200]!r}",
             advice="See whether `image.registry` is one, and what stands between this machine and it.",
         )
     return document
@@ -221,17 +339,28 @@ def _json(answer: requests.Response, what: str) -> dict[str, Any]:
 
 def _manifest(document: Mapping[str, Any], digest: str, size: int) -> Manifest:
     try:
-        parts = [*document.get("layers", ()), *([document["config"]] if "config" in document else ())]
+        layers, configuration = document.get("layers", ()), document.get("config")
+        parts = [*layers, *([] if configuration is None else [configuration])]
+        children = document.get("manifests", ())
         return Manifest(
             digest=digest,
             size=size,
-            children=tuple(str(row["digest"]) for row in document.get("manifests", ())),
+            children=tuple(str(row["digest"]) for row in children),
             blobs={str(row["digest"]): int(row["size"]) for row in parts},
+            images={name: str(row["digest"]) for row in children if (name := _platform(row)) != _ATTESTATIONS},
+            configuration="" if configuration is None else str(configuration["digest"]),
+            layers=tuple(str(row["digest"]) for row in layers),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryFaultError(
             f"{digest}: not a manifest that this version of factory reads: {error!r}", advice="Report it, please."
         ) from error
+
+
+def _platform(entry: Mapping[str, Any]) -> str:
+    """Return the platform of an index's entry; one that names none is no image of ours."""
+    platform = entry.get("platform")
+    return _ATTESTATIONS if platform is None else f"{platform['os']}/{platform['architecture']}"
 
 
 def _authority(host: str) -> Path | None:

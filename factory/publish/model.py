@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from factory.platforms import Platform
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,9 +16,13 @@ SHOWN_OF_ID = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """An image of a build: the layer and platform that it is for, its name in the engine, the digest of its plan."""
+    """An image of a build: the layer and platform that it is for, its name in the engine, the digest of its plan.
+
+    `image_layer` is the layer that it says it is: that below, where nothing was planned for `layer` alone.
+    """
 
     layer: str
+    image_layer: str
     platform: str
     reference: str
     plan_digest: str
@@ -26,27 +32,33 @@ class BuiltImage:
 class VerifiedImage:
     """An image that may be pushed: its id says which it is, whatever its name stands for by then.
 
-    `day` (YYYYMMDD) is that of its verification; `digest` that of its manifest where the registry has it already, and
-    empty where it is in the engine.
+    `stem` is that of its layer, which is the one below where nothing was planned for the layer to push alone. `day`
+    (YYYYMMDD) is that of its verification, "" for one that was published before; `digest` that of its manifest where
+    the registry has it already, "" where it is in the engine.
     """
 
     platform: str
     reference: str
     id: str
+    stem: str
     day: str
     digest: str = ""
 
     @property
-    def architecture(self) -> str:
-        """The platform as the end of a tag: `amd64`."""
-        return self.platform.rpartition("/")[2]
+    def staged(self) -> str:
+        """The tag that carries it into the registry: by its id, so that it never moves.
+
+        The day tells `factory prune` the age of one that no index took up.
+        """
+        shown = self.id.partition(":")[2][:SHOWN_OF_ID]
+        return f"{self.stem}-{self.day}-{shown}-{Platform(self.platform).architecture}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPush:
     """One layer to push: an image for each platform, tags that never move again, and tags that move to it.
 
-    `stem` is what the tag of every image of it begins with: the layer, and the toolchain or the row of the matrix.
+    `stem` is what those begin with that never move: the layer, and the toolchain or the row of the matrix.
     """
 
     layer: str
@@ -54,13 +66,6 @@ class LayerPush:
     images: tuple[VerifiedImage, ...]
     immutable: tuple[str, ...]
     moving: tuple[str, ...]
-
-    def staged(self, image: VerifiedImage) -> str:
-        """Return the tag that carries one platform's image into the registry: by its id, so that it never moves.
-
-        The day tells `factory prune` the age of one that no index took up.
-        """
-        return f"{self.stem}-{image.day}-{image.id.partition(':')[2][:SHOWN_OF_ID]}-{image.architecture}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

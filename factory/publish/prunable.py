@@ -146,6 +146,13 @@ def leads_on(tag: str, rules: Rules) -> bool:
     return bool(_Names.of([tag], rules).moving)
 
 
+def pushes_of(line: str, tags: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return day (YYYYMMDD) and tag of each push of a line, such as `web-1.95.0`, the newest first."""
+    found = [(push, tag) for tag in tags if (push := _push(tag)) is not None and push.line == line and not push.staged]
+    found.sort(key=lambda row: (row[0].day, row[0].serial, row[1]), reverse=True)
+    return tuple((push.day.strftime("%Y%m%d"), tag) for push, tag in found)
+
+
 # Names
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from factory.engine import GONE_ADVICE
@@ -11,14 +11,16 @@ from factory.errors import EnvironmentFaultError, NothingToDoError, RegistryFaul
 from factory.exclusive import exclusive
 from factory.files import cache_directory, digest
 from factory.publish.model import PushedLayer
+from factory.publish.prunable import pushes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from factory.engine import Engine
     from factory.output import Output
+    from factory.publish.distribution import Distribution, Manifest
     from factory.publish.model import LayerPush, VerifiedImage
-    from factory.publish.registry import Registry, Remote
+    from factory.publish.uploads import Uploads
 
 
 class Signer(Protocol):
@@ -27,7 +29,7 @@ class Signer(Protocol):
     def has_signed(self, reference: str) -> bool:
         """Whether an index, by digest, has all of our signatures already."""
 
-    def sign(self, layer: LayerPush, reference: str) -> None:
+    def sign(self, layer: LayerPush, reference: str, index: Manifest) -> None:
         """Sign an index, by digest, and attach what is attested of it."""
 
 
@@ -38,7 +40,8 @@ class Push:
     repository: str
     layers: tuple[LayerPush, ...]
     engine: Engine
-    registry: Registry
+    registry: Distribution
+    uploads: Uploads
     signer: Signer | None
     output: Output
 
@@ -53,11 +56,15 @@ class Push:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Standing:
-    """A layer with what its moving tags stand for, and the index that it has already, if it is all there."""
+    """A layer with what its moving tags stand for, and the index that all of them do, if it has these images.
+
+    It is `done` where nothing is left to do: the index is signed, and has the tags that it should.
+    """
 
     layer: LayerPush
-    before: Mapping[str, Remote | None]
-    there: Remote | None
+    before: Mapping[str, Manifest | None]
+    there: Manifest | None
+    done: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +85,21 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
     """
     with alone(request.repository):
         standings = [_standing(request, layer) for layer in request.layers]
-        if all(standing.there is not None for standing in standings):
+        if all(row.done for row in standings):
+            # Made, and found good, again: the day of their tags is what tells any other machine how old they are.
+            tags = request.registry.tags()
+            standings = [replace(row, done=not _is_newer(request, row, tags)) for row in standings]
+        if all(row.done for row in standings):
             raise NothingToDoError(
                 f"nothing to push: {request.repository} has these images", advice="Build, and verify, other ones first."
             )
-        indexes = {row.layer.layer: row.there or _upload(request, row.layer) for row in standings}
-        changed = [row for row in standings if row.there is None]
+        indexes: dict[str, Manifest] = {}
+        for row in standings:
+            indexes[row.layer.layer] = row.there if row.there is not None and row.done else _upload(request, row)
+        changed = [row for row in standings if not row.done]
         if request.signer is not None:
             for row in changed:
-                _sign(request, request.signer, row.layer, indexes[row.layer.layer].digest)
+                _sign(request, request.signer, row.layer, indexes[row.layer.layer])
         _move_all(request, [_move(row, indexes[row.layer.layer].digest) for row in changed])
         return tuple(_pushed(request, row, indexes[row.layer.layer]) for row in standings)
 
@@ -97,16 +110,18 @@ def stage(request: Push) -> tuple[str, ...]:
     Nothing that anybody pulls changes. Raises `NothingToDoError` where the registry has all of them.
     """
     with alone(request.repository):
-        images = [(layer, image) for layer in request.layers for image in layer.images]
-        there = [staged_digest(request, layer, image) for layer, image in images]
-        if all(there):
+        # A layer that adds nothing to the one below has its image, under the same tag.
+        images = {image.staged: (layer, image) for layer in reversed(request.layers) for image in layer.images}
+        there = {tag: staged_digest(request, image) for tag, (_, image) in images.items()}
+        if all(there.values()):
             raise NothingToDoError(
                 f"nothing to stage: {request.repository} has these images", advice="Join them: `factory push --join`."
             )
-        for (layer, image), found in zip(images, there, strict=True):
-            if not found:
-                _upload_image(request, layer, image)
-        return tuple(request.name(layer.staged(image)) for layer, image in images)
+        tags = list(reversed(images))
+        for tag in tags:
+            if not there[tag]:
+                _upload_image(request, *images[tag])
+        return tuple(request.name(tag) for tag in tags)
 
 
 def alone(repository: str) -> contextlib.AbstractContextManager[None]:
@@ -114,15 +129,15 @@ def alone(repository: str) -> contextlib.AbstractContextManager[None]:
     return exclusive(cache_directory() / "pushes" / f"{digest(repository)[:16]}.lock", using=repository)
 
 
-def _pushed(request: Push, row: _Standing, index: Remote) -> PushedLayer:
+def _pushed(request: Push, row: _Standing, index: Manifest) -> PushedLayer:
     return PushedLayer(
         layer=row.layer.layer,
         index=index.digest,
         images=index.images,
         # An unchanged layer keeps the tag of the day on which it was pushed.
-        immutable=row.layer.immutable if row.there is None else (),
+        immutable=() if row.done else row.layer.immutable,
         moving=row.layer.moving,
-        changed=row.there is None,
+        changed=not row.done,
         signed=request.signer is not None,
     )
 
@@ -131,19 +146,36 @@ def _pushed(request: Push, row: _Standing, index: Remote) -> PushedLayer:
 
 
 def _standing(request: Push, layer: LayerPush) -> _Standing:
-    before = {tag: request.registry.find(request.name(tag)) for tag in layer.moving}
+    before = {tag: request.registry.manifest(tag) for tag in layer.moving}
     found = list(before.values())
     if not layer.moving:
-        found = [request.registry.find(request.name(tag)) for tag in layer.immutable]
+        found = [request.registry.manifest(tag) for tag in layer.immutable]
     first = found[0]
     same = all(remote is not None and first is not None and remote.digest == first.digest for remote in found)
     there = first if same and first is not None and _holds(request, first, layer) else None
-    if there is not None and request.signer is not None and not request.signer.has_signed(request.pinned(there.digest)):
-        there = None
-    return _Standing(layer=layer, before=before, there=there)
+    done = there is not None
+    if there is not None and request.signer is not None:
+        done = request.signer.has_signed(request.pinned(there.digest))
+    return _Standing(layer=layer, before=before, there=there, done=done)
 
 
-def _holds(request: Push, index: Remote, layer: LayerPush) -> bool:
+def _is_newer(request: Push, row: _Standing, tags: Sequence[str]) -> bool:
+    """Whether an image of a layer was verified on a later day than its index was pushed."""
+    there = "" if row.there is None else row.there.digest
+    day = pushed_day(request.registry, tags, index=there, stem=row.layer.stem)
+    return day is not None and max(image.day for image in row.layer.images) > day
+
+
+def pushed_day(registry: Distribution, tags: Sequence[str], *, index: str, stem: str) -> str | None:
+    """Return the day (YYYYMMDD) of the newest of `tags` that stays with an index, `None` where none of them does."""
+    for day, tag in pushes_of(stem, tags):
+        found = registry.manifest(tag)
+        if found is not None and found.digest == index:
+            return day
+    return None
+
+
+def _holds(request: Push, index: Manifest, layer: LayerPush) -> bool:
     """Whether an index has exactly the images of a layer."""
     if set(index.images) != {image.platform for image in layer.images}:
         return False
@@ -157,43 +189,44 @@ def is_image(request: Push, found: str, image: VerifiedImage) -> bool:
     """
     if image.digest:
         return found == image.digest
-    return found == image.id or request.registry.configuration_digest(request.pinned(found)) == image.id
+    return found == image.id or request.registry.image(found).configuration == image.id
 
 
 # Up
 
 
-def _upload(request: Push, layer: LayerPush) -> Remote:
+def _upload(request: Push, row: _Standing) -> Manifest:
     """Bring a layer's images up, and join them under its immutable tags; return the index."""
-    names = [request.name(tag) for tag in layer.immutable]
-    found = [request.registry.find(name) for name in names]
-    for name, remote in zip(names, found, strict=True):
+    layer = row.layer
+    found = {tag: request.registry.manifest(tag) for tag in layer.immutable}
+    for tag, remote in found.items():
         if remote is not None and not _holds(request, remote, layer):
             raise TagTakenError(
-                f"{name} is there already, and it is another image; such a tag never moves",
+                f"{request.name(tag)} is there already, and it is another image; such a tag never moves",
                 advice="Where these images are to stand beside it, give them a number of their own: --serial 2.",
             )
-    there = next((remote for remote in found if remote is not None), None)
+    there = row.there or next((remote for remote in found.values() if remote is not None), None)
     if there is None:
         sources = [request.pinned(_upload_image(request, layer, image)) for image in layer.images]
     else:
         sources = [request.pinned(there.digest)]
-    missing = [name for name, remote in zip(names, found, strict=True) if remote is None]
+    missing = [request.name(tag) for tag, remote in found.items() if remote is None]
     if missing:
-        request.registry.join(sources, missing)
-    return _joined(request, layer, names[0])
+        request.uploads.join(sources, missing)
+    return _joined(request, layer, layer.immutable[0])
 
 
 def _upload_image(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
     """Push one platform's image, unless the registry has it, and return the digest of its manifest."""
-    if image.digest:
-        return image.digest
-    name = request.name(layer.staged(image))
+    # Brought up before: by another machine, a push that was cut off, or as that of the layer below.
+    if there := image.digest or staged_digest(request, image):
+        return there
+    name = request.name(image.staged)
     request.output.say(f"{layer.layer}: pushing {image.platform}")
     # By its id: the name may stand for another image since it was verified.
     request.engine.tag(image.id, name)
     try:
-        request.registry.push(name)
+        request.uploads.push(name)
     except RegistryFaultError as error:
         if not request.engine.answers():
             raise EnvironmentFaultError(
@@ -204,7 +237,7 @@ def _upload_image(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
         # An engine that is gone keeps the name until the next push, and must not hide why this one ended.
         with contextlib.suppress(EnvironmentFaultError):
             request.engine.remove_image(name)
-    found = staged_digest(request, layer, image)
+    found = staged_digest(request, image)
     if not found:
         raise RegistryFaultError(
             f"{name} is not the image that was pushed", advice="Somebody pushes to it as well: run the command again."
@@ -212,31 +245,31 @@ def _upload_image(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
     return found
 
 
-def staged_digest(request: Push, layer: LayerPush, image: VerifiedImage) -> str:
+def staged_digest(request: Push, image: VerifiedImage) -> str:
     """Return the digest of a staged image's manifest; "" where its tag is not there, or is of another image."""
-    remote = request.registry.find(request.name(layer.staged(image)))
+    remote = request.registry.manifest(image.staged)
     found = "" if remote is None else remote.images.get(image.platform, remote.digest)
     return found if found and is_image(request, found, image) else ""
 
 
-def _joined(request: Push, layer: LayerPush, name: str) -> Remote:
-    """Return the index that a name stands for; raise `RegistryFaultError` where it lacks a platform."""
-    index = request.registry.find(name)
+def _joined(request: Push, layer: LayerPush, tag: str) -> Manifest:
+    """Return the index that a tag stands for; raise `RegistryFaultError` where it lacks a platform."""
+    index = request.registry.manifest(tag)
     if index is None or not _holds(request, index, layer):
         has = "nothing" if index is None else ", ".join(sorted(index.images)) or "no platform"
         wanted = ", ".join(image.platform for image in layer.images)
         raise RegistryFaultError(
-            f"{name} holds {has}, and {wanted} was put together: no tag was moved to it",
+            f"{request.name(tag)} holds {has}, and {wanted} was put together: no tag was moved to it",
             advice="Run the command again with --serial 2, and look at what changes images in this registry.",
         )
     return index
 
 
-def _sign(request: Push, signer: Signer, layer: LayerPush, index: str) -> None:
-    reference = request.pinned(index)
+def _sign(request: Push, signer: Signer, layer: LayerPush, index: Manifest) -> None:
+    reference = request.pinned(index.digest)
     if not signer.has_signed(reference):
-        request.output.say(f"{layer.layer}: signing {index[:19]}")
-        signer.sign(layer, reference)
+        request.output.say(f"{layer.layer}: signing {index.digest[:19]}")
+        signer.sign(layer, reference, index)
 
 
 # The moving tags
@@ -255,9 +288,9 @@ def _move_all(request: Push, moves: Sequence[_Move]) -> None:
     try:
         for move in moves:
             tried.append(move)
-            if move.layer.moving:
-                names = [request.name(tag) for tag in move.layer.moving]
-                request.registry.join([request.pinned(move.index)], names)
+            names = [request.name(tag) for tag, before in move.before.items() if before != move.index]
+            if names:
+                request.uploads.join([request.pinned(move.index)], names)
     except RegistryFaultError as error:
         raise RegistryFaultError(f"{error.what}\n{_move_back(request, tried)}", advice=error.advice) from error
     for move in moves:
@@ -299,7 +332,7 @@ def _move_back(request: Push, tried: Sequence[_Move]) -> str:
                     # Nobody can have pulled it, and no command of a registry client takes a name away.
                     stay.append(tag)
                     continue
-                request.registry.join([request.pinned(before)], [request.name(tag)])
+                request.uploads.join([request.pinned(before)], [request.name(tag)])
                 back.append(tag)
             except RegistryFaultError:
                 unknown.append(f"{tag} (from {before or 'nothing'} to {move.index})")
@@ -314,5 +347,5 @@ def _move_back(request: Push, tried: Sequence[_Move]) -> str:
 
 
 def _digest_of(request: Push, tag: str) -> str | None:
-    remote = request.registry.find(request.name(tag))
+    remote = request.registry.manifest(tag)
     return None if remote is None else remote.digest

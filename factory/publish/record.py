@@ -100,9 +100,9 @@ def passed_record(image: BuiltImage, given: Mapping[str, ProofRecord]) -> ProofR
 
     Raises `BadAnswerError` where several are of this layer, platform and plan, or it did not pass.
     """
-    wanted = (image.layer, image.platform, image.plan_digest)
+    wanted = (image.image_layer, image.platform, image.plan_digest)
     found = [record for record in given.values() if (record.layer, record.platform, record.plan) == wanted]
-    what = f"{image.layer} for {image.platform}, plan {image.plan_digest[:12]}"
+    what = f"{image.image_layer} for {image.platform}, plan {image.plan_digest[:12]}"
     if len(found) > 1:
         raise BadAnswerError(
             f"{what}: {len(found)} images have records among those of --proof", advice="Hand over the newest alone."

@@ -6,7 +6,6 @@ package less stands between the plan and the document. Specification: https://cy
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
 import tomllib
@@ -16,19 +15,16 @@ from urllib.parse import quote, urlencode
 
 from factory import __version__
 from factory.cargo.lock import parse_lock
-from factory.cook.images import SHARE
-from factory.errors import ConfigurationError
 from factory.model import CRATES_IO, PackageId, SourceKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from factory.engine import Engine
     from factory.planning.plan import Plan
+    from factory.publish.contents import Said
 
 SPECIFICATION = "1.6"
-CONTENTS = "contents.json"
 _SPDX_SIMPLE = re.compile(r"[A-Za-z0-9.+-]+")
 
 
@@ -42,18 +38,14 @@ class CookedCrate:
     licence: str | None
 
 
-def cooked_crates(
-    engine: Engine, images: Iterable[str], plans: Iterable[Plan], *, homes: Sequence[Path]
-) -> tuple[CookedCrate, ...]:
-    """Return the crates that images list as their contents, sorted, each once; nothing of the images runs.
+def cooked_crates(said: Iterable[Said], plans: Iterable[Plan], *, homes: Sequence[Path]) -> tuple[CookedCrate, ...]:
+    """Return the crates that images say they hold, sorted, each once.
 
-    Checksums come from the plans' locks, licences from what the CARGO_HOMEs `homes` have downloaded. Raises
-    `ConfigurationError` for an image that does not list its contents.
+    Checksums come from the plans' locks, licences from what the CARGO_HOMEs `homes` have downloaded.
     """
     features: dict[PackageId, set[str]] = {}
-    for image in images:
-        for package, used in _contents(engine, image):
-            features.setdefault(package, set()).update(used)
+    for package, used in (row for image in said for row in image.cooked.items()):
+        features.setdefault(package, set()).update(used)
     checksums = _checksums(plans)
     return tuple(
         CookedCrate(
@@ -146,21 +138,3 @@ def _checksums(plans: Iterable[Plan]) -> Mapping[PackageId, str]:
                 if entry.checksum is not None:
                     found[entry.package] = entry.checksum
     return found
-
-
-def _contents(engine: Engine, image: str) -> Iterable[tuple[PackageId, Sequence[str]]]:
-    files = engine.files(image, SHARE)
-    listed = sorted(path for path in files if path.endswith(f"/{CONTENTS}"))
-    if not listed:
-        raise ConfigurationError(
-            f"{image}: does not list what was cooked ({SHARE}/*/{CONTENTS})",
-            advice="Build it by this version of factory.",
-        )
-    for path in listed:
-        try:
-            for unit in json.loads(files[path])["units"]:
-                yield PackageId(unit["crate"], unit["version"], unit["source"]), unit["features"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{image}: {path}: not a list of contents: {error!r}", advice="Build it by this version of factory."
-            ) from error

@@ -27,6 +27,11 @@ def require_registry(image: ImageSettings) -> None:
         )
 
 
+def stem(layer: str, settings: Settings, *, cell: str) -> str:
+    """Return what the tags of a layer's images begin with, but for those of the user's own: `web-1.95.0`."""
+    return f"{layer}-{cell or settings.toolchain}"
+
+
 def layer_push(
     layer: str, images: Sequence[VerifiedImage], settings: Settings, *, cell: str, date: str, plan: str, serial: int
 ) -> LayerPush:
@@ -35,19 +40,19 @@ def layer_push(
     The first immutable tag is always `LAYER-RUST-DATE-PLAN`, with the row of the matrix in the place of the toolchain.
     Raises `ConfigurationError` for a tag that no registry takes.
     """
-    stem = f"{layer}-{cell or settings.toolchain}"
     number = f"-{serial}" if serial > 1 else ""
-    name = f"{stem}-{date}-{plan}"
+    begins = stem(layer, settings, cell=cell)
+    name = f"{begins}-{date}-{plan}"
     dated = settings.image.dated_tags_of(layer=layer, rust=settings.toolchain, date=date, plan=plan)
     moving = settings.image.moving_tags_of(layer=layer, rust=settings.toolchain)
     push = LayerPush(
         layer=layer,
-        stem=stem,
+        stem=begins,
         images=tuple(sorted(images, key=lambda image: image.platform)),
         immutable=tuple(dict.fromkeys(f"{tag}{number}" for tag in (name, *dated))),
         moving=moving,
     )
-    longest = max((*push.immutable, *(push.staged(image) for image in images)), key=len)
+    longest = max((*push.immutable, *(image.staged for image in images)), key=len)
     if len(longest) > LONGEST_TAG:
         raise ConfigurationError(
             f"{longest}: longer than the {LONGEST_TAG} characters of a tag", advice="Give the layer a shorter name."

@@ -27,13 +27,14 @@ class Cause(enum.StrEnum):
     TOOLCHAIN = "toolchain"
     BASE = "base-image"
     SETTINGS = "settings"
+    POLICY = "policy"
     AGE = "age"
     REPOSITORIES = "repositories"
     YANKED = "yanked"
     ADVISORY = "advisory"
 
 
-SOFT = frozenset({Cause.REPOSITORIES, Cause.YANKED, Cause.ADVISORY})
+SOFT = frozenset({Cause.POLICY, Cause.REPOSITORIES, Cause.YANKED, Cause.ADVISORY})
 """Causes that ask for another plan: where that turns out to be the old one, nothing has to be built."""
 
 
@@ -105,16 +106,25 @@ def input_reasons(state: RebuildState, now: Inputs, *, clock: float, rules: Rule
     before = state.inputs
     compared = (
         (Cause.TOOLCHAIN, before.toolchain, now.toolchain, "another compiler"),
-        (Cause.SETTINGS, before.settings, now.settings, "the configuration or a profile changed"),
         (Cause.REPOSITORIES, before.repositories, now.repositories, "the repositories resolve to other units"),
     )
     reasons = [Reason(cause=cause, detail=detail) for cause, old, new, detail in compared if old != new]
+    # A state of an older version does not say by which settings images were made.
+    if before.made_by != now.made_by and (before.made_by or before.settings != now.settings):
+        reasons.append(Reason(cause=Cause.SETTINGS, detail="settings changed that decide what every image is like"))
+    elif before.settings != now.settings:
+        reasons.append(Reason(cause=Cause.POLICY, detail="the configuration or a profile changed"))
     if before.base != now.base and before.base and now.base:
         reasons.append(Reason(cause=Cause.BASE, detail=f"base image moved from {before.base} to {now.base}"))
-    days = (clock - state.finished) / SECONDS_A_DAY
-    if rules.max_age is not None and days >= rules.max_age:
-        reasons.append(Reason(cause=Cause.AGE, detail=f"{days:.0f} days old, and {rules.max_age} are allowed"))
-    return tuple(reasons)
+    return (*reasons, *age_reasons(clock - state.finished, rules))
+
+
+def age_reasons(seconds: float, rules: Rules) -> tuple[Reason, ...]:
+    """Return that what was built so many seconds ago is too old, where it is."""
+    days = seconds / SECONDS_A_DAY
+    if rules.max_age is None or days < rules.max_age:
+        return ()
+    return (Reason(cause=Cause.AGE, detail=f"{days:.0f} days old, and {rules.max_age} are allowed"),)
 
 
 def concerns(
@@ -162,8 +172,10 @@ def decide(
     """
     new = carry_over(old, new)
     if all(reason.cause in SOFT for reason in reasons):
-        if new.digest == old.digest:
-            return _stays(old, (*notes, "the repositories changed, and the plan did not"))
+        # Debian packages are in the digests of layers alone.
+        if new.digest == old.digest and not changed_layers(old, new):
+            moved = "configuration" if any(reason.cause is Cause.POLICY for reason in reasons) else "repositories"
+            return _stays(old, (*notes, f"the {moved} changed, and the plan did not"))
         if all(reason.cause is Cause.REPOSITORIES for reason in reasons):
             kept = _kept(*yields, rules)
             if kept:

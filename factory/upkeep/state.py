@@ -21,12 +21,17 @@ FILE_NAME = "rebuild-state.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Digests (hex) of what a rebuild is made from; `base` is that of the base image, "" where nobody knows it."""
+    """Digests (hex) of what a rebuild is made from; `base` is that of the base image, "" where nobody knows it.
+
+    `made_by` is that of the settings that decide an image's bytes beside its plan, "" in a state that does not say;
+    `settings` that of all that say what is built.
+    """
 
     repositories: str
     toolchain: str
     base: str
     settings: str
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import pytest
 
 from factory import process
 from factory.cargo.toolchain import find_toolchain
+from tests.order import bring_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from factory.process import Completed
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 300.0
+SECONDS = 500.0
+LONGEST = [Path(__file__).with_name(f"test_{name}.py") for name in ("local_line", "unit_keys", "default_plan", "check")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    bring_forward(items, LONGEST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,8 @@ from factory.cargo.variants import Variant
 from factory.files import write_text
 from factory.graph import MergedGraph
 from factory.planning.recipes import Usage, group_into_recipes, semver_range
+from factory.planning.resolution import resolve_recipes
+from tests.unit.builders import plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from factory.cargo.events import BuildEvents, Identity
     from factory.cargo.toolchain import Toolchain
     from factory.model import PackageId, Unit, UnitKey
+    from factory.planning.plan import Plan
     from factory.planning.recipe import Recipe
     from factory.process import Completed
 
@@ -258,6 +261,28 @@ class Kitchen:
             rustflags={named.get(str(key), key): flags for key, flags in build.rustflags.items()},
             linkers={named.get(str(key), key): linker for key, linker in build.linkers.items()},
         )
+
+
+def planned(kitchen: Kitchen, resolved: Resolved, rustflags: tuple[str, ...]) -> Plan:
+    """Return a plan that cooks all of a workspace's registry units into one layer."""
+    graph = MergedGraph({unit.key: unit for unit in resolved.units})
+    usage = Usage(
+        keys=resolved.keys,
+        command=resolved.command,
+        profile=derive_profile_table(resolved.registry),
+        lock=resolved.lock,
+    )
+    recipes = resolve_recipes(
+        group_into_recipes("core", graph.cookable, graph=graph, usages=[usage], links=resolved.links),
+        split=lambda recipe: (recipe,),
+        toolchain=kitchen.toolchain,
+        cargo_home=kitchen.cargo_home,
+        jobs=1,
+        advance=lambda _: None,
+    )
+    assert recipes.unreproduced == ()
+    plan = plan_for({"core": [graph.units[key] for key in sorted(graph.cookable)]})
+    return replace(plan, recipes=recipes.recipes, contract=replace(plan.contract, rustflags=rustflags))
 
 
 def identities(units: list[Unit] | tuple[Unit, ...]) -> Counter[Identity]:

@@ -8,23 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory.cargo.events import EVENT_ARGS, parse_events
-from factory.cargo.profile_table import derive_profile_table
 from factory.cargo.toolchain import find_toolchain
 from factory.config.model import BudgetSettings
 from factory.cook.local import cook_locally, is_warm_directory
 from factory.errors import BuildFailedError
-from factory.graph import MergedGraph
 from factory.output import Output
-from factory.planning.recipes import Usage, group_into_recipes
-from factory.planning.resolution import resolve_recipes
-from tests.cargo.scenario import HOST, Build, Kitchen, Resolved, Workspace, identities
-from tests.unit.builders import plan_for
+from tests.cargo.scenario import HOST, Build, Kitchen, Workspace, identities, planned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from factory.planning.plan import Plan
 
 pytestmark = pytest.mark.cargo
 
@@ -106,25 +100,3 @@ def test_a_recipe_that_cargo_refuses_is_a_failed_build(tmp_path: Path) -> None:
         )
     assert "no such command: `bild`" in caught.value.what
     assert not is_warm_directory(tmp_path / "warm")
-
-
-def planned(kitchen: Kitchen, resolved: Resolved, rustflags: tuple[str, ...]) -> Plan:
-    """Return a plan that cooks all of a workspace's registry units into one layer."""
-    graph = MergedGraph({unit.key: unit for unit in resolved.units})
-    usage = Usage(
-        keys=resolved.keys,
-        command=resolved.command,
-        profile=derive_profile_table(resolved.registry),
-        lock=resolved.lock,
-    )
-    recipes = resolve_recipes(
-        group_into_recipes("core", graph.cookable, graph=graph, usages=[usage], links=resolved.links),
-        split=lambda recipe: (recipe,),
-        toolchain=kitchen.toolchain,
-        cargo_home=kitchen.cargo_home,
-        jobs=1,
-        advance=lambda _: None,
-    )
-    assert recipes.unreproduced == ()
-    plan = plan_for({"core": [graph.units[key] for key in sorted(graph.cookable)]})
-    return replace(plan, recipes=recipes.recipes, contract=replace(plan.contract, rustflags=rustflags))

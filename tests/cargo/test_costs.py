@@ -13,8 +13,7 @@ from factory.config.model import BudgetSettings
 from factory.cook.local import cook_locally
 from factory.costs.traits import Kind, kind_of
 from factory.output import Output
-from tests.cargo.scenario import Build, Kitchen, Workspace, identities
-from tests.cargo.test_cook import planned
+from tests.cargo.scenario import Build, Kitchen, Workspace, identities, planned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ import pytest
 from factory import process
 from factory.analysis.stacks import shipped_stacks, stack_manifest
 from factory.resources import shipped
-from tests.cargo.test_local_line import found_fresh
+from tests.cargo.cooked import found_fresh
 from tests.hostile import write_files
 
 if TYPE_CHECKING:

@@ -7,14 +7,13 @@ import json
 import os
 import shutil
 import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from factory import process
 from factory.cargo.toolchain import find_toolchain
 from factory.config.layers import load_layer_profiles
+from tests.cargo.cooked import Cooked, cook, found_fresh, lock_up, planned
 from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
@@ -27,48 +26,6 @@ pytestmark = pytest.mark.cargo
 
 TIGHT = "80 MB"
 """A total budget for which roughly half of the units fit."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cooked:
-    """Repositories with their plan, and the directory it was cooked into, which must stay where it is."""
-
-    repos: Path
-    plan: Mapping[str, Any]
-    folder: Path
-    report: Mapping[str, Any]
-
-    @property
-    def keys(self) -> dict[str, set[str]]:
-        """The planned units of each layer."""
-        return {layer["name"]: set(layer["keys"]) for layer in self.plan["layers"]}
-
-    @property
-    def forecast(self) -> dict[str, tuple[int, int]]:
-        """What the topmost layer should have fresh of each repository's units, and how many there are."""
-        top = self.plan["layers"][-1]["name"]
-        return {row["path"]: (row["units"]["hit"][top], row["units"]["total"]) for row in self.plan["forecast"]}
-
-
-def cook(program: Program, repos: Path, folder: Path) -> Cooked:
-    """Take repositories through analyze, plan and build."""
-    plan = planned(program, repos, folder)
-    build = ("build", "--backend", "local", "--plan", folder / "plan.json", "--output", folder / "warm")
-    report = program.json(*build)
-    return Cooked(repos=repos, plan=plan, folder=folder / "warm", report=report)
-
-
-def planned(program: Program, repos: Path, folder: Path) -> Mapping[str, Any]:
-    """Take repositories through analyze and plan, and return `plan.json`, which is in `folder` then."""
-    program("analyze", repos, "--out", folder / "analysis.json")
-    program("plan", "--analysis", folder / "analysis.json", "--out", folder / "plan.json")
-    plan: Mapping[str, Any] = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    return plan
-
-
-def found_fresh(proof: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Return how many registry units of each repository were fresh, and how many there are."""
-    return {row["path"]: (row["units"]["fresh"], row["units"]["total"]) for row in proof["repos"]}
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
@@ -360,8 +317,3 @@ def run_on_copy(cooked: Cooked, repo: Path, build_dir: Path) -> str:
         return done.stdout.strip()
     finally:
         shutil.rmtree(cooked.folder / "cargo-home/registry/src", ignore_errors=True)
-
-
-def lock_up(root: Path) -> None:
-    """Have cargo write the lock of a package."""
-    process.run(["cargo", "generate-lockfile"], cwd=root, env=find_toolchain().environment(), timeout=120)

@@ -15,7 +15,7 @@ from factory import process
 from factory.cargo.fetching import CRATES_IO_FOLDER
 from factory.cargo.toolchain import find_toolchain
 from factory.files import write_text
-from tests.cargo.test_local_line import Cooked, cook
+from tests.cargo.cooked import Cooked, cook
 from tests.docker.crates import CrateRegistry
 from tests.private_sources import SECRETS, WITNESS, PrivateSources, private_sources
 

@@ -12,7 +12,7 @@ import pytest
 from factory.cargo.toolchain import find_toolchain
 from factory.process import Completed, run
 from factory.resources import shipped
-from tests.cargo.test_local_line import Cooked, cook, found_fresh, lock_up
+from tests.cargo.cooked import Cooked, cook, found_fresh, lock_up
 from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:

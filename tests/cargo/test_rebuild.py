@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess  # noqa: TID251 - a process that is killed from outside
 import sys
@@ -17,7 +16,8 @@ import pytest
 from factory import process
 from factory.cargo.toolchain import find_toolchain
 from factory.files import CACHEDIR_TAG, write_text
-from tests.docker.crates import Crate, CrateRegistry
+from factory.process import MEMORY_ADVICE
+from tests.docker.crates import KILLED, Crate, CrateRegistry
 from tests.docker.engines import small_disk
 from tests.hostile import manifest, write_files
 
@@ -91,18 +91,22 @@ def test_what_cannot_be_seen_is_a_fault_and_no_reason_to_do_nothing(small: Path)
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """Return a folder with a repository that is cooked in no time."""
-    text = f'{manifest("app")}\n[dependencies]\ncfg-if = "1"\nitoa = "1"\n'
-    write_files(tmp_path / "app", {"Cargo.toml": text, "src/main.rs": "fn main() {}\n"})
-    done = process.run(["cargo", "generate-lockfile"], cwd=tmp_path / "app", timeout=120, check=False)
-    assert done.ok, done.stderr
-    return tmp_path
+    return repository(tmp_path, 'cfg-if = "1"\nitoa = "1"\n')
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with a repository whose cook takes a while."""
-    shutil.copytree(ROOT / "tests/samples/greeter-cli", tmp_path / "app", ignore=shutil.ignore_patterns("target"))
-    return tmp_path
+def large(tmp_path: Path) -> Path:
+    """Return a folder with a repository whose crates are compiled for seconds."""
+    return repository(tmp_path, 'quote = "1"\n')
+
+
+def repository(folder: Path, dependencies: str) -> Path:
+    """Write a program `app` into a folder, with its lock; return the folder."""
+    text = manifest("app", f"[dependencies]\n{dependencies}")
+    write_files(folder / "app", {"Cargo.toml": text, "src/main.rs": "fn main() {}\n"})
+    done = process.run(["cargo", "generate-lockfile"], cwd=folder / "app", timeout=120, check=False)
+    assert done.ok, done.stderr
+    return folder
 
 
 def test_nothing_changed_is_told_and_what_changed_is_named(small: Path) -> None:
@@ -124,8 +128,12 @@ def test_nothing_changed_is_told_and_what_changed_is_named(small: Path) -> None:
     assert (code, causes(answer), answer["built"]) == (0, ["target"], False), err
     (small / "registry-config.yaml").write_text("budget: {total: 1 GB}\n")
     code, answer, err = ended(small)
-    assert (code, sorted(causes(answer))) == (0, ["settings", "target"]), err
+    assert (code, sorted(causes(answer))) == (0, ["policy", "target"]), err
     assert (small / "warm/share/core/contract.json").exists()
+    # Nor is anything built for a setting by which nothing is planned otherwise.
+    (small / "registry-config.yaml").write_text("budget: {total: 2 GB}\n")
+    code, answer, err = ended(small)
+    assert (code, causes(answer), answer["notes"]) == (3, [], ["the configuration changed, and the plan did not"]), err
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -145,29 +153,29 @@ def test_a_run_that_is_killed_leaves_the_work_to_the_next_one(small: Path, stage
     assert (code, answer["built"]) == (3, False), err
 
 
-def test_a_cargo_that_outlives_a_killed_run_keeps_the_next_one_out(folder: Path) -> None:
-    child = start(folder)
+def test_a_cargo_that_outlives_a_killed_run_keeps_the_next_one_out(large: Path) -> None:
+    child = start(large)
     assert child.stderr is not None
     for line in child.stderr:
         if "rebuild: building" in line:
             break
-    cargo = writing_cargo(folder / "warm", patience=120)
+    cargo = writing_cargo(large / "warm", patience=120)
     # It would be done before the next run looks.
     os.killpg(cargo, signal.SIGSTOP)
     try:
         child.send_signal(signal.SIGKILL)
         child.communicate(timeout=60)
-        assert not (folder / "rebuild/rebuild-state.json").exists()
-        code, _, err = ended(folder)
+        assert not (large / "rebuild/rebuild-state.json").exists()
+        code, _, err = ended(large)
         assert code == 4, err
         assert "another factory is using" in err
         assert f"({cargo})" in err
     finally:
         os.killpg(cargo, signal.SIGCONT)
     # Its lock is gone with the last of its programs, and what it left half written is no hindrance.
-    code, made, err = finished(folder)
+    code, made, err = finished(large)
     assert (code, made.get("built")) == (0, True), err
-    code, made, err = ended(folder)
+    code, made, err = ended(large)
     assert (code, made["built"]) == (3, False), err
 
 
@@ -184,13 +192,18 @@ def writing_cargo(warm: Path, *, patience: float) -> int:
     pytest.fail("no compiler was seen")
 
 
-def test_two_at_once_do_not_race(folder: Path) -> None:
-    first = start(folder)
+def test_two_at_once_do_not_race(small: Path) -> None:
+    first = start(small)
     assert first.stderr is not None
     for line in first.stderr:
         if "rebuild: analyzing" in line:
             break
-    code, _, err = ended(folder)
+    # It would be done before the other one looks.
+    first.send_signal(signal.SIGSTOP)
+    try:
+        code, _, err = ended(small)
+    finally:
+        first.send_signal(signal.SIGCONT)
     first.communicate(timeout=400)
     assert (code, first.returncode) == (4, 0)
     assert "another factory is using" in err
@@ -250,6 +263,50 @@ def test_a_full_disk_is_no_fault_of_a_crate_and_a_rerun_succeeds(tmp_path: Path)
         assert (code, answer.get("built")) == (0, True), err
         contents = json.loads((disk / "warm/share/core/contents.json").read_text(encoding="utf-8"))
         assert ({unit["crate"] for unit in contents["units"]}, contents["dropped"]) == ({"open-large"}, [])
+
+
+LARGE = Crate(name="open-large", source="pub static LARGE: [u8; 1 << 33] = [7; 1 << 33];")
+
+
+@pytest.mark.parametrize(
+    ("crates", "limit", "words"),
+    [
+        (KILLED, "unlimited", "(signal: 9, SIGKILL: kill)"),
+        ((LARGE,), str(4 << 20), "tried to allocate more memory than available to compiler"),
+    ],
+    ids=("killed", "starved"),
+)
+def test_no_crate_is_left_out_for_memory_that_was_not_there(
+    tmp_path: Path, crates: tuple[Crate, ...], limit: str, words: str
+) -> None:
+    """A compiler that gets the kernel's signal, and one that asks for 8 GB where 4 GB may be had."""
+    (tmp_path / "mirror").mkdir()
+    needed = "[dependencies]\n" + "".join(f'{crate.name} = "1"\n' for crate in crates)
+    write_files(tmp_path / "app", {"Cargo.toml": manifest("app", needed), "src/main.rs": "fn main() {}\n"})
+    with CrateRegistry(tmp_path / "mirror") as mirror:
+        for crate in crates:
+            mirror.publish(crate)
+        write_text(tmp_path / "cargo-home" / "config.toml", mirror.cargo_config)
+        write_text(tmp_path / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
+        lock(tmp_path)
+        program = [sys.executable, "-m", "factory", "rebuild", "app", "--backend", "local", "--output", "warm"]
+        ended = process.run(
+            ["sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh", *program],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "CARGO_HOME": str(tmp_path / "cargo-home"),
+                "FACTORY_CACHE_DIR": str(tmp_path / "cache"),
+            },
+            check=False,
+            timeout=300,
+        )
+    assert ended.returncode == 5, ended.stderr
+    assert "out of memory: a program was killed, or got none" in ended.stderr
+    assert words in ended.stderr
+    assert MEMORY_ADVICE in ended.stderr
+    assert not (tmp_path / "rebuild/rebuild-state.json").exists()
 
 
 def lock(folder: Path) -> None:

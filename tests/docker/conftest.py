@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from factory import process
 from factory.base import build_base
@@ -20,9 +22,12 @@ from tests.docker.crates import Crate, CrateRegistry
 from tests.docker.engines import own_engine
 from tests.docker.private_line import PrivateLine, cooked_line
 from tests.docker.shop import DAY, ROOT, Shop
+from tests.order import bring_forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from xdist.remote import Producer  # type: ignore[import-untyped]
 
 ENGINE = Path(__file__).resolve().parents[2] / "scripts" / "engine.py"
 OLDEST_USABLE_MAJOR = 23
@@ -30,12 +35,34 @@ SUITE = "bookworm"
 USERS_CACHE = os.environ.get("FACTORY_CACHE_DIR")
 """Read before any fixture gives the tests a cache of their own."""
 
+ONE_WORKER = frozenset({"test_hermetic.py", "test_build_cache.py", "test_builders.py"})
+"""Modules that look at one image, which takes longer to cook than to look at."""
+
+LONGEST = [
+    Path(__file__).with_name(f"test_{name}.py")
+    for name in ("image_line", "second_build", "hermetic", "push", "owners", "reproducible")
+]
+
+
+class ByImage(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
+    """Gives each worker whole modules, and to one worker those that look at one image."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module: str = super()._split_scope(nodeid)
+        return "the private line" if module.rpartition("/")[2] in ONE_WORKER else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Take the place of `--dist loadfile`."""
+    return ByImage(config, log) if config.getvalue("dist") == "loadfile" else None
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests here."""
+    """Mark all tests here, and begin with what takes longest."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.docker)
+    bring_forward(items, LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -59,12 +86,15 @@ def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def base_image(docker_env: Mapping[str, str]) -> str:
+def base_image(docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the tag of a base with the local toolchain; made once, then a matter of seconds."""
     assert docker_env
     sysroot = Path(process.run(["rustc", "--print", "sysroot"]).stdout.strip())
     tag = f"rust-warm-factory/base:test-{SUITE}"
-    with pytest.MonkeyPatch.context() as patch:
+    lock = tmp_path_factory.getbasetemp().parent / "base.lock"
+    with pytest.MonkeyPatch.context() as patch, lock.open("a") as held:
+        # Two workers would install the same Debian system.
+        fcntl.flock(held, fcntl.LOCK_EX)
         use_users_cache(patch)
         build_base(tag=tag, suite=SUITE, toolchain=sysroot, ca_bundle=None, output=Output())
     return tag

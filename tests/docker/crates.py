@@ -23,7 +23,7 @@ PACKED_AT = 1_750_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crate:
-    """A crate to publish: a library, or with `program` one."""
+    """A crate to publish: a library, or with `program` one; `tables` end its manifest."""
 
     name: str
     source: str = ""
@@ -31,19 +31,39 @@ class Crate:
     program: str | None = None
     build_script: str | None = None
     dependencies: tuple[str, ...] = ()
+    tables: str = ""
 
     def files(self) -> dict[str, str]:
         """Return the package's files by their path."""
         dependencies = "".join(f'{name} = "{VERSION}"\n' for name in self.dependencies)
         manifest = (
             f'[package]\nname = "{self.name}"\nversion = "{self.version}"\nedition = "2021"\n\n'
-            f"[dependencies]\n{dependencies}"
+            f"[dependencies]\n{dependencies}{self.tables}"
         )
         root = {"src/lib.rs": self.source} if self.program is None else {"src/main.rs": self.program}
         files = {"Cargo.toml": manifest, **root}
         if self.build_script is not None:
             files["build.rs"] = f"fn main() {{ {self.build_script} }}\n"
         return files
+
+
+KILLED = (
+    Crate(
+        name="open-macro",
+        source="""
+use proc_macro::TokenStream;
+#[proc_macro]
+pub fn kill_this_compiler(_: TokenStream) -> TokenStream {
+    let own = std::process::id().to_string();
+    std::process::Command::new("sh").args(["-c", &format!("kill -9 {own}")]).status().unwrap();
+    loop { std::thread::sleep(std::time::Duration::from_secs(1)) }
+}
+""",
+        tables="\n[lib]\nproc-macro = true\n",
+    ),
+    Crate(name="open-killed", source="open_macro::kill_this_compiler!();", dependencies=("open-macro",)),
+)
+"""Crates of which the second has its rustc killed by the signal that the kernel sends where memory is short."""
 
 
 class CrateRegistry:

@@ -73,6 +73,24 @@ def own_engine(docker_env: Mapping[str, str], *, megabytes: int | None = None) -
 
 
 @contextlib.contextmanager
+def own_registry(docker_env: Mapping[str, str], **settings: str) -> Iterator[str]:
+    """Run a registry with settings of its own (`REGISTRY_…`) until the block ends; yield its address."""
+    folder = Path(tempfile.mkdtemp(prefix="factory-registry-"))
+    running = Path(docker_env.get("DOCKER_CONFIG", "/nowhere")).parent / "programs"
+    if running.is_dir():
+        (folder / "programs").symlink_to(running)
+    environment = {**docker_env, **settings, "FACTORY_ENGINE_DIR": str(folder)}
+    try:
+        up = process.run([sys.executable, ENGINE, "registry", "up"], env=environment, check=False, timeout=300)
+        if not up.ok:
+            pytest.skip(f"no second registry: {up.stderr.strip()}")
+        yield up.stdout.strip()
+    finally:
+        process.run([sys.executable, ENGINE, "registry", "down"], env=environment, check=False, timeout=120)
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
     """Put a disk of so many MB at a folder until the block ends; skip the test where that takes more rights."""
     folder.mkdir(parents=True)

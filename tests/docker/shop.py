@@ -19,6 +19,7 @@ from factory import process
 from factory.cook.images import SHARE
 from factory.engine import Engine
 from factory.files import write_json, write_text
+from factory.labels import Label
 from factory.planning.plan import Plan, plan_to_json
 from tests.unit.builders import plan_for, unit
 
@@ -32,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("core", "web")
 DAY = 1_795_824_000  # 2026-11-28
 DATE = "20261128"
+BASE = {Label.BASE_NAME: "base.test/rust:1.95.0", Label.BASE_DIGEST: f"sha256:{'ba5e' * 16}"}
+"""What the images say of their base image, which this machine does not have."""
 INDEX = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json"
 
 
@@ -94,7 +97,8 @@ class Shop:
         contents = {"units": [{"crate": f"{layer}-crate", "version": "1.0.0", "features": [], "source": "registry+x"}]}
         write_json(context / "contents.json", contents)
         write_text(context / "content", content * 100)
-        labels = f'LABEL io.rust-warm-factory.layer="{layer}" io.rust-warm-factory.plan="{plan.layer_digest(layer)}"\n'
+        said = {Label.LAYER: layer, Label.PLAN: plan.layer_digest(layer), **BASE}
+        labels = f"LABEL {' '.join(f'{name}={value}' for name, value in said.items())}\n"
         lines = f"FROM scratch\nCOPY contents.json {SHARE}/{layer}/contents.json\nCOPY content /content\n{labels}"
         write_text(context / "Dockerfile", lines)
         tag = f"{self.repository}:{layer}"
@@ -109,17 +113,17 @@ class Shop:
         write_json(file, {"group": {"default": {"targets": list(targets)}}, "target": targets})
         process.run(["docker", "buildx", "bake", "--provenance=false", f"--allow=fs={self.folder}", "-f", file])
 
-    def verify(self, *, ok: bool = True) -> None:
+    def verify(self, *, ok: bool = True, day: str = DATE) -> None:
         """Leave the records that `factory verify` leaves, as nothing can be built on these images."""
         for layer in LAYERS:
-            self._record(f"{self.repository}:{layer}", layer, None, ok=ok)
+            self._record(f"{self.repository}:{layer}", layer, None, ok=ok, day=day)
 
-    def _record(self, reference: str, layer: str, plan: Plan | None, *, ok: bool) -> None:
+    def _record(self, reference: str, layer: str, plan: Plan | None, *, ok: bool, day: str = DATE) -> None:
         facts = self.engine.image(reference)
         made_from = "" if plan is None else plan.layer_digest(layer)
         record = {
             "schema": 1,
-            "day": DATE,
+            "day": day,
             "image": {"id": facts.id, "platform": facts.platform, "layer": layer, "plan": made_from},
             "ok": ok,
             "min_hit": 0.9,

@@ -14,19 +14,33 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
-from factory.base import build_base, pin_base
-from factory.cargo.lock import parse_lock
+from factory.base import build_base
 from factory.errors import BuildFailedError, ConfigurationError, RegistryFaultError
 from factory.output import Output
+from factory.publish.attempts import Patience
+from factory.publish.distribution import pinned
+from tests.docker.baking import (
+    DOCKERFILES,
+    EPOCH,
+    SHARE,
+    bake,
+    bake_targets,
+    freshness,
+    in_container,
+    layer_digests,
+    name_of,
+    of_reason,
+    read_output,
+    read_report,
+    rustc_verbose,
+    write_recipe,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from tests.docker.crates import CrateRegistry
 
-DOCKERFILES = Path(__file__).resolve().parents[2] / "Dockerfiles"
-EPOCH = 315_532_800
-SHARE = "/usr/local/share/rust-warm-factory"
 BUILD_DIR = "/usr/local/cargo-build"
 OTHER_RUSTC = (
     "rm /usr/local/cargo/bin/rustc && printf '#!/bin/sh\\necho rustc 1.95.0 of somebody else\\n' "
@@ -126,17 +140,17 @@ def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registr
     build = ["docker", "buildx", "build", "--provenance=false", output, f"--metadata-file={metadata}"]
     process.run([*build, str(tmp_path)])
     process.run(["docker", "image", "rm", named], check=False)
-    pinned = pin_base(named)
-    assert pinned == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
-    assert pin_base(pinned) == pinned
+    found = pinned(named, patience=Patience(attempts=1), output=Output())
+    assert found == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
+    assert pinned(found, patience=Patience(attempts=1), output=Output()) == found
     assert base_image
 
 
 def test_a_missing_image_and_a_silent_registry_are_told_apart(registry: str) -> None:
     with pytest.raises(RegistryFaultError, match="no such image"):
-        pin_base(f"{registry}/nothing:1")
+        pinned(f"{registry}/nothing:1", patience=Patience(attempts=1), output=Output())
     with pytest.raises(RegistryFaultError, match="did not answer"):
-        pin_base("127.0.0.1:9/nothing:1")
+        pinned("127.0.0.1:9/nothing:1", patience=Patience(attempts=1), output=Output())
 
 
 def test_what_was_cooked_is_fresh_for_a_consumer(layers: Layers, crate_registry: CrateRegistry, tmp_path: Path) -> None:
@@ -255,126 +269,6 @@ def test_a_base_that_cannot_keep_the_contract_is_refused(
     if step == OTHER_RUSTC:
         assert "the base image: rustc 1.95.0 of somebody else" in failed.stderr
         assert f"the plan: {rustc_verbose().splitlines()[0]} " in failed.stderr
-
-
-def bake_targets(folder: Path, base_image: str) -> dict[str, dict[str, Any]]:
-    """Return bake targets for the report and the image of `core` and of `web` above it."""
-    return (
-        layer_targets(folder, "core", start="contract", parent=f"docker-image://{base_image}")
-        | layer_targets(folder, "web", start="parent", parent="target:core")
-    )  # fmt: skip
-
-
-def rustc_verbose() -> str:
-    return process.run(["rustc", "-vV"]).stdout.strip()
-
-
-def layer_targets(folder: Path, layer: str, *, start: str, parent: str) -> dict[str, dict[str, Any]]:
-    home = folder / layer
-    (home / "contents").mkdir(exist_ok=True)
-    shared: dict[str, Any] = {
-        "context": str(DOCKERFILES),
-        "dockerfile": "layer.Dockerfile",
-        "contexts": {"parent": parent, "recipes": str(home / "recipes"), "contents": str(home / "contents")},
-        "args": {
-            "START": start,
-            "LAYER": layer,
-            "SOURCE_DATE_EPOCH": str(EPOCH),
-            "RUSTC_VERBOSE": rustc_verbose(),
-        },
-        "network": "host",
-    }
-    report = shared | {"target": "report", "output": [f"type=local,dest={home / 'report'}"]}
-    image = shared | {
-        "target": "layer",
-        "tags": [f"rust-warm-factory/test:{layer}"],
-        "labels": {"from": str(folder)},
-        "output": ["type=docker"],
-        "attest": ["type=provenance,disabled=true"],
-    }
-    return {f"{layer}-report": report, layer: image}
-
-
-def bake(bake_file: Path, target: str, *, readable: Sequence[Path] = ()) -> None:
-    command = ["docker", "buildx", "bake", "--progress=plain", "--allow=network.host"]
-    allowed = [f"--allow=fs.read={bake_file.parent.parent}", f"--allow=fs.read={DOCKERFILES}"]
-    allowed += [f"--allow=fs.read={path}" for path in readable]
-    process.run([*command, *allowed, f"--allow=fs.write={bake_file.parent}", f"--file={bake_file}", target])
-
-
-def write_recipe(
-    layer: Path,
-    name: str,
-    dependencies: Sequence[str],
-    crates: CrateRegistry,
-    *,
-    cook: Sequence[str] = ("build", "--release"),
-) -> None:
-    recipes = layer / "recipes"
-    write_package(recipes / name, name, dependencies, crates)
-    (recipes / name / "build.rs").write_text("fn main() {}\n")
-    (recipes / name / "cook.args").write_text("\n".join(cook))
-    profile_and_target = [word for word in cook[1:] if word != "--no-run"]
-    (recipes / name / "clean.args").write_text("\n".join(["clean", "--package", name, *profile_and_target]))
-    with (recipes / "recipes.list").open("a") as names:
-        names.write(f"{name}\n")
-    locked = [entry.package for entry in parse_lock((recipes / name / "Cargo.lock").read_text()).packages]
-    with (recipes / "locked.list").open("a") as lines:
-        lines.writelines(f"{package.name} {package.version}\n" for package in locked)
-
-
-def write_package(folder: Path, name: str, dependencies: Sequence[str], crates: CrateRegistry) -> None:
-    """Write a package with its lock, which cargo makes here so that the image can build with --locked."""
-    (folder / "src").mkdir(parents=True)
-    (folder / "src" / "lib.rs").write_text("")
-    lines = "".join(f'{dependency} = "=1.0.0"\n' for dependency in dependencies)
-    manifest = f'[package]\nname = "{name}"\nversion = "0.0.0"\nedition = "2021"\n\n[dependencies]\n{lines}'
-    (folder / "Cargo.toml").write_text(manifest)
-    (folder / ".cargo").mkdir()
-    (folder / ".cargo" / "config.toml").write_text(crates.cargo_config)
-    process.run(["cargo", "generate-lockfile"], cwd=folder)
-
-
-def freshness(
-    image: str, dependencies: Sequence[str], crates: CrateRegistry, folder: Path, *, user: str = "1001:1001"
-) -> dict[str, bool]:
-    """Build a consumer in the image without a network; return whether each package's library was fresh."""
-    write_package(folder / "consumer", "consumer", dependencies, crates)
-    process.run(["chmod", "-R", "a+rwX", folder / "consumer"])
-    build = "cd /work && cargo build --release --locked --offline --message-format=json"
-    mount = ("--volume", f"{folder / 'consumer'}:/work")
-    lines = [json.loads(line) for line in in_container(image, build, user=user, options=mount).splitlines()]
-    artifacts = of_reason(lines, "compiler-artifact")
-    return {name_of(line): line["fresh"] for line in artifacts if line["target"]["kind"] == ["lib"]}
-
-
-def in_container(image: str, script: str, *, user: str | None = None, options: Sequence[str] = ()) -> str:
-    command = ["docker", "run", "--rm", "--network=none", *options, *([f"--user={user}"] if user else [])]
-    return read_output([*command, image, "sh", "-euc", script])
-
-
-def read_output(command: Sequence[str]) -> str:
-    return process.run(command, timeout=120).stdout
-
-
-def layer_digests(image: str) -> list[str]:
-    layers: list[str] = json.loads(
-        read_output(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image])
-    )
-    return layers
-
-
-def read_report(layer: Path) -> tuple[dict[str, Any], ...]:
-    lines = (layer / "report" / layer.name / "cook.jsonl").read_text().splitlines()
-    return tuple(json.loads(line) for line in lines)
-
-
-def of_reason(lines: Sequence[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
-    return [line for line in lines if line["reason"] == reason]
-
-
-def name_of(artifact: dict[str, Any]) -> str:
-    return str(artifact["target"]["name"]).replace("_", "-")
 
 
 @pytest.mark.parametrize("hidden", ["temporary", "cache", ""])

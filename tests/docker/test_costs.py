@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from factory import process
 from factory.cook.images import SHARE
 from factory.engine import Engine
+from tests.docker.line import ROOT, Line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "rust-warm-factory/costs-test"
 MANIFEST = """[package]
 name = "small"
@@ -31,23 +29,9 @@ proc-macro-error-attr2 = "=2.0.0"
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Small:
-    """The images of a small repository: its plan, what is kept of the cook, and the environment of the program."""
-
-    folder: Path
-    environment: Mapping[str, str]
-
-    def factory(self, *words: str) -> process.Completed:
-        command = [sys.executable, "-m", "factory", *words]
-        return process.run(command, cwd=self.folder, env=self.environment, timeout=1500)
-
-    def json(self, *words: str) -> Any:  # noqa: ANN401 - any JSON value
-        return json.loads(self.factory(*words, "--json").stdout)
-
-
 @pytest.fixture(scope="module")
-def small(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Small:
+def small(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """Cook for a small repository, and keep what was measured."""
     folder = tmp_path_factory.mktemp("costs")
     environment = dict(docker_env) | {
         "FACTORY_CACHE_DIR": str(folder / "cache"),
@@ -63,16 +47,16 @@ def small(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pyte
     (repo / "src" / "main.rs").write_text("fn main() {}\n")
     (repo / "Cargo.toml").write_text(MANIFEST)
     process.run(["cargo", "generate-lockfile"], cwd=repo, timeout=300)
-    made = Small(folder=folder, environment=environment)
-    made.factory("analyze", str(repo))
-    made.factory("plan")
-    made.factory("build")
+    made = Line(folder=folder, environment=environment)
+    made.succeed("analyze", str(repo))
+    made.succeed("plan")
+    made.succeed("build")
     return made
 
 
-def test_every_unit_is_measured(small: Small) -> None:
-    plan = json.loads((small.folder / "plan.json").read_text())
-    units = small.json("costs", "show")["units"]
+def test_every_unit_is_measured(small: Line) -> None:
+    plan = small.read("plan.json")
+    units = small.answer("costs", "show")["units"]
     assert {unit["key"] for unit in units} == plan["units"].keys()
     assert {unit["kind"] for unit in units} >= {"lib", "proc-macro", "build script", "build script run"}
     for unit in units:
@@ -83,12 +67,12 @@ def test_every_unit_is_measured(small: Small) -> None:
         assert unit["source_bytes"] is not None
 
 
-def test_the_next_plan_goes_by_what_was_measured_and_cooks_the_same(small: Small) -> None:
-    before = json.loads((small.folder / "plan.json").read_text())
+def test_the_next_plan_goes_by_what_was_measured_and_cooks_the_same(small: Line) -> None:
+    before = small.read("plan.json")
     assert not any(unit["measured"] for unit in before["units"].values())
-    known = {unit["key"]: unit for unit in small.json("costs", "show")["units"]}
-    said = small.factory("plan", "--out", "next.json").stderr
-    after = json.loads((small.folder / "next.json").read_text())
+    known = {unit["key"]: unit for unit in small.answer("costs", "show")["units"]}
+    said = small.succeed("plan", "--out", "next.json").stderr
+    after = small.read("next.json")
     for key, unit in after["units"].items():
         assert unit["measured"]
         assert (unit["seconds"], unit["bytes"]) == (known[key]["seconds"], known[key]["bytes"])
@@ -96,10 +80,10 @@ def test_the_next_plan_goes_by_what_was_measured_and_cooks_the_same(small: Small
     assert "costs: 100 % of the seconds and 100 % of the bytes are measured" in said
 
 
-def test_two_cooks_that_take_another_time_give_the_same_image(small: Small) -> None:
+def test_two_cooks_that_take_another_time_give_the_same_image(small: Line) -> None:
     engine = Engine()
     before = engine.image(f"{NAME}:core").layers
-    commands = small.json("build", "--dry-run")["commands"]
+    commands = small.answer("build", "--dry-run")["commands"]
     (core,) = [command for command in commands if command[-1] == "core"]
     bake_file = Path(core[core.index("-f") + 1])
     assert bake_file.exists()
@@ -107,21 +91,21 @@ def test_two_cooks_that_take_another_time_give_the_same_image(small: Small) -> N
     assert engine.image(f"{NAME}:core").layers == before
 
 
-def test_nothing_of_the_measuring_is_in_the_image(small: Small) -> None:
+def test_nothing_of_the_measuring_is_in_the_image(small: Line) -> None:
     run = ["docker", "run", "--rm", "--network=none", f"{NAME}:core"]
     places = ["/usr/local/cargo", "/usr/local/cargo-build", SHARE, "/tmp"]  # noqa: S108 - in the image
     found = process.run([*run, "find", *places, "-name", "*timing*"], env=small.environment, timeout=300)
     assert found.stdout == ""
     contents = process.run([*run, "cat", f"{SHARE}/core/contents.json"], env=small.environment, timeout=300)
-    plan = json.loads((small.folder / "plan.json").read_text())
+    plan = small.read("plan.json")
     for unit in json.loads(contents.stdout)["units"]:
         assert {what: unit[what] for what in ("seconds", "bytes", "measured")} == {
             what: plan["units"][unit["key"]][what] for what in ("seconds", "bytes", "measured")
         }
 
 
-def test_a_build_from_the_cache_measures_nothing_again(small: Small) -> None:
-    before = small.factory("costs", "export").stdout
-    again = small.factory("build")
+def test_a_build_from_the_cache_measures_nothing_again(small: Line) -> None:
+    before = small.succeed("costs", "export").stdout
+    again = small.succeed("build")
     assert "measured " not in again.stderr
-    assert small.factory("costs", "export").stdout == before
+    assert small.succeed("costs", "export").stdout == before

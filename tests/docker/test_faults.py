@@ -15,7 +15,8 @@ from factory.cargo.toolchain import find_toolchain
 from factory.engine import FULL_ADVICE, Engine, bake
 from factory.errors import BuildFailedError, EnvironmentFaultError
 from factory.files import write_json, write_text
-from tests.docker.crates import Crate, CrateRegistry
+from factory.process import MEMORY_ADVICE
+from tests.docker.crates import KILLED, Crate, CrateRegistry
 from tests.docker.engines import own_engine
 from tests.docker.shop import LAYERS
 from tests.fault_proxy import FaultProxy, Trouble
@@ -85,23 +86,20 @@ def test_a_full_disk_is_told_and_once_there_is_room_a_rerun_succeeds(engine: Own
     assert Engine().image("fault-test/image").layers
 
 
-def test_a_disk_that_is_full_in_a_cook_blames_no_crate(
-    base_image: str, docker_env: Mapping[str, str], tmp_path: Path
-) -> None:
-    """The device that is always full stands for the disk, in the layer's own step."""
-    writing = 'std::io::Write::write_all(&mut std::fs::File::create("/dev/full").unwrap(), b"x").unwrap();'
-    needed = '[dependencies]\nopen-full = "1"\nopen-leaf = "1"\n'
-    write_files(tmp_path / "app", {"Cargo.toml": manifest("app", needed), "src/main.rs": "fn main() {}\n"})
-    (tmp_path / "mirror").mkdir()
-    with CrateRegistry(tmp_path / "mirror") as mirror:
-        mirror.publish(Crate(name="open-leaf"))
-        mirror.publish(Crate(name="open-full", build_script=writing))
-        write_text(tmp_path / "locking" / "config.toml", mirror.cargo_config)
-        locked = find_toolchain().cargo(("generate-lockfile",), cwd=tmp_path / "app", cargo_home=tmp_path / "locking")
+def cooked(folder: Path, base_image: str, docker_env: Mapping[str, str], *crates: Crate) -> process.Completed:
+    """Analyze, plan and build for a program that needs crates, the last of which does not come out well."""
+    needed = "[dependencies]\n" + "".join(f'{crate.name} = "1"\n' for crate in crates)
+    write_files(folder / "app", {"Cargo.toml": manifest("app", needed), "src/main.rs": "fn main() {}\n"})
+    (folder / "mirror").mkdir()
+    with CrateRegistry(folder / "mirror") as mirror:
+        for crate in crates:
+            mirror.publish(crate)
+        write_text(folder / "locking" / "config.toml", mirror.cargo_config)
+        locked = find_toolchain().cargo(("generate-lockfile",), cwd=folder / "app", cargo_home=folder / "locking")
         assert locked.ok, locked.stderr
         environment = {
             **docker_env,
-            "CARGO_HOME": str(tmp_path / "cargo-home"),
+            "CARGO_HOME": str(folder / "cargo-home"),
             "FACTORY_BASE_IMAGE": base_image,
             "FACTORY_IMAGE_NAME": "fault-test/cook",
             "FACTORY_NETWORK_MIRROR": mirror.index,
@@ -109,11 +107,32 @@ def test_a_disk_that_is_full_in_a_cook_blames_no_crate(
         }
         program = [sys.executable, "-m", "factory"]
         for words in (["analyze", "app"], ["plan"]):
-            process.run([*program, *words], cwd=tmp_path, env=environment, timeout=300)
-        answer = process.run([*program, "build"], cwd=tmp_path, env=environment, check=False, timeout=300)
+            process.run([*program, *words], cwd=folder, env=environment, timeout=300)
+        return process.run([*program, "build"], cwd=folder, env=environment, check=False, timeout=300)
+
+
+def test_a_disk_that_is_full_in_a_cook_blames_no_crate(
+    base_image: str, docker_env: Mapping[str, str], tmp_path: Path
+) -> None:
+    """The device that is always full stands for the disk, in the layer's own step."""
+    writing = 'std::io::Write::write_all(&mut std::fs::File::create("/dev/full").unwrap(), b"x").unwrap();'
+    answer = cooked(
+        tmp_path, base_image, docker_env, Crate(name="open-leaf"), Crate(name="open-full", build_script=writing)
+    )
     assert answer.returncode == 5, answer.stderr
     assert "no space left on device: nothing of this layer is kept" in answer.stderr
     assert FULL_ADVICE in answer.stderr
+
+
+def test_a_compiler_that_is_killed_for_its_memory_is_told_and_its_crate_is_not_dropped(
+    base_image: str, docker_env: Mapping[str, str], tmp_path: Path
+) -> None:
+    """A real rustc, and the kernel's own signal: only that a macro has sent it, and no shortage."""
+    answer = cooked(tmp_path, base_image, docker_env, Crate(name="open-leaf"), *KILLED)
+    assert answer.returncode == 5, answer.stderr
+    assert "out of memory: a program was killed, or got none; nothing of this layer is kept" in answer.stderr
+    assert "could not compile `open-killed`" in answer.stderr
+    assert MEMORY_ADVICE in answer.stderr
 
 
 def test_an_engine_that_is_killed_in_a_build_is_told_and_a_rerun_succeeds(engine: OwnEngine, tmp_path: Path) -> None:

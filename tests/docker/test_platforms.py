@@ -20,7 +20,8 @@ from factory.output import Output
 from factory.platforms import Platform, machine_platform
 from tests.cargo.scenario import Workspace
 from tests.docker.conftest import ENGINE, use_users_cache
-from tests.docker.shop import DATE, LAYERS, ROOT, Shop
+from tests.docker.line import Line, line_of
+from tests.docker.shop import DATE, LAYERS, Shop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,21 +129,16 @@ FRONT = Workspace(
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The images of both platforms, and how to run the program."""
+    """The images of both platforms, and the line that made them."""
 
     repository: str
-    environment: Mapping[str, str]
-    folder: Path
-
-    def factory(self, *args: str) -> process.Completed:
-        command = [sys.executable, "-m", "factory", *args]
-        return process.run(command, cwd=self.folder, env=self.environment, check=False, timeout=1500)
+    line: Line
 
     def image(self, platform: Platform) -> str:
         return f"{self.repository}:core-{platform.architecture}"
 
     def plan(self, platform: Platform) -> Any:  # noqa: ANN401 - any JSON value
-        return json.loads((self.folder / "rebuild" / platform.file_ending / "plan.json").read_text(encoding="utf-8"))
+        return self.line.read(f"rebuild/{platform.file_ending}/plan.json")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +148,6 @@ def pair(docker_env: Mapping[str, str], registry: str, tmp_path_factory: pytest.
         _require_installed(platform)
     release = {_release(_base(platform), platform) for platform in BOTH}
     assert len(release) == 1
-    folder = tmp_path_factory.mktemp("platforms")
     name = f"platforms-test/{secrets.token_hex(4)}"
     settings = {
         "image": {"registry": registry, "name": name, "tags": ["{layer}"]},
@@ -160,22 +155,9 @@ def pair(docker_env: Mapping[str, str], registry: str, tmp_path_factory: pytest.
         "platforms": list(BOTH),
         "toolchain": release.pop(),
     }
-    # JSON is YAML too.
-    write_text(folder / "registry-config.yaml", json.dumps(settings))
-    write_text(folder / "profiles" / "core.toml", 'description = "All there is"\n')
-    FRONT.write(folder / "front", "")
-    write_text(folder / "front" / ".git" / "HEAD", "")
-    fetched = process.run(["cargo", "fetch"], cwd=folder / "front", check=False, timeout=300)
-    assert fetched.ok, fetched.stderr
-    environment = dict(docker_env) | {
-        "FACTORY_CACHE_DIR": str(folder / "cache"),
-        "FACTORY_PROFILES": str(folder / "profiles"),
-        "PYTHONPATH": str(ROOT),
-    }
-    pair = Pair(repository=f"{registry}/{name}", environment=environment, folder=folder)
-    answer = pair.factory("rebuild", "front", "--verify-on", "front", "--push")
-    assert answer.returncode == 0, answer.stderr
-    return pair
+    line = line_of(tmp_path_factory.mktemp("platforms"), FRONT, settings, docker_env)
+    line.succeed("rebuild", "front", "--verify-on", "front", "--push")
+    return Pair(repository=f"{registry}/{name}", line=line)
 
 
 def _base(platform: Platform) -> str:
@@ -226,7 +208,7 @@ def test_a_rebuild_pushes_one_index_and_has_nothing_to_do_afterwards(pair: Pair)
     index = json.loads(process.run(command).stdout)
     found = {f"linux/{row['platform']['architecture']}": row["digest"] for row in index["manifests"]}
     assert found == {platform: Engine().image(pair.image(platform)).id for platform in BOTH}
-    again = pair.factory("rebuild", "front", "--push")
+    again = pair.line.factory("rebuild", "front", "--push")
     assert again.returncode == 3, again.stderr
 
 
@@ -241,10 +223,10 @@ def test_a_consumer_pulls_its_platform_and_finds_everything_fresh(pair: Pair, pl
         "RUN --network=none cargo build --release --locked --offline --message-format=json >/tmp/said.json\n"
         "FROM scratch\nCOPY --from=build /tmp/said.json /\n"
     )
-    write_text(pair.folder / "Dockerfile", dockerfile)
-    out = pair.folder / f"said-{platform.architecture}"
+    write_text(pair.line.folder / "Dockerfile", dockerfile)
+    out = pair.line.folder / f"said-{platform.architecture}"
     command = ["docker", "buildx", "build", f"--platform={platform}", "-q", f"--output=type=local,dest={out}"]
-    command += [f"--file={pair.folder / 'Dockerfile'}", str(pair.folder / "front")]
+    command += [f"--file={pair.line.folder / 'Dockerfile'}", str(pair.line.folder / "front")]
     process.run(command, timeout=900)
     rows = [json.loads(line) for line in (out / "said.json").read_text(encoding="utf-8").splitlines()]
     fresh = {row["target"]["name"]: row["fresh"] for row in rows if row["reason"] == "compiler-artifact"}
@@ -255,8 +237,8 @@ def test_a_consumer_pulls_its_platform_and_finds_everything_fresh(pair: Pair, pl
 
 
 def test_a_plan_is_not_built_for_another_platform(pair: Pair) -> None:
-    other = pair.folder / "rebuild" / BOTH[0].file_ending / "plan.json"
-    write_text(pair.folder / f"plan-{BOTH[1].file_ending}.json", other.read_text(encoding="utf-8"))
-    answer = pair.factory("--platform", BOTH[1], "build")
+    other = pair.line.folder / "rebuild" / BOTH[0].file_ending / "plan.json"
+    write_text(pair.line.folder / f"plan-{BOTH[1].file_ending}.json", other.read_text(encoding="utf-8"))
+    answer = pair.line.factory("--platform", BOTH[1], "build")
     assert answer.returncode == 2
     assert f"the plan was made for {BOTH[0].rust_target}, and {BOTH[1]} is built" in answer.stderr

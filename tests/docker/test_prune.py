@@ -18,6 +18,7 @@ import requests
 from factory import process
 from factory.files import CACHEDIR_TAG, write_text
 from factory.publish.push import alone
+from tests.docker.engines import own_registry
 from tests.fault_proxy import FaultProxy, Trouble
 
 if TYPE_CHECKING:
@@ -213,16 +214,36 @@ def test_what_a_push_moved_to_meanwhile_is_spared(shelf: Shelf, proxy: FaultProx
     assert shelf.get(kept).status_code == 200
 
 
-def test_a_registry_that_does_not_delete_is_told_with_what_would_let_it(shelf: Shelf, proxy: FaultProxy) -> None:
+def test_a_registry_that_does_not_delete_is_told_with_what_would_let_it(
+    shelf: Shelf, docker_env: Mapping[str, str]
+) -> None:
+    with (
+        own_registry(docker_env, REGISTRY_STORAGE_DELETE_ENABLED="false") as registry,
+        FaultProxy(registry) as proxy,
+    ):
+        kept = replace(shelf, registry=proxy.address, upstream=registry)
+        old = kept.push(200)
+        kept.push(2)
+        answer = kept.prune()
+        assert answer.returncode == 6
+        assert "this registry does not delete" in answer.stderr
+        assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in answer.stderr
+        assert sum(row.startswith("DELETE") for row in proxy.asked) == 1
+        assert kept.whole(old)
+
+
+def test_what_is_there_after_its_deletion_is_no_success(shelf: Shelf, proxy: FaultProxy) -> None:
+    """Some registries, and what stands before them, answer 404 to what they do not do."""
     old = shelf.push(200)
     shelf.push(2)
-    proxy.meet(("DELETE", ""), Trouble(status=405))
+    proxy.meet(("DELETE", ""), Trouble(status=404))
     answer = shelf.through(proxy).prune()
     assert answer.returncode == 6
-    assert "this registry does not delete" in answer.stderr
-    assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in answer.stderr
-    assert sum(row.startswith("DELETE") for row in proxy.asked) == 1
+    assert "the registry said 404, not found, and still has it" in answer.stderr
     assert shelf.whole(old)
+    proxy.behave()
+    assert shelf.through(proxy).prune().returncode == 0
+    assert not shelf.whole(old)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from factory import process
 from factory.engine import Engine
 from factory.files import write_json
-from factory.planning.plan import plan_to_json
+from factory.labels import Label
+from factory.planning.plan import PlannedLayer, plan_to_json
+from factory.platforms import Platform
 from tests.docker.conftest import ENGINE
-from tests.docker.shop import DATE, DAY, LAYERS, Shop
+from tests.docker.shop import BASE, DATE, DAY, LAYERS, Shop
 from tests.fault_proxy import FaultProxy, Trouble
 from tests.unit.builders import plan_for, unit
 
@@ -67,6 +71,49 @@ def test_a_push_gives_every_layer_an_index_with_tags_that_stay_and_tags_that_mov
         again = other.factory("push")
         assert (again.returncode, again.stdout) == (3, "")
         assert "nothing to push" in again.stderr
+
+
+def test_a_layer_that_adds_nothing_has_the_tags_and_the_image_of_the_one_below(shop: Shop) -> None:
+    plan = shop.build("one")
+    db = PlannedLayer(name="db", parent="web", budget_bytes=None, estimated_bytes=0, keys=())
+    write_json(shop.folder / "plan.json", plan_to_json(replace(plan, layers=(*plan.layers, db))))
+    process.run(["docker", "tag", f"{shop.repository}:web", f"{shop.repository}:db"])
+    answer = shop.factory("push", "--json")
+    assert answer.returncode == 0, answer.stderr
+    _, web, db_row = json.loads(answer.stdout)["layers"]
+    assert (db_row["layer"], db_row["index"]) == ("db", web["index"])
+    assert db_row["tags"]["immutable"] == [f"db-1.95.0-{DATE}-{plan.layer_digest('web')[:12]}"]
+    for tag in ("db", "db-1.95", *db_row["tags"]["immutable"]):
+        index = shop.inspect(tag)
+        assert index is not None
+        assert index["digest"] == web["index"]
+    assert "db: pushing" not in answer.stderr
+    tags = requests.get(f"http://{shop.registry}/v2/{shop.name}/tags/list", timeout=30).json()["tags"]
+    assert sorted(tag for tag in tags if tag.startswith("db")) == sorted(
+        ["db", "db-1.95", *db_row["tags"]["immutable"]]
+    )
+    again = shop.factory("push")
+    assert again.returncode == 3, again.stderr
+
+
+def test_what_is_made_and_verified_again_gets_the_tags_of_its_day(shop: Shop) -> None:
+    """By them another machine knows how old images are."""
+    plan = shop.build("one")
+    assert shop.factory("push").returncode == 0
+    before = shop.tags()
+    later = shop.with_environment(SOURCE_DATE_EPOCH=str(DAY + 86_400))
+    assert later.factory("push").returncode == 3
+    shop.verify(day="20261129")
+    answer = later.factory("push", "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert shop.tags() == before
+    for row in json.loads(answer.stdout)["layers"]:
+        assert row["tags"]["immutable"] == [f"{row['layer']}-1.95.0-20261129-{plan.layer_digest(row['layer'])[:12]}"]
+        index = shop.inspect(row["tags"]["immutable"][0])
+        assert index is not None
+        assert index["digest"] == before[row["layer"]] == row["index"]
+    assert "pushing linux" not in answer.stderr
+    assert later.factory("push").returncode == 3
 
 
 def test_only_what_was_verified_is_pushed(shop: Shop, tmp_path: Path) -> None:
@@ -155,7 +202,7 @@ def test_a_registry_that_is_down_is_told_and_nothing_is_lost(old: Shop) -> None:
     assert answer.returncode == 6
     assert "it did not answer" in answer.stderr
     assert "trying again in" in answer.stderr
-    assert "connection refused" in answer.stderr
+    assert "Connection refused" in answer.stderr
 
 
 def test_what_passes_is_tried_again(old: Shop, proxy: FaultProxy) -> None:
@@ -381,6 +428,38 @@ def test_an_index_is_signed_with_its_contents_before_tags_move_to_it(signed: Sho
     assert not any(check["ok"] for check in json.loads(stranger.stdout)["checks"])
     again = signed.factory("push")
     assert again.returncode == 3, again.stderr
+
+
+def attested(shop: Shop, keys: Mapping[str, str], kind: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the predicate of a type that is attested of web's index."""
+    key = f"--key={keys['KEYS']}/ours/cosign.pub"
+    words = ["cosign", "verify-attestation", key, "--insecure-ignore-tlog=true", "--allow-http-registry"]
+    told = process.run([*words, f"--type={kind}", f"{shop.repository}:web"], env=shop.environment)
+    envelope = json.loads(told.stdout.splitlines()[0])
+    return json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+
+
+def test_who_joins_platforms_pulls_none_of_them_and_attests_what_they_say(
+    signed: Shop, keys: Mapping[str, str]
+) -> None:
+    both = tuple(Platform)
+    wide = signed.with_environment(FACTORY_PLATFORMS=",".join(both))
+    wide.build_for(both, "far")
+    proofs = []
+    for platform in both:
+        assert wide.factory("--platform", platform, "push", "--stage").returncode == 0
+        names = [f"{wide.repository}:{layer}-{platform.architecture}" for layer in LAYERS]
+        proofs += [f"--proof={wide.record_of(name)}" for name in names]
+        process.run(["docker", "image", "rm", *names])
+    joined = wide.factory("push", "--join", *proofs)
+    assert joined.returncode == 0, joined.stderr
+    listed = process.run(["docker", "images", "--all", "--digests", "--format={{.Repository}}"]).stdout.split()
+    assert wide.repository not in listed
+    crates = attested(wide, keys, "cyclonedx")["components"]
+    assert [crate["purl"] for crate in crates] == ["pkg:cargo/web-crate@1.0.0?repository_url=x"]
+    made_from = attested(wide, keys, "slsaprovenance1")["buildDefinition"]["resolvedDependencies"]
+    name, digest = BASE[Label.BASE_NAME], BASE[Label.BASE_DIGEST].removeprefix("sha256:")
+    assert made_from[-1] == {"uri": f"docker-image://{name}", "digest": {"sha256": digest}}
 
 
 def test_what_was_pushed_unsigned_is_signed_by_the_next_push(signed: Shop, keys: Mapping[str, str]) -> None:

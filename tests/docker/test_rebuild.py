@@ -16,6 +16,10 @@ from factory import process
 from factory.cargo.toolchain import find_toolchain
 from factory.engine import Engine
 from factory.files import write_text
+from factory.output import Output
+from factory.publish.attempts import Patience
+from factory.publish.contents import said_by
+from factory.publish.distribution import Distribution
 from tests.docker.shop import DAY
 from tests.fault_proxy import FaultProxy, Trouble
 from tests.hostile import manifest, write_files
@@ -24,9 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from factory.publish.distribution import Manifest
+
 PROFILES = {
     "core.toml": 'budget = "1 GB"\n',
     "web.toml": 'parent = "core"\nbudget = "1 GB"\nanchors = ["itoa"]\n',
+    "db.toml": 'parent = "web"\nbudget = "1 GB"\nanchors = ["sqlx"]\n',
 }
 
 
@@ -56,7 +63,10 @@ class Base:
 
 
 class Team:
-    """Two repositories, one of them with an anchor of the upper layer, and the images that are rebuilt for them."""
+    """Two repositories, one of them with an anchor of the middle layer, and the images that are rebuilt for them.
+
+    For the upper layer there is nothing, so that its tags stand for the middle one's image.
+    """
 
     def __init__(self, folder: Path, registry: str, base_image: str) -> None:
         self.folder = folder
@@ -84,8 +94,8 @@ class Team:
         )
         process.run(["cargo", "generate-lockfile", "--quiet"], cwd=self.folder / name, timeout=300)
 
-    def rebuild(self, code: int = 0, **variables: str) -> dict[str, Any]:
-        words = ["rebuild", "tool", "shop", "--profiles", "profiles", "--push", "--json"]
+    def rebuild(self, *options: str, code: int = 0, **variables: str) -> dict[str, Any]:
+        words = ["rebuild", "tool", "shop", "--profiles", "profiles", "--push", "--json", *options]
         done = process.run(
             [sys.executable, "-m", "factory", *words],
             cwd=self.folder,
@@ -103,21 +113,24 @@ class Team:
         return [image for image in listed if f"/{self.name}" in image]
 
     def forget(self) -> None:
-        process.run(["docker", "image", "rm", "--force", *self.images()])
+        if ours := self.images():
+            process.run(["docker", "image", "rm", "--force", *ours])
         shutil.rmtree(self.folder / "rebuild")
         # What was measured is in the images: another machine has estimates, as the first one had.
-        (self.folder / "costs.sqlite").unlink()
+        (self.folder / "costs.sqlite").unlink(missing_ok=True)
 
     def digest(self, layer: str) -> str:
-        words = [
-            "docker",
-            "buildx",
-            "imagetools",
-            "inspect",
-            f"{self.repository}:{layer}",
-            "--format={{json .Manifest}}",
-        ]
-        return str(json.loads(process.run(words).stdout)["digest"])
+        return self.pushed(layer).digest
+
+    def pushed(self, layer: str) -> Manifest:
+        found = self.registry.manifest(layer)
+        assert found is not None
+        return found
+
+    @property
+    def registry(self) -> Distribution:
+        host = self.repository.partition("/")[0]
+        return Distribution(host, self.name, patience=Patience(attempts=1), output=Output())
 
 
 @pytest.fixture
@@ -140,6 +153,13 @@ def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, Fau
     first = team.rebuild()
     assert (first["built"], [row["cause"] for row in first["reasons"]]) == (True, ["first"])
     core, web = team.digest("core"), team.digest("web")
+    assert core != web == team.digest("db")
+    assert "db: nothing is planned for it alone" in team.said
+    # Without pulling any of it, an image says what it was made from.
+    (image,) = team.pushed("db").images.values()
+    said = said_by(team.registry, image)
+    assert {package.name for package in said.cooked} == {"cfg-if", "itoa"}
+    assert (said.base, said.base_digest) == (base[0].reference, Engine().image(base[0].reference).digest)
 
     assert team.rebuild(code=3)["built"] is False
     assert (team.digest("core"), team.digest("web")) == (core, web)
@@ -151,7 +171,7 @@ def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, Fau
 
     team.write("shop", 'cfg-if = "=1.0.4"\nitoa = "=1.0.18"')
     moved = team.rebuild()
-    assert ([row["cause"] for row in moved["reasons"]], moved["changed"]) == (["repositories"], ["web"])
+    assert ([row["cause"] for row in moved["reasons"]], moved["changed"]) == (["repositories"], ["web", "db"])
     assert team.digest("core") == core
     assert team.digest("web") != web
 
@@ -160,7 +180,7 @@ def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, Fau
     # The next day: on the same one, the tags that never move would stand for two images.
     tomorrow = str(DAY + 86_400)
     on_top = team.rebuild(SOURCE_DATE_EPOCH=tomorrow)
-    assert ([row["cause"] for row in on_top["reasons"]], on_top["changed"]) == (["base-image"], ["core", "web"])
+    assert ([row["cause"] for row in on_top["reasons"]], on_top["changed"]) == (["base-image"], ["core", "web", "db"])
     assert on_top["reasons"][0]["detail"].startswith("base image moved from sha256:")
     assert Engine().image(f"{team.repository}:core").layers[: len(layers)] == layers
     assert team.digest("core") != core
@@ -171,3 +191,26 @@ def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, Fau
     assert team.rebuild(code=3, SOURCE_DATE_EPOCH=tomorrow)["built"] is False
     assert "warning: whether the base image moved is not known" in team.said
     assert time.monotonic() - started < 60
+
+
+def test_a_machine_that_keeps_nothing_sees_settings_and_age_by_what_is_published(team: Team) -> None:
+    def causes(code: int = 0, **variables: str) -> set[str]:
+        team.forget()
+        answer = team.rebuild("--max-age", "30", code=code, **variables)
+        assert answer["built"] is (code == 0)
+        return {row["cause"] for row in answer["reasons"]}
+
+    team.rebuild()
+    source = {"FACTORY_IMAGE_SOURCE": "https://example.org/images"}
+    assert causes(3) == set()
+    assert causes(0, **source) == {"settings"}
+    assert causes(3, **source) == set()
+    later = {**source, "SOURCE_DATE_EPOCH": str(DAY + 31 * 86_400)}
+    assert causes(0, **later) == {"age"}
+    assert "31 days old, and 30 are allowed" in team.said
+    assert causes(3, **later) == set()
+    # Nor is the age forgotten that the state has from then on.
+    state = json.loads((team.folder / "rebuild/rebuild-state.json").read_text(encoding="utf-8"))
+    assert state["finished"] == DAY + 31 * 86_400
+    assert causes(0, **later, FACTORY_IMAGE_TAGS="{layer},{layer}-new") == {"target"}
+    assert team.digest("web-new") == team.digest("web")

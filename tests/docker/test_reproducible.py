@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,39 +12,33 @@ from factory import process
 from factory.cook.images import DEFAULT_EPOCH
 from factory.engine import Engine
 from factory.proof.reproducible import NAME as AGAIN
+from tests.docker.line import ROOT, Line
 from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "rust-warm-factory/reproducible-test"
 STEADY = '[dependencies]\nitoa = "1"\npaste = "1"\n'
 # Its source holds a number that a macro draws while it is compiled.
 RANDOM = '[dependencies]\nahash = { version = "=0.8.11", default-features = false, features = ["compile-time-rng"] }\n'
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Built:
-    """The images of one small repository, and how they were made."""
+@dataclass(frozen=True, kw_only=True)
+class Built(Line):
+    """The images of one small repository, and what the build said."""
 
-    folder: Path
     report: Mapping[str, Any]
-    environment: Mapping[str, str]
 
-    def factory(self, *args: str, more: Mapping[str, str] | None = None) -> process.Completed:
-        command = [sys.executable, "-m", "factory", *args]
-        environment = {**self.environment, **(more or {})}
-        return process.run(command, cwd=self.folder, env=environment, check=False, timeout=900)
-
-    def succeed(self, *args: str) -> process.Completed:
-        done = self.factory(*args)
-        assert done.returncode == 0, done.stderr
-        return done
+    @property
+    def tag(self) -> str:
+        """The core image."""
+        return f"{NAME}:core-{self.folder.name}"
 
     def reproduce(self) -> tuple[process.Completed, Mapping[str, Any]]:
         """Run `verify --reproducible` on the core image; return what it said, and the check."""
-        done = self.factory("verify", f"{NAME}:core-{self.folder.name}", "--reproducible", "--json")
+        done = self.factory("verify", self.tag, "--reproducible", "--json")
         assert done.returncode in {0, 1}, done.stderr
         checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
         return done, checks["reproducible"]
@@ -72,10 +64,10 @@ def built(folder: Path, dependencies: str, base_image: str, docker_env: Mapping[
         "PYTHONPATH": str(ROOT),
     }
     environment.pop("SOURCE_DATE_EPOCH", None)
-    line = Built(folder=folder, report={}, environment=environment)
-    steps = (("analyze", "app"), ("plan", "--profiles", "profiles"), ("build", "--json"))
-    *_, build = [line.succeed(*words) for words in steps]
-    return Built(folder=folder, report=json.loads(build.stdout), environment=environment)
+    line = Line(folder=folder, environment=environment)
+    line.succeed("analyze", "app")
+    line.succeed("plan", "--profiles", "profiles")
+    return Built(folder=folder, environment=environment, report=line.answer("build"))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +91,7 @@ def remove_images() -> None:
 def test_built_again_without_a_cache_the_digest_is_the_same(steady: Built) -> None:
     done, check = steady.reproduce()
     assert check["ok"], check
-    assert Engine().image(f"{NAME}:core-{steady.folder.name}").id in check["detail"]
+    assert Engine().image(steady.tag).id in check["detail"]
     assert [row["name"] for row in json.loads(done.stdout)["checks"] if not row["ok"]] == []
     assert process.run(["docker", "images", "-q", AGAIN]).stdout == ""
 
@@ -117,10 +109,10 @@ def test_a_crate_that_draws_a_number_is_named_with_its_file(random: Built) -> No
 
 def test_the_environment_says_which_time_files_have(steady: Built) -> None:
     """Also one that is earlier than that of the base image, and of the layers that are there."""
-    tag = f"{NAME}:core-{steady.folder.name}"
+    tag = steady.tag
     before = Engine().image(tag)
     for chosen in (DEFAULT_EPOCH - 86_400, DEFAULT_EPOCH + 86_400):
-        done = steady.factory("build", more={"SOURCE_DATE_EPOCH": str(chosen)})
+        done = steady.under(SOURCE_DATE_EPOCH=str(chosen)).factory("build")
         assert done.returncode == 0, done.stderr
         assert Engine().image(tag).layers != before.layers
         share = "/usr/local/share/rust-warm-factory"
@@ -133,7 +125,7 @@ def test_the_environment_says_which_time_files_have(steady: Built) -> None:
 
 def test_a_plan_that_the_image_is_not_made_from_is_refused(steady: Built, random: Built) -> None:
     plan = str(random.folder / "plan.json")
-    done = steady.factory("verify", f"{NAME}:core-{steady.folder.name}", "--reproducible", "--plan", plan)
+    done = steady.factory("verify", steady.tag, "--reproducible", "--plan", plan)
     assert done.returncode == 2
     assert "was made from the plan" in done.stderr
 
@@ -152,7 +144,7 @@ def test_every_layer_says_what_it_weighs_and_what_a_pull_transfers(steady: Built
 
 
 def test_an_image_is_verified_for_its_size(steady: Built) -> None:
-    tag = f"{NAME}:core-{steady.folder.name}"
+    tag = steady.tag
     checks = {check["name"]: check for check in json.loads(steady.factory("verify", tag, "--json").stdout)["checks"]}
     assert checks["no leftovers"]["ok"], checks["no leftovers"]
     assert checks["within budget"]["ok"]
@@ -170,10 +162,10 @@ def test_an_image_is_verified_for_its_size(steady: Built) -> None:
 
 
 def test_over_budget_no_tag_moves(steady: Built) -> None:
-    tag = f"{NAME}:core-{steady.folder.name}"
+    tag = steady.tag
     before = Engine().image(tag).id
     epoch = {"SOURCE_DATE_EPOCH": str(DEFAULT_EPOCH + 1), "FACTORY_BUDGET_TOTAL": "10 kB"}
-    done = steady.factory("build", "--json", more=epoch)
+    done = steady.under(**epoch).factory("build", "--json")
     assert done.returncode == 1
     assert "over the 10 kB of `budget.total`" in done.stderr
     assert json.loads(done.stdout)["layers"][-1]["over_budget"]
@@ -187,7 +179,7 @@ def test_layers_can_be_compressed_with_zstd(steady: Built, registry: str) -> Non
         "FACTORY_IMAGE_COMPRESSION": "zstd",
         "FACTORY_IMAGE_REGISTRY": registry,
     }
-    done = steady.factory("build", "--json", more=more)
+    done = steady.under(**more).factory("build", "--json")
     assert done.returncode == 0, done.stderr
     gzip, zstd = (report["layers"][0]["bytes"]["pulled"] for report in (steady.report, json.loads(done.stdout)))
     assert zstd < gzip

@@ -16,8 +16,8 @@ import pytest
 
 from factory import process
 from factory.engine import Engine
+from tests.docker.baking import bake, in_container, layer_targets, write_recipe
 from tests.docker.crates import Crate, CrateRegistry
-from tests.docker.test_base import bake, in_container, layer_targets, write_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

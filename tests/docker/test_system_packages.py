@@ -12,8 +12,7 @@ from factory import process
 from factory.base import apt_settings
 from factory.engine import certificates
 from factory.planning.system_packages import missing_packages, read_table
-from tests.docker.crates import Crate, CrateRegistry
-from tests.docker.test_base import (
+from tests.docker.baking import (
     DOCKERFILES,
     EPOCH,
     SHARE,
@@ -24,6 +23,7 @@ from tests.docker.test_base import (
     read_report,
     write_recipe,
 )
+from tests.docker.crates import Crate, CrateRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ import pytest
 
 from factory import process
 from factory.cook.tools import tool_targets
+from tests.docker.baking import DOCKERFILES, EPOCH, bake, bake_targets, in_container, layer_digests, write_recipe
 from tests.docker.crates import Crate, CrateRegistry
-from tests.docker.test_base import DOCKERFILES, EPOCH, bake, bake_targets, in_container, layer_digests, write_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,35 +1,34 @@
-"""Variants in images: a matrix of Debian's toolchains, one of them without a build directory, and wasm32 in both."""
+"""Variants in images: rows of a matrix with variants and tags of their own, on one base.
+
+benchmarks/suites.py has Debian's own toolchains, one of them without a build directory, and wasm32 in both.
+"""
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from factory import process
-from factory.base import build_base
+from factory.cargo.toolchain import find_toolchain
 from factory.engine import Engine
-from factory.errors import BuildFailedError
-from factory.files import write_text
-from factory.output import Output
+from factory.files import write_json
 from tests.cargo.scenario import Workspace
-from tests.docker.conftest import use_users_cache
+from tests.docker.conftest import SUITE
+from tests.docker.line import Line, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "rust-warm-factory/variants-test"
-WASM = "wasm32-unknown-unknown"
-VARIANTS = ("release", f"release@{WASM}")
-LAYOUTS = {"sid": "build-dir", "trixie": "target-dir"}
+HOST = find_toolchain().host
+RELEASE = find_toolchain().version
+FIRST, LABELLED = f"{RELEASE}-{SUITE}", f"{RELEASE}-{SUITE}-dev"
+VARIANTS = {FIRST: ("release", f"release@{HOST}"), LABELLED: ("dev", "check:dev")}
+IMAGES = {FIRST: f"{NAME}:core-{RELEASE}-{SUITE}", LABELLED: f"{NAME}:core-dev"}
+LACKING = "riscv64gc-unknown-linux-gnu"
 FRONT = Workspace(
     name="front",
-    lib="crate-type = ['cdylib', 'rlib']",
     is_bin=True,
     # A macro with dependencies for the host, a crate with a build script, and one that both sides have.
     dependencies=("itoa = '1'", "libc = '0.2'", "log = '0.4'", "proc-macro-error-attr2 = '2'"),
@@ -37,133 +36,88 @@ FRONT = Workspace(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Matrix:
-    """The images of every row: their toolchains by suite, and how to run the program."""
-
-    releases: Mapping[str, str]
-    environment: Mapping[str, str]
-    folder: Path
-
-    def factory(self, *args: str) -> process.Completed:
-        command = [sys.executable, "-m", "factory", *args]
-        return process.run(command, cwd=self.folder, env=self.environment, check=False, timeout=1500)
-
-    def cell(self, suite: str) -> str:
-        return f"{self.releases[suite]}-{suite}"
-
-    def image(self, suite: str) -> str:
-        return f"{NAME}:core-{self.cell(suite)}"
-
-    def json(self, name: str, suite: str) -> Any:  # noqa: ANN401 - any JSON value
-        return json.loads((self.folder / f"{name}-{self.cell(suite)}.json").read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
-def matrix(docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    """Take one repository through analyze, plan and build, with a row for each of Debian's toolchains."""
-    folder = tmp_path_factory.mktemp("matrix")
-    bases = {suite: _base(suite) for suite in LAYOUTS}
-    releases = {suite: _release(base) for suite, base in bases.items()}
-    rows = [{"toolchain": releases[suite], "suite": suite, "image": base} for suite, base in bases.items()]
+def matrix(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """Take one repository through analyze, plan and build, for both rows."""
     settings = {
-        "image": {"name": NAME, "tags": ["{layer}", "{layer}-{rust}-{suite}"]},
-        "cook": {"variants": list(VARIANTS)},
-        "matrix": rows,
+        "toolchain": RELEASE,
+        "image": {"name": NAME, "tags": ["{layer}", "{layer}-{rust}-{suite}", "{layer}-{label}"]},
+        "cook": {"variants": VARIANTS[FIRST]},
+        "matrix": [
+            {"suite": SUITE, "image": base_image},
+            {"suite": SUITE, "image": base_image, "label": "dev", "variants": VARIANTS[LABELLED]},
+        ],
     }
-    # JSON is YAML too.
-    write_text(folder / "registry-config.yaml", json.dumps(settings))
-    write_text(folder / "profiles" / "core.toml", 'description = "All there is"\n')
-    FRONT.write(folder / "front", "")
-    write_text(folder / "front" / ".git" / "HEAD", "")
-    fetched = process.run(["cargo", "fetch"], cwd=folder / "front", check=False, timeout=300)
-    assert fetched.ok, fetched.stderr
-    environment = dict(docker_env) | {
-        "FACTORY_CACHE_DIR": str(folder / "cache"),
-        "FACTORY_PROFILES": str(folder / "profiles"),
-        "PYTHONPATH": str(ROOT),
-    }
-    matrix = Matrix(releases=releases, environment=environment, folder=folder)
-    for words in (("analyze", "front"), ("plan",), ("build",)):
-        answer = matrix.factory(*words)
-        assert answer.returncode == 0, answer.stderr
-    return matrix
+    matrix = line_of(tmp_path_factory.mktemp("matrix"), FRONT, settings, docker_env)
+    for command in (("analyze", "front"), ("plan",), ("build",)):
+        matrix.succeed(*command)
+    yield matrix
+    process.run(["docker", "image", "rm", f"{NAME}:core", *IMAGES.values()], check=False)
 
 
-def _base(suite: str) -> str:
-    """Return the tag of a base with the suite's own rustc and wasm32; a system that was installed once is kept."""
-    tag = f"rust-warm-factory/base:test-{suite}-wasm32"
-    with pytest.MonkeyPatch.context() as patch:
-        use_users_cache(patch)
-        try:
-            build_base(tag=tag, suite=suite, toolchain="debian", ca_bundle=None, targets=(WASM,), output=Output())
-        except BuildFailedError as error:
-            # sid changes all day, and there are hours in which it cannot be installed.
-            if suite != "sid":
-                raise
-            pytest.skip(f"Debian sid cannot be installed now: {error.what.splitlines()[-1]}")
-    return tag
+@pytest.mark.parametrize("row", VARIANTS)
+def test_every_row_has_its_plan_and_its_tags(matrix: Line, row: str) -> None:
+    plan = matrix.read(f"plan-{row}.json")
+    assert plan["contract"]["variants"] == list(VARIANTS[row])
+    assert plan["excluded"] == []
+    labels = Engine().image(IMAGES[row]).labels
+    assert labels["io.rust-warm-factory.rustc"] == RELEASE
+    assert labels["io.rust-warm-factory.layout"] == plan["contract"]["layout"] == "build-dir"
 
 
-def _release(base: str) -> str:
-    version = process.run(["docker", "run", "--rm", "--network=none", base, "rustc", "--version"], timeout=120).stdout
-    return version.split()[1]
+@pytest.mark.usefixtures("matrix")
+def test_the_common_tag_is_that_of_the_first_row() -> None:
+    first, labelled, common = (Engine().image(tag).layers for tag in (*IMAGES.values(), f"{NAME}:core"))
+    assert common == first != labelled
 
 
-@pytest.mark.parametrize("suite", LAYOUTS)
-def test_every_row_has_its_plan_and_its_tags(matrix: Matrix, suite: str) -> None:
-    contract = matrix.json("plan", suite)["contract"]
-    assert contract["toolchain"]["version"] == matrix.releases[suite]
-    assert contract["layout"] == LAYOUTS[suite]
-    assert contract["variants"] == list(VARIANTS)
-    assert matrix.json("plan", suite)["excluded"] == []
-    facts = Engine().image(matrix.image(suite))
-    assert facts.labels["io.rust-warm-factory.rustc"] == matrix.releases[suite]
-    assert facts.labels["io.rust-warm-factory.layout"] == LAYOUTS[suite]
-
-
-def test_the_common_tag_is_that_of_the_first_row(matrix: Matrix) -> None:
-    engine = Engine()
-    first, second = (engine.image(matrix.image(suite)).layers for suite in LAYOUTS)
-    assert engine.image(f"{NAME}:core").layers == first != second
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("suite", LAYOUTS)
-def test_every_variant_finds_all_of_its_units_fresh_in_every_row(matrix: Matrix, suite: str, variant: str) -> None:
-    image = matrix.image(suite)
-    answer = matrix.factory("verify", image, "--repo", "front", "--variant", variant, "--min-hit", "1", "--json")
-    proof = json.loads(answer.stdout)
+@pytest.mark.parametrize(("row", "variant"), [(row, variant) for row in VARIANTS for variant in VARIANTS[row]])
+def test_every_variant_finds_all_of_its_units_fresh_in_its_row(matrix: Line, row: str, variant: str) -> None:
+    proof = matrix.answer("verify", IMAGES[row], "--repo", "front", "--variant", variant, "--min-hit", "1")
     (repo,) = proof["repos"]
-    foretold = [row["units"] for row in matrix.json("plan", suite)["forecast"] if row["variant"] == variant]
-    assert foretold == [{"total": repo["units"]["total"], "hit": {"core": repo["units"]["fresh"]}}]
+    forecast = matrix.read(f"plan-{row}.json")["forecast"]
+    assert [each["units"] for each in forecast if each["variant"] == variant] == [
+        {"total": repo["units"]["total"], "hit": {"core": repo["units"]["fresh"]}}
+    ]
     assert repo["units"]["fresh"] == repo["units"]["total"] > 0
     assert [check["name"] for check in proof["checks"] if not check["ok"]] == []
-    assert answer.returncode == 0, answer.stderr
 
 
-@pytest.mark.parametrize(("suite", "where"), [("sid", "target"), ("trixie", "/usr/local/cargo-build")])
-def test_where_a_consumers_own_files_get_to(matrix: Matrix, suite: str, where: str) -> None:
-    """With a build directory into its own target/, before cargo 1.91 into the directory that is shared."""
-    words = "cargo build --release --locked --offline"
-    script = (
-        f"cp -R /src /tmp/front && cd /tmp/front && {words} && {words} --target {WASM}"
-        f" && cd {where} && release/front && ls release/front {WASM}/release/front.wasm"
-    )
-    with Engine().container(matrix.image(suite), mounts={matrix.folder / "front": "/src"}) as container:
+@pytest.mark.parametrize(
+    ("row", "builds"),
+    [
+        (FIRST, {"--release": "release", f"--release --target {HOST}": f"{HOST}/release"}),
+        (LABELLED, {"": "debug"}),
+    ],
+)
+def test_a_consumers_own_files_get_into_its_own_target_directory(
+    matrix: Line, row: str, builds: Mapping[str, str]
+) -> None:
+    script = "cp -R /src /tmp/front && cd /tmp/front"
+    for words, place in builds.items():
+        script += f" && cargo build {words} --locked --offline && target/{place}/front && echo {place}"
+    with Engine().container(IMAGES[row], mounts={matrix.folder / "front": "/src"}) as container:
         answer = container.run(["sh", "-c", script], timeout=300)
-    assert answer.stdout.split() == ["release/front", f"{WASM}/release/front.wasm"], answer.stderr
+    assert answer.stdout.split() == list(builds.values()), answer.stderr
 
 
-def test_a_base_without_the_standard_library_of_a_target_is_refused(matrix: Matrix) -> None:
-    environment = dict(matrix.environment) | {
-        "FACTORY_COOK_VARIANTS": "release@aarch64-unknown-linux-gnu",
-        "FACTORY_IMAGE_NAME": "rust-warm-factory/variants-never-built",
-    }
-    lacking = Matrix(releases=matrix.releases, environment=environment, folder=matrix.folder)
-    cell = ("--cell", matrix.cell("sid"))
-    for words in (("analyze", "front", "--out", "a.json"), ("plan", "--analysis", "a.json", "--out", "p.json")):
-        assert lacking.factory(*cell, *words).returncode == 0
-    answer = lacking.factory(*cell, "build", "--plan", "p.json")
+def test_a_plan_for_a_cargo_without_a_build_directory_is_refused_by_one_that_has_it(matrix: Line) -> None:
+    plan = matrix.read(f"plan-{LABELLED}.json")
+    plan["contract"]["layout"] = "target-dir"
+    write_json(matrix.folder / "older.json", plan)
+    never = matrix.under(FACTORY_IMAGE_NAME="rust-warm-factory/variants-never-built")
+    answer = never.factory("--cell", LABELLED, "build", "--plan", "older.json")
     assert answer.returncode == 5, answer.stderr
-    assert "the base image lacks the standard library of aarch64-unknown-linux-gnu, and has no rustup" in answer.stderr
+    assert f"cargo {RELEASE} " in answer.stderr
+    assert "has build.build-dir, and the plan was made for an older one" in answer.stderr
+
+
+def test_a_base_without_the_standard_library_of_a_target_is_refused(matrix: Line) -> None:
+    lacking = matrix.under(
+        FACTORY_COOK_VARIANTS=f"release@{LACKING}", FACTORY_IMAGE_NAME="rust-warm-factory/variants-never-built"
+    )
+    for words in (("analyze", "front", "--out", "a.json"), ("plan", "--analysis", "a.json", "--out", "p.json")):
+        lacking.succeed("--cell", FIRST, *words)
+    answer = lacking.factory("--cell", FIRST, "build", "--plan", "p.json")
+    assert answer.returncode == 5, answer.stderr
+    assert f"the base image lacks the standard library of {LACKING}, and has no rustup" in answer.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
-from factory import __version__, cli, pipeline, process
+from factory import __version__, cli, process
 from factory.analysis.model import analysis_to_json
 from factory.errors import (
     BadAnswerError,
@@ -25,6 +27,7 @@ from factory.errors import (
     RegistryFaultError,
 )
 from factory.files import CACHEDIR_TAG, write_json
+from factory.pipeline import analyzing, planning, proving
 from factory.planning.plan import plan_to_json
 from factory.proof.model import Check, Proof, RepoProof
 from tests.unit.builders import organisation, plan_for, unit
@@ -79,15 +82,17 @@ def commands() -> dict[tuple[str, ...], Any]:
 
     def below(words: tuple[str, ...], command: Any) -> dict[tuple[str, ...], Any]:  # noqa: ANN401 - typer's own Click
         found = {words: command}
-        for name, inner in getattr(command, "commands", {}).items():
-            found |= below((*words, name), inner)
+        if isinstance(command, TyperGroup):
+            context = command.context_class(command)
+            for name in command.list_commands(context):
+                found |= below((*words, name), command.get_command(context, name))
         return found
 
     return below((), typer.main.get_command(cli.app))
 
 
 COMMANDS = commands()
-LEAVES = [words for words, command in COMMANDS.items() if not hasattr(command, "commands")]
+LEAVES = [words for words, command in COMMANDS.items() if not isinstance(command, TyperGroup)]
 
 
 # Help
@@ -161,8 +166,23 @@ def test_the_readme_has_every_exit_code() -> None:
     assert {int(code) for code in re.findall(r"^\| ([0-9]+)\b", text, re.MULTILINE)} >= ours
 
 
-def test_the_list_of_commands_is_not_cut_off(call: Call) -> None:
-    assert "..." not in call("-h").out.partition("Commands:")[2]
+def test_the_list_of_commands_has_the_first_line_of_each_ones_help_uncut(call: Call) -> None:
+    firsts = {words[0]: command.help.splitlines()[0] for words, command in COMMANDS.items() if len(words) == 1}
+    listed = call("-h").out.partition("Commands:\n")[2]
+    assert [tuple(line.split(maxsplit=1)) for line in listed.splitlines()] == list(firsts.items())
+
+
+@pytest.mark.runs_programs
+def test_help_and_a_command_wait_for_no_other_command(tmp_path: Path) -> None:
+    ask = "import sys; from factory.cli import main; main(); print(*sys.modules)"
+    for words, own in ((["--help"], set()), (["cache", "dir"], {"cache"})):
+        said = process.run(
+            [sys.executable, "-c", ask, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        loaded = {name.removeprefix("factory.cli.") for name in said.stdout.splitlines()[-1].split()}
+        assert loaded & cli.COMMANDS.keys() == own
+        # The configuration's models take as long as everything else that help needs.
+        assert "factory.config.model" not in loaded
 
 
 def test_the_version_is_an_answer(call: Call) -> None:
@@ -350,13 +370,13 @@ def failing(error: BaseException) -> Callable[..., None]:
 def test_each_error_has_its_exit_code(
     call: Call, monkeypatch: pytest.MonkeyPatch, kind: type[FactoryError], code: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "scan", failing(kind("what [happened]", advice="what to do")))
+    monkeypatch.setattr(analyzing, "scan", failing(kind("what [happened]", advice="what to do")))
     assert call("analyze", ".") == Answer(code, "", "error: what [happened]\nwhat to do\n")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("odd"), KeyError("odd"), OSError("odd"), RecursionError("odd")])
 def test_anything_else_is_our_bug(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr(pipeline, "scan", failing(error))
+    monkeypatch.setattr(analyzing, "scan", failing(error))
     answer = call("analyze", ".")
     assert (answer.code, answer.out) == (70, "")
     assert answer.err == (
@@ -366,7 +386,7 @@ def test_anything_else_is_our_bug(call: Call, monkeypatch: pytest.MonkeyPatch, e
 
 @pytest.mark.parametrize("error", [RuntimeError("odd"), ConfigurationError("odd")])
 def test_debug_shows_where_it_happened(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr(pipeline, "scan", failing(error))
+    monkeypatch.setattr(analyzing, "scan", failing(error))
     monkeypatch.setenv("FACTORY_DEBUG", "1")
     answer = call("analyze", ".")
     assert answer.out == ""
@@ -378,7 +398,7 @@ def test_debug_shows_where_it_happened(call: Call, monkeypatch: pytest.MonkeyPat
 def test_an_interruption_ends_with_its_exit_code_and_no_traceback(
     call: Call, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "scan", lambda *_args: signal.raise_signal(number))
+    monkeypatch.setattr(analyzing, "scan", lambda *_args: signal.raise_signal(number))
     answer = call("analyze", ".")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err == "error: interrupted: finished stages are kept, unfinished files were not written\n"
@@ -389,7 +409,7 @@ def test_a_proof_that_fails_exits_with_1_and_its_answer(
     call: Call, monkeypatch: pytest.MonkeyPatch, min_hit: str, code: int
 ) -> None:
     repo = RepoProof(path="r", variant="release", total=2, fresh=1, misses=(), seconds=1.0)
-    monkeypatch.setattr(pipeline, "verify", lambda *_args, **_options: Proof(target="t", repos=(repo,), checks=()))
+    monkeypatch.setattr(proving, "verify", lambda *_args, **_options: Proof(target="t", repos=(repo,), checks=()))
     answer = call("verify", "t", "--min-hit", min_hit, "--json")
     assert answer.code == code
     assert json.loads(answer.out)["ok"] is (code == 0)
@@ -402,10 +422,10 @@ def test_a_proof_that_fails_exits_with_1_and_its_answer(
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages without cargo: their results are made up, what the commands do with them is real."""
-    monkeypatch.setattr(pipeline, "analyze", lambda *_args, **_options: organisation())
-    monkeypatch.setattr(pipeline, "plan", lambda *_args, **_options: plan_for({"core": [unit("a")], "web": []}))
+    monkeypatch.setattr(analyzing, "analyze", lambda *_args, **_options: organisation())
+    monkeypatch.setattr(planning, "plan", lambda *_args, **_options: plan_for({"core": [unit("a")], "web": []}))
     held = Check(name="owners and modes", ok=True, detail="fine")
-    monkeypatch.setattr(pipeline, "verify", lambda *_args, **_options: Proof(target="t", repos=(), checks=(held,)))
+    monkeypatch.setattr(proving, "verify", lambda *_args, **_options: Proof(target="t", repos=(), checks=(held,)))
 
 
 @pytest.mark.usefixtures("stages")

@@ -19,12 +19,23 @@ from factory.config.model import (
     LimitSettings,
     Settings,
     ToolSettings,
+    UserSettings,
+    WorthSettings,
 )
 from factory.cook.budgets import require_within_budgets
-from factory.cook.images import DEFAULT_EPOCH, ImageBuild, bake_definition, build_commands, build_images, image_build
+from factory.cook.images import (
+    DEFAULT_EPOCH,
+    ImageBuild,
+    bake_definition,
+    build_commands,
+    build_images,
+    image_build,
+    made_by,
+)
 from factory.cook.report import LayerReport
 from factory.errors import BadAnswerError, BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
+from factory.labels import Label
 from factory.output import Output
 from tests.hostile import write_files
 from tests.unit.builders import plan_for, unit
@@ -105,7 +116,46 @@ def test_an_epoch_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         image_build(PLAN, SETTINGS, tmp_path)
 
 
+def test_the_settings_that_decide_bytes_are_told_and_no_others(tmp_path: Path) -> None:
+    def label(**changes: object) -> str:
+        its = SETTINGS.model_copy(update=changes)
+        labels = bake_definition(image_build(PLAN, its, tmp_path), host_network=False)["target"]["web"]["labels"]
+        assert labels[Label.SETTINGS] == made_by(its)
+        return str(labels[Label.SETTINGS])
+
+    image = SETTINGS.image
+    others = (
+        {"user": UserSettings(uid=2000)},
+        {"tools": ToolSettings(sccache="0.19.0")},
+        {"base": BaseSettings(image="rust:1.95.0-slim-trixie")},
+        {"image": image.model_copy(update={"compression": "zstd"})},
+        {"image": image.model_copy(update={"revision": "0123abc"})},
+    )
+    assert len({label(), *(label(**changes) for changes in others)}) == 1 + len(others)
+    same = (
+        {"limits": LimitSettings(jobs=1)},
+        {"worth": WorthSettings(jobs=64)},
+        {"image": image.model_copy(update={"registry": "registry.test"})},
+        # That the base image stands on another digest now is told by a label of its own.
+        {"base": BaseSettings(image=f"rust:1.95.0-slim-bookworm@sha256:{'a' * 64}")},
+    )
+    assert {label(**changes) for changes in same} == {label()}
+
+
 # What a bake is told
+
+
+def test_a_layer_that_adds_nothing_is_not_cooked_and_others_stand_on_what_it_stands_on(tmp_path: Path) -> None:
+    plan = plan_for({"core": [unit("aa", name="serde")], "web": [], "db": [unit("bb", "aa", name="sqlx")], "end": []})
+    build = image_build(plan, SETTINGS.model_copy(update={"image": ImageSettings(tags=("{layer}-{plan}",))}), tmp_path)
+    targets = bake_definition(build, host_network=False)["target"]
+    assert set(targets) == {"core-report", "core", "db-report", "db"}
+    assert targets["db"]["contexts"]["parent"] == "target:core"
+    assert build.shared == {"web": "core", "end": "db"}
+    below, above = plan.layer_digest("core")[:12], plan.layer_digest("db")[:12]
+    assert build.tags("web") == (f"org/rust-builder:web-{below}",)
+    assert build.tags("end") == (f"org/rust-builder:end-{above}",)
+    assert below != above
 
 
 def test_flags_and_compiler_are_those_of_the_plan(tmp_path: Path) -> None:
@@ -280,6 +330,31 @@ def test_a_crate_that_fails_is_dropped_and_the_image_says_so(build: ImageBuild, 
     ]
     assert described(docker.bake_file("web"), "web") == "2 units compiled ahead"
     assert described(docker.bake_file("web"), "core") == described(docker.bake_file("core"), "core")
+
+
+@pytest.mark.runs_programs
+def test_the_names_of_a_layer_that_adds_nothing_are_those_of_the_image_below(build: ImageBuild, docker: Docker) -> None:
+    docker.reports("core", {"name": CORE, "exit": 0, "made": ["serde"]})
+    docker.reports("web", {"name": WEB, "exit": 0, "made": ["axum", "ring"]})
+    tagged: list[tuple[str, str]] = []
+    engine = cast("Engine", SimpleNamespace(**vars(ENGINE), tag=lambda *names: tagged.append(names)))
+    *_, db = build_images(replace(build, shared={"db": "web"}), engine=engine, output=Output())
+    assert docker.calls == ["core-report", "web-report", "core", "web"]
+    assert tagged == [("org/rust:web", name) for name in build.tags("web") for name in [name.replace("web", "db")]]
+    assert (db.layer, db.cooked, db.pulled_bytes, db.images) == ("db", (), 0, tuple(name for _, name in tagged))
+
+
+@pytest.mark.runs_programs
+def test_how_many_jobs_run_at_once_is_told_to_the_cook_alone(build: ImageBuild, docker: Docker) -> None:
+    """Not by an argument of the build, which the image's history would tell."""
+    docker.reports("core")
+    jobs = build.folder / "recipes" / "core" / "jobs"
+    for limit in (None, 3):
+        settings = SETTINGS.model_copy(update={"limits": LimitSettings(jobs=limit)})
+        with pytest.raises(BuildFailedError):
+            cook(replace(build, settings=settings))
+        assert (jobs.read_text() if jobs.exists() else "") == ("" if limit is None else "3\n")
+    assert "3" not in docker.bake_file("core-report")["target"]["core-report"]["args"].values()
 
 
 @pytest.mark.runs_programs

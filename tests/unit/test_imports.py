@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "factory"
 
 
+@functools.cache
 def imports() -> dict[str, set[str]]:
     """The modules of the package that each of its modules imports, wherever the import stands."""
     files = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}

@@ -12,7 +12,7 @@ from factory.config.matrix import cells_of, chosen_cells
 from factory.config.model import Settings
 from factory.errors import ConfigurationError
 from factory.output import Output
-from factory.pipeline import Run
+from factory.pipeline.run import Run
 
 ROWS = [
     {"toolchain": "1.95.0"},

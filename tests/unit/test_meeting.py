@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from factory.analysis.model import analysis_from_json, analysis_to_json, join
 from factory.config.model import Settings
 from factory.output import Output
-from factory.pipeline import Run, with_aligned
+from factory.pipeline.meeting import with_aligned
+from factory.pipeline.run import Run
 from tests.unit.builders import organisation
 
 if TYPE_CHECKING:

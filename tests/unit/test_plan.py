@@ -136,6 +136,27 @@ def test_an_image_holds_the_units_of_its_layer_and_of_those_under_it() -> None:
     assert siblings.keys_with_parents("db") == keys("aa", "cc")
 
 
+def test_a_layer_that_adds_nothing_is_the_image_below_it() -> None:
+    plan = plan_for({"core": [], "web": [AXUM, SERDE], "db": [], "end": []})
+    # The lowest one has the contract.
+    assert [plan.image_layer(name) for name in ("core", "web", "db", "end")] == ["core", "web", "web", "web"]
+    assert plan.shared_images == {"db": "web", "end": "web"}
+    assert plan.layer_digest("end") == plan.layer_digest("web") != plan.layer_digest("core")
+    assert [layer.name for layer in plan.of_images().layers] == ["core", "web"]
+    for change in ({"packages": ("libpq-dev",)}, {"index": (OTHER,)}, {"keys": (SQLX.key,)}):
+        (*others, db, end) = plan.layers
+        other = replace(plan, layers=(*others, replace(db, **change), end))
+        assert (other.image_layer("db"), other.image_layer("end")) == ("db", "db")
+        assert other.layer_digest("end") == other.layer_digest("db") != plan.layer_digest("db")
+
+
+def test_the_digest_of_a_layer_does_not_move_with_empty_ones_under_it() -> None:
+    plan = plan_for({"core": [SERDE], "web": [], "db": [SQLX]})
+    folded = plan.of_images()
+    assert [(layer.name, layer.parent) for layer in folded.layers] == [("core", None), ("db", "core")]
+    assert folded.layer_digest("db") == plan.layer_digest("db")
+
+
 def test_an_image_asks_the_index_for_what_those_under_it_have_not_got() -> None:
     plan = example()
     core, web, db = plan.layers

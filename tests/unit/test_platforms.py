@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from factory.base import build_base
-from factory.cli.app import Globals, run_of, runs_of
+from factory.cli.app import Globals
+from factory.cli.runs import run_of, runs_of
 from factory.config.model import BaseSettings, ImageSettings, Settings
 from factory.cook.images import bake_definition, image_build
 from factory.errors import BadAnswerError, ConfigurationError
 from factory.output import Output
-from factory.pipeline import Run
+from factory.pipeline.run import Run
 from factory.platforms import Platform, machine_platform
 from factory.publish.model import BuiltImage
 from factory.publish.record import ProofRecord, passed_record
@@ -138,7 +139,7 @@ def test_a_toolchain_of_this_machine_makes_no_base_for_another(tmp_path: Path) -
 
 # Joining what other machines built
 
-IMAGE = BuiltImage(layer="web", platform=ARM64, reference="r:web-arm64", plan_digest="ab")
+IMAGE = BuiltImage(layer="web", image_layer="web", platform=ARM64, reference="r:web-arm64", plan_digest="ab")
 RECORD = ProofRecord(image="sha256:1", day="20261129", platform=ARM64, layer="web", plan="ab", ok=True, failed=())
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.publish.distribution import Manifest
-from factory.publish.prunable import Inventory, Judgement, Rules, bytes_freed, judge, leads_on
+from factory.publish.prunable import Inventory, Judgement, Rules, bytes_freed, judge, leads_on, pushes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,6 +101,19 @@ def test_layers_and_rows_of_the_matrix_are_counted_apart(shelf: Shelf) -> None:
     for line in ("core-1.95.0", "web-1.95.0", "web-1.96.0", "web-1.95.0-trixie-dev"):
         shelf.push(100, line=line)
     assert shelf.goes(keep=1) == set()
+
+
+def test_pushes_of_a_line_are_told_from_the_newest_on() -> None:
+    mine = [f"web-1.95.0-{rest}" for rest in (f"20261101-{PLAN}", f"20261129-{PLAN}", f"20261129-{PLAN}-2")]
+    mine += [f"web-1.95.0-20261128-{PLAN}-{serial}" for serial in (10, 9)]
+    others = ["web", "core-1.95.0-20261129-" + PLAN, f"web-1.95.0-trixie-20261129-{PLAN}", f"{mine[1]}-amd64"]
+    assert pushes_of("web-1.95.0", [*mine, *others]) == (
+        ("20261129", f"web-1.95.0-20261129-{PLAN}-2"),
+        ("20261129", f"web-1.95.0-20261129-{PLAN}"),
+        ("20261128", f"web-1.95.0-20261128-{PLAN}-10"),
+        ("20261128", f"web-1.95.0-20261128-{PLAN}-9"),
+        ("20261101", f"web-1.95.0-20261101-{PLAN}"),
+    )
 
 
 def test_a_later_push_of_one_day_is_the_newer_one(shelf: Shelf) -> None:

@@ -23,15 +23,20 @@ from factory.publish.provenance import provenance
 from factory.publish.record import read_records, require_passed, write_record
 from factory.publish.sbom import CookedCrate, bill_of_materials, package_url
 from factory.publish.signing import Cosign, Identity, require_cosign, sign_commands
-from factory.publish.tags import layer_push, plan_tag
+from factory.publish.tags import layer_push, plan_tag, stem
 from tests.unit.builders import plan_for, unit
 
 if TYPE_CHECKING:
     from factory.publish.model import LayerPush
 
 QUIET = Output(verbosity=-1)
-AMD64 = VerifiedImage(platform="linux/amd64", reference="r:web-amd64", id="sha256:" + "a" * 64, day="20261129")
-ARM64 = VerifiedImage(platform="linux/arm64", reference="r:web-arm64", id="sha256:" + "b" * 64, day="20261129")
+STEM = "web-1.95.0"
+AMD64 = VerifiedImage(
+    platform="linux/amd64", reference="r:web-amd64", id="sha256:" + "a" * 64, stem=STEM, day="20261129"
+)
+ARM64 = VerifiedImage(
+    platform="linux/arm64", reference="r:web-arm64", id="sha256:" + "b" * 64, stem=STEM, day="20261129"
+)
 
 # Tags
 
@@ -46,7 +51,7 @@ def test_the_first_tag_names_layer_rust_day_and_plan() -> None:
     push = push_of()
     assert push.immutable == ("web-1.95.0-20261129-0123abcd4567",)
     assert push.moving == ("web", "web-1.95")
-    assert [push.staged(image) for image in push.images] == [
+    assert [image.staged for image in push.images] == [
         "web-1.95.0-20261129-aaaaaaaaaaaa-amd64",
         "web-1.95.0-20261129-bbbbbbbbbbbb-arm64",
     ]
@@ -57,6 +62,7 @@ def test_tags_with_a_day_or_a_plan_stay_and_a_serial_number_makes_another() -> N
     assert push_of(("{layer}-{plan}",)).moving == ()
     assert push_of(serial=2).immutable == ("web-1.95.0-20261129-0123abcd4567-2",)
     assert push_of(("{layer}", "{layer}-{date}"), serial=2).immutable[1:] == ("web-20261129-2",)
+    assert stem("web", Settings(), cell="") == STEM
     assert push_of(cell="1.95.0-trixie").immutable == ("web-1.95.0-trixie-20261129-0123abcd4567",)
 
 

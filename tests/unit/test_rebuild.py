@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from factory.planning.plan import Plan
 
-INPUTS = Inputs(repositories="r", toolchain="t", base="b", settings="s")
+INPUTS = Inputs(repositories="r", toolchain="t", base="b", settings="s", made_by="m")
 STATE = RebuildState(target="images of x", inputs=INPUTS, plan="p", layers={"core": "c"}, finished=1_000_000)
 OLD = plan_for({"core": [unit("aa", name="serde")], "web": [unit("bb", "aa", name="axum")]})
 NEW = plan_for({"core": [unit("aa", name="serde")], "web": [unit("cc", "aa", name="hyper")]})
@@ -82,13 +82,22 @@ def test_what_is_no_state_is_told(tmp_path: Path, text: str) -> None:
         ("repositories", Cause.REPOSITORIES),
         ("toolchain", Cause.TOOLCHAIN),
         ("base", Cause.BASE),
-        ("settings", Cause.SETTINGS),
+        ("settings", Cause.POLICY),
+        ("made_by", Cause.SETTINGS),
     ],
 )
 def test_every_input_is_a_cause(field: str, cause: Cause) -> None:
     now = replace(INPUTS, **{field: "other"})
     assert [row.cause for row in input_reasons(STATE, now, clock=1_000_000, rules=Rules())] == [cause]
     assert input_reasons(STATE, INPUTS, clock=1_000_000, rules=Rules()) == ()
+
+
+def test_a_state_that_does_not_say_what_decided_the_bytes_is_no_cause() -> None:
+    """That of an older version; where settings changed, it may have been any of them."""
+    older = replace(STATE, inputs=replace(INPUTS, made_by=""))
+    assert input_reasons(older, INPUTS, clock=0, rules=Rules()) == ()
+    (reason,) = input_reasons(older, replace(INPUTS, settings="other"), clock=0, rules=Rules())
+    assert reason.cause is Cause.SETTINGS
 
 
 def test_a_base_image_that_nobody_knows_of_has_not_moved() -> None:
@@ -139,6 +148,14 @@ def test_a_plan_that_comes_out_the_same_is_not_built_again() -> None:
     dearer = replace(OLD, units={key: replace(one, saves=one.saves * 2) for key, one in OLD.units.items()})
     yields = (Yield(saved=0, hit=0), Yield(saved=100, hit=1))
     assert decide(OLD, dearer, DRIFT, yields=yields, rules=Rules(), notes=()).reasons == ()
+    policy = (Reason(cause=Cause.POLICY, detail=""),)
+    stays = decide(OLD, dearer, policy, yields=yields, rules=Rules(), notes=())
+    assert (stays.reasons, stays.notes) == ((), ("the configuration changed, and the plan did not",))
+    core, web = OLD.layers
+    packages = replace(OLD, layers=(core, replace(web, packages=("libpq-dev",))))
+    assert packages.digest == OLD.digest
+    built = decide(OLD, packages, policy, yields=yields, rules=Rules(), notes=())
+    assert (built.reasons, built.changed) == (policy, ("web",))
 
 
 def test_the_lower_layer_keeps_what_it_says_of_itself_when_only_the_upper_one_moves() -> None:

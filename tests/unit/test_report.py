@@ -24,6 +24,7 @@ from factory.costs.observe import Observation
 from factory.errors import BuildFailedError
 from factory.model import Mode, Side, Unit
 from factory.planning.recipe import Recipe
+from factory.process import MEMORY_ADVICE
 from tests.unit.builders import plan_for, unit
 
 if TYPE_CHECKING:
@@ -132,6 +133,32 @@ def test_a_cook_that_ended_well_or_blames_a_crate_goes_on(failures: tuple[Failur
     cook = said(RUN, failures=failures)
     require_cooked("web: recipe 1/1", cook, exit_code=101 if failures else 0, log="error: x")
     assert report("web", cook).cooked == (RUN.key,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Caused by:\n  process didn't exit successfully: `rustc --crate-name ring` (signal: 9, SIGKILL: kill)",
+        "memory allocation of 1073741824 bytes failed",
+        "rustc-LLVM ERROR: out of memory",
+        "error[E0080]: tried to allocate more memory than available to compiler",
+        "collect2: fatal error: ld terminated with signal 9 [Killed]",
+        "x86_64-linux-gnu-gcc: fatal error: Killed signal terminated program cc1plus",
+        "could not execute process `rustc -vV`: Cannot allocate memory (os error 12)",
+    ],
+)
+def test_no_crate_is_blamed_for_memory_that_was_not_there(words: str) -> None:
+    failures = (Failure("ring", None, f"error: could not compile `ring` (lib)\n{words}"),)
+    with pytest.raises(BuildFailedError, match="recipe 1/1: out of memory") as caught:
+        require_cooked("web: recipe 1/1", said(RUN, failures=failures), exit_code=101, log=failures[0].detail)
+    assert (caught.value.exit_code, caught.value.advice) == (5, MEMORY_ADVICE)
+    assert "could not compile `ring`" in caught.value.what
+
+
+@pytest.mark.parametrize("code", [137, -9])
+def test_a_cargo_that_is_killed_itself_had_no_memory(code: int) -> None:
+    with pytest.raises(BuildFailedError, match="out of memory"):
+        require_cooked("web: recipe 1/1", said(RUN), exit_code=code, log="")
 
 
 def test_a_cook_that_failed_with_nobody_to_blame_is_no_cook() -> None:

@@ -27,8 +27,10 @@ from factory.config.model import (
     Settings,
 )
 from factory.errors import ConfigurationError
+from factory.github_actions import COMMITS, at_commit
 from factory.platforms import Platform
 from factory.publish.signing import COSIGN_RELEASE, OLDEST_COSIGN
+from factory.resources import templates
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
 from factory.schedule.times import CronTime
 
@@ -333,6 +335,21 @@ def test_kubernetes_has_no_folder_beside_the_configuration() -> None:
         schedule_files(schedule(Scheduler.KUBERNETES), its)
 
 
+# Actions
+
+
+def test_every_action_is_named_by_its_commit_and_each_that_is_listed_is_used() -> None:
+    folder = templates()
+    written = "".join(path.read_text("utf-8") for path in sorted(folder.rglob("*.jinja")))
+    used = set(re.findall(r"uses: \[\[ \"([a-z/-]+)\" \| at_commit \]\]$", written, re.MULTILINE))
+    assert written.count("uses:") == len(re.findall(r"uses: \[\[", written))
+    assert used == set(COMMITS)
+    for action in used:
+        assert re.fullmatch(rf"{action}@[0-9a-f]{{40}} # v[0-9]+\.[0-9]+\.[0-9]+", at_commit(action))
+    text = "".join(schedule_files(schedule(Scheduler.GITHUB), settings(push=KEYLESS)).values())
+    assert f"- uses: {at_commit('actions/checkout')}\n" in text
+
+
 # Signing
 
 
@@ -349,7 +366,8 @@ def test_every_cosign_is_of_the_release_that_the_flags_are_of() -> None:
     steps = document["jobs"]["rebuild"]["steps"]
     (step,) = [step for step in steps if step.get("uses", "").startswith("sigstore/cosign-installer")]
     # Version 3 of the installer cannot install cosign 3.
-    assert step == {"uses": "sigstore/cosign-installer@v4", "with": {"cosign-release": COSIGN_RELEASE}}
+    installer = at_commit("sigstore/cosign-installer").partition(" ")[0]
+    assert step == {"uses": installer, "with": {"cosign-release": COSIGN_RELEASE}}
     for script in (
         "\n".join(only(schedule(Scheduler.GITLAB), settings(push=BY_KEY))["rust-builder"]["script"]),
         pod_of(settings(push=BY_KEY))["containers"][0]["args"][0],

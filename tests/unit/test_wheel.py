@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.runs_programs, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.runs_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (

@@ -1,0 +1,62 @@
+"""The commands, in order of use; the module of each has its name, and is imported when the command is asked for.
+
+To import all of them takes a second, which every call of a single one would wait for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+COMMANDS = {
+    "analyze": "Find what the repositories compile.",
+    "plan": "Choose what to cook, and forecast the hits.",
+    "layers": "Propose a layer for each group of repositories.",
+    "build": "Cook the plan, into images or a directory.",
+    "verify": "Prove it: build repositories on the result.",
+    "push": "Push verified images, and move the tags to them.",
+    "rebuild": "Do all of this anew where something changed.",
+    "prune": "Delete pushed images that nothing leads to any more.",
+    "schedule": "Write what rebuilds the images on a schedule.",
+    "check": "Forecast what a repository will find warm, and what not.",
+    "align": "Show the patch that turns misses into hits; --apply writes it.",
+    "recommend": "Say which image each repository should build on.",
+    "report": "Write one HTML page that can be read offline.",
+    "init": "Write a Dockerfile that builds a project on the warm images.",
+    "base": "Make a base image, where none can be pulled.",
+    "demo": "Take sample repositories through every stage.",
+    "config": "Show the configuration, or its schema.",
+    "cache": "Find or remove the cache.",
+    "costs": "What units take and weigh, as measured by the cooks so far.",
+}
+"""Each with the first line of its own help."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - what typer gives a group
+        super().__init__(**attributes)
+        # Of these, lists and suggestions take the names alone.
+        self.commands = dict.fromkeys(COMMANDS, TyperCommand(name=None))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002 - typer's own Click
+        """Import a command or a group of them; `None` where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"factory.cli.{cmd_name}")
+        holder = typer.Typer(rich_markup_mode=None)
+        group = getattr(module, f"{cmd_name}_app", None)
+        if group is None:
+            holder.command()(getattr(module, cmd_name))
+        else:
+            holder.add_typer(group, name=cmd_name)
+        return typer.main.get_group(holder).commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own Click
+        """Write the list for the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))

@@ -1,0 +1,22 @@
+"""The labels of images: what each says of itself, to programs and to whoever inspects it."""
+
+import enum
+
+
+class Label(enum.StrEnum):
+    """A label that programs read; those of OCI that are for people alone are written where images are made."""
+
+    LAYER = "io.rust-warm-factory.layer"
+    PLAN = "io.rust-warm-factory.plan"
+    """The digest of the part of the plan that the image holds."""
+    SETTINGS = "io.rust-warm-factory.settings"
+    """The digest of the settings that decide an image's bytes beside its plan: `factory.cook.images.made_by`."""
+    RUSTC = "io.rust-warm-factory.rustc"
+    CARGO_HOME = "io.rust-warm-factory.cargo-home"
+    BUILD_DIR = "io.rust-warm-factory.build-dir"
+    LAYOUT = "io.rust-warm-factory.layout"
+    OWNER = "io.rust-warm-factory.owner"
+    TOOLS = "io.rust-warm-factory.tools"
+    BASE_NAME = "org.opencontainers.image.base.name"
+    BASE_DIGEST = "org.opencontainers.image.base.digest"
+    """Of the base image, `sha256:…`; an image has none where no registry knew it."""
