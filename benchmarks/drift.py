@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import analysed_peers, in_order
+from benchmarks.peers import analysed_peers, in_order, peer_wishes
 from benchmarks.world import (
     COLUMNS,
     MB,
@@ -139,7 +139,7 @@ class _Timeline(World):
 
 def _world(days: Sequence[Day], first: Path) -> tuple[_Timeline, str]:
     run = default_run()
-    peers = analysed_peers(run, first)
+    peers = analysed_peers(run, peer_wishes(first))
     units = _units([*(day.now for day in days), *peers.values()])
     prices = price_list(days[0].now, None)
     costs = prices.of(units)

@@ -26,6 +26,7 @@ from factory.graph import MergedGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
@@ -53,9 +54,13 @@ _LEAST_REPOS = 3
 """What fewer repositories name is left out of the union: it helps few, and cargo has to agree to all of it."""
 
 
-def analysed_peers(run: Run, repos: Path) -> dict[str, Analysis]:
-    """Return what each peer compiles: the union is that of the repositories in a folder."""
-    wanted = {"fixed list": FIXED_LIST, "popular crates": popular(), "union": union(repos)}
+def peer_wishes(repos: Path) -> dict[str, Mapping[str, Any]]:
+    """Return what each peer depends on: the union is that of the repositories in a folder."""
+    return {"fixed list": FIXED_LIST, "popular crates": popular(), "union": union(repos)}
+
+
+def analysed_peers(run: Run, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Analysis]:
+    """Return what each peer compiles, by what it depends on."""
     toolchain = find_toolchain(run.settings.toolchain)
     home = prepare_resolving_home(cache_directory() / "cargo-home")
     found: dict[str, Analysis] = {}
@@ -79,15 +84,16 @@ def popular() -> Mapping[str, Any]:
     return dict.fromkeys(words, "*")
 
 
-def union(repos: Path) -> dict[str, Any]:
+def union(repos: Path, *, without: AbstractSet[str] = frozenset()) -> dict[str, Any]:
     """Return one table with what several repositories below a folder depend on, most wanted crates first.
 
-    Of a crate's requirements the newest is taken, as one package can have one; of features, all that those who require
-    it name.
+    Repositories whose folder is in `without` are left out. Of a crate's requirements the newest is taken, as one
+    package can have one; of features, all that those who require it name.
     """
     users: dict[str, set[str]] = defaultdict(set)
     wishes: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for manifest in sorted(repos.rglob("Cargo.toml")):
+    manifests = (file for file in repos.rglob("Cargo.toml") if file.relative_to(repos).parts[0] not in without)
+    for manifest in sorted(manifests):
         for name, table in dependencies_of(tomllib.loads(manifest.read_text(encoding="utf-8"))):
             users[name].add(manifest.relative_to(repos).parts[0])
             wishes[name, table["version"]].append(table)

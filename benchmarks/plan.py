@@ -1,7 +1,8 @@
 """Measures what a plan saves, beside what others warm images with: hits by count and by seconds, bytes, wall seconds.
 
     factory analyze REPOS --aligned aligned.json
-    python -m benchmarks.plan REPOS --aligned aligned.json [--costs FILE] [--budgets MB,MB] [--folds N] [--jobs N]
+    python -m benchmarks.plan REPOS --aligned aligned.json [--costs FILE] [--budgets MB,MB]
+        [--left-out-budgets MB,MB] [--folds N] [--jobs N]
         [--sections NAME,NAME] [--out FILE]
 
 REPOS is a folder with a folder for each repository. Nothing is cooked: the units are cargo's own (unit graphs of every
@@ -19,10 +20,10 @@ import statistics
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import analysed_peers, in_order
+from benchmarks.peers import analysed_peers, in_order, peer_wishes, union
 from benchmarks.world import (
     COLUMNS,
     MB,
@@ -43,11 +44,13 @@ from benchmarks.world import (
     states,
 )
 from factory.analysis.model import merge_units
-from factory.config.layers import load_layer_profiles
+from factory.config.layers import LayerTree, load_layer_profiles
+from factory.config.model import WorthSettings
 from factory.consumer.recommend import COMPRESSED
 from factory.costs.estimate import how_sure
 from factory.pipeline import analyzing, artefacts, meeting
-from factory.planning.layers import place_units
+from factory.planning.groups import groupings, layers_for, loads
+from factory.planning.layers import homes, place_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +69,8 @@ class Organisation(World):
     """The repositories after each step onto the baseline that they have in common."""
     peers: Mapping[str, tuple[UnitKey, ...]]
     """The units of each peer, in the order in which it would give them up last."""
+    unions: Mapping[frozenset[str], tuple[UnitKey, ...]]
+    """For each fifth of the repositories the units of the union of all others."""
 
 
 def main() -> int:
@@ -74,6 +79,7 @@ def main() -> int:
     parser.add_argument("repos", type=Path)
     parser.add_argument("--costs", type=Path, help="a SQLite store of measured costs")
     parser.add_argument("--budgets", default="500,1000,2000,4000", help="MB, separated by commas")
+    parser.add_argument("--left-out-budgets", default="2000", help="those of plans made without a repository")
     parser.add_argument("--folds", type=int, choices=range(_FOLDS + 1), default=1)
     parser.add_argument("--jobs", type=int, help="jobs of the machines that build; by default those of `worth.jobs`")
     parser.add_argument("--aligned", type=Path, required=True, help="what `factory analyze --aligned` made of REPOS")
@@ -83,11 +89,15 @@ def main() -> int:
     aligned = artefacts.read_analysis(options.aligned)
     world, sure = _organisation(options.repos, aligned, options.costs, options.jobs)
     lines = _head(world, sure)
-    budgets = [int(word) * MB for word in options.budgets.split(",")]
+    budgets, left_out = (_budgets(words) for words in (options.budgets, options.left_out_budgets))
     folds = Folds(repos=options.repos, number=options.folds)
-    sections = dict(zip(_SECTIONS, (_in_plan, _left_out, folds.section), strict=True))
+    sections = {
+        "in-plan": lambda: _in_plan(world, budgets),
+        "left-out": lambda: _left_out(world, left_out),
+        "folds": lambda: folds.section(world, left_out),
+    }
     for name in options.sections.split(","):
-        lines += sections[name](world, budgets)
+        lines += sections[name]()
         # At once: the next section may take long.
         options.out.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
@@ -97,13 +107,20 @@ def main() -> int:
 _SECTIONS = ("in-plan", "left-out", "folds")
 
 
+def _budgets(words: str) -> list[int]:
+    return [int(word) * MB for word in words.split(",")]
+
+
 def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int | None) -> tuple[Organisation, str]:
     run = default_run()
     found = analyzing.scan(run, [str(repos)])
     now = analyzing.analyze(run, found, offline=False)
-    peers = analysed_peers(run, repos)
+    fifths = _fifths(now)
+    peers = analysed_peers(run, peer_wishes(repos))
+    folders = ({PurePosixPath(repo).name for repo in fifth} for fifth in fifths)
+    unions = analysed_peers(run, {f"union {n}": union(repos, without=names) for n, names in enumerate(folders)})
     units: Mapping[UnitKey, Unit] = {}
-    for analysis in (now, aligned, *peers.values()):
+    for analysis in (now, aligned, *peers.values(), *unions.values()):
         units = merge_units(units, analysis.units)
     prices = price_list(now, costs)
     known = prices.of(units)
@@ -111,6 +128,7 @@ def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int 
         now=now,
         aligned=aligned,
         peers={peer: in_order(units, analysis) for peer, analysis in peers.items()},
+        unions={fifth: in_order(units, analysis) for fifth, analysis in zip(fifths, unions.values(), strict=True)},
         units=units,
         costs=known,
         prices=prices,
@@ -133,7 +151,9 @@ def _head(world: Organisation, sure: str) -> list[str]:
         f"Hits are exact (unit keys); seconds and bytes are not: {sure}.",
         "",
         "Units and seconds are shares of those of all repositories together. Wall seconds are those that registry",
-        f"units take, predicted, as a mean over repositories. A pull is {COMPRESSED:.0%} of the bytes, compressed.",
+        "units take, predicted, as a mean over repositories. One image is pulled whole by everybody; of several, each",
+        "repository pulls the one that `factory recommend` names, or none. Compressed, "
+        f"{' and '.join(f'{part:.0%} ({name})' for name, part in COMPRESSED.items())} of the bytes are left.",
         f"Uncut, the peers weigh: {weights}.",
         "",
     ]
@@ -146,9 +166,9 @@ def _in_plan(world: Organisation, budgets: Sequence[int]) -> list[str]:
     repos, defaults = frozenset().union(*found.users.values()), default_profile(world.now)
     plain = ours(world, found, budgets, without=repos - defaults)
     limits = _Limits.of(world, world.now, budgets)
-    one, both, others = (ours(world, found, budgets, unseen=unseen) for unseen in _UNSEEN)
+    mixed = {part: ours(world, found, budgets, unseen=part) for part in _UNSEEN}
     aligned = {
-        name: (analysis, able := candidates(world, analysis), ours(world, able, budgets))
+        name: (analysis, able := candidates(world, analysis), ours(world, able, budgets, unseen=_DEFAULT))
         for name, analysis in states(world.aligned).items()
     }
     aligned_limits = {name: _Limits.of(world, analysis, budgets) for name, (analysis, *_) in aligned.items()}
@@ -156,18 +176,17 @@ def _in_plan(world: Organisation, budgets: Sequence[int]) -> list[str]:
         rows += [
             line(name, budget, world, fitting(world, world.peers[name], budget), world.now) for name in world.peers
         ]
-        rows.append(line("most frequent units", budget, world, frequent(world, found, budget), world.now))
-        rows.append(line("factory, one image", budget, world, one[number], world.now))
-        rows.append(_layered("factory, three images", world, world.now, found, one[number], budget))
-        rows.append(own[number])
-        rows.append(line("factory, half for repositories not seen", budget, world, both[number], world.now))
-        rows.append(line("factory, for repositories not seen", budget, world, others[number], world.now))
+        rows.append(line(_FREQUENT, budget, world, frequent(world, found, budget), world.now))
+        rows += [line(_plan_name(part), budget, world, sets[number], world.now) for part, sets in mixed.items()]
         rows.append(line("factory, for default-profile repositories alone", budget, world, plain[number], world.now))
         rows.append(limits.row("bound: no image hits more than", number))
+        for part in (0.0, _DEFAULT):
+            rows += _layered(f"factory, unseen {part:.0%}", world, world.now, found, mixed[part][number], budget)
+        rows.append(own[number])
         for name, (analysis, able, chosen) in aligned.items():
             rows.append(line(f"{name}: one image", budget, world, chosen[number], analysis))
-            rows.append(_layered(f"{name}: three images", world, analysis, able, chosen[number], budget))
-        rows += [bound.row(f"{name}: bound", number) for name, bound in aligned_limits.items()]
+            rows.append(aligned_limits[name].row(f"{name}: bound", number))
+            rows += _layered(name, world, analysis, able, chosen[number], budget)
     return [*rows, ""]
 
 
@@ -197,8 +216,18 @@ class _Limits:
         return f"| {name} | {budget:.0f} | {budget:.0f} | - | {shares} | - | - |"
 
 
-_UNSEEN = (0.0, 0.5, 1.0)
-"""Parts of the builds that are of repositories which nobody analysed."""
+_DEFAULT = WorthSettings().unseen_percent / 100
+_UNSEEN = tuple(sorted({0.0, 0.5, 0.8, 0.9, 1.0, _DEFAULT}))
+"""Parts of the builds that are of repositories which nobody analysed; `_DEFAULT` is that of the configuration."""
+
+_FREQUENT = "most frequent units"
+_GROUPS = (5, 10, 20)
+"""Numbers of groups of repositories that have a layer each; all of them alone come on top."""
+
+
+def _plan_name(part: float) -> str:
+    default = ", the default" if part == _DEFAULT else ""
+    return f"factory, one image, unseen {part:.0%}{default}"
 
 
 def _own_images(world: Organisation, found: Candidates, budgets: Sequence[int]) -> list[str]:
@@ -209,7 +238,7 @@ def _own_images(world: Organisation, found: Candidates, budgets: Sequence[int]) 
         for number, keys in enumerate(ours(world, found, budgets, without=repos - {repo})):
             found_by_budget[number] |= results(world, world.now, keys, only={repo})
     defaults = default_profile(world.now)
-    weights = [statistics.mean(result.pulled for result in rows.values()) / COMPRESSED for rows in found_by_budget]
+    weights = [statistics.mean(result.bytes for result in rows.values()) for rows in found_by_budget]
     return [
         row("factory, an image for each repository", budget, weight, rows, defaults)
         for budget, weight, rows in zip(budgets, weights, found_by_budget, strict=True)
@@ -218,38 +247,67 @@ def _own_images(world: Organisation, found: Candidates, budgets: Sequence[int]) 
 
 def _layered(
     name: str, world: Organisation, analysis: Analysis, found: Candidates, chosen: frozenset[UnitKey], budget: int
-) -> str:
-    """Return the row of the shipped layers: each repository pulls the image that costs least by second saved."""
-    tree = load_layer_profiles(None)
-    placements = place_units(sorted(found.users), graph=found.graph, users=found.users, tree=tree)
-    images = [
-        frozenset(key for key in chosen if placements[key].layer in tree.path_to_root(profile.name))
-        for profile in tree.layers
-    ]
-    by_image = [results(world, analysis, keys) for keys in images]
-    best = {repo: min((rows[repo] for rows in by_image), key=_price) for repo in by_image[0]}
-    return row(name, budget, world.bytes_of(chosen), best, default_profile(analysis))
+) -> list[str]:
+    """Return rows of the same units in several images: the shipped layers, and those with layers for groups on them.
 
-
-def _price(result: Result) -> float:
-    """Return the bytes pulled for a second saved."""
-    return result.pulled / result.wall_saved if result.wall_saved else float("inf")
+    Each repository pulls the image that `factory recommend` names, or none where none gains anything.
+    """
+    shipped = load_layer_profiles(None)
+    candidates_ = sorted(found.users)
+    placed = place_units(candidates_, graph=found.graph, users=found.users, tree=shipped)
+    belong = homes(candidates_, graph=found.graph, users=found.users, tree=shipped)
+    size = {key: world.costs[key].bytes for key in chosen}
+    groups = groupings(
+        loads(chosen, users=found.users, placements=placed, size=size),
+        homes=belong,
+        builds=dict.fromkeys(belong, 1.0),
+        tree=shipped,
+        numbers=(*_GROUPS, len(belong)),
+    )
+    trees = {"core, web, db": shipped}
+    for number, parts in groups.items():
+        trees[f"and {number} layers of groups"] = LayerTree(layers=(*shipped.layers, *layers_for(parts, shipped)))
+    cold = results(world, analysis, frozenset())
+    rows = []
+    for what, tree in trees.items():
+        placed = place_units(candidates_, graph=found.graph, users=found.users, tree=tree)
+        pulled = dict(cold)
+        for repo, home in belong.items():
+            path = tree.path_to_root(tree.layer_naming(repo) or home)
+            # The images that hold something for it: its own, and those under that.
+            held = (
+                frozenset(key for key in chosen if placed[key].layer in path[number:]) for number in range(len(path))
+            )
+            offers = [results(world, analysis, keys, only={repo})[repo] for keys in held]
+            best = max(offers, key=lambda offer: (offer.gain, -offer.bytes))
+            pulled[repo] = best if best.gain > 0 else cold[repo]
+        rows.append(row(f"{name}: {what}", budget, world.bytes_of(chosen), pulled, default_profile(analysis)))
+    return rows
 
 
 def _left_out(world: Organisation, budgets: Sequence[int]) -> list[str]:
-    repos = sorted({workspace.repo for workspace in world.now.resolved})
     found = candidates(world, world.now)
     rows = _Unplanned(world, budgets)
-    for repo in repos:
-        rows.add(found, world.now, frozenset({repo}))
+    rows.add_lists(world.now)
+    aligned = {name: (analysis, candidates(world, analysis)) for name, analysis in states(world.aligned).items()}
+    met = {name: _Unplanned(world, budgets) for name in aligned}
+    for repo in sorted({workspace.repo for workspace in world.now.resolved}):
+        unseen = frozenset({repo})
+        rows.add(found, world.now, unseen)
+        for name, (analysis, able) in aligned.items():
+            if any(workspace.repo == repo for workspace in analysis.resolved):
+                met[name].add_aligned(name, able, analysis, unseen)
         print(f"left out: {repo}", file=sys.stderr)
     return [
         "## Each repository with a plan made from the others",
         "",
-        "Lists are what they were; so is the union, with the repository in it, which flatters it.",
+        "Lists are what they were. The union has the repository in it, which flatters it; that of the others is made",
+        "without a fifth of the repositories, the repository among them. Aligned: all are at one baseline, in which",
+        "the repository has a part, which flatters it a little. Lists have no repositories that could meet.",
         "",
         COLUMNS,
         *rows.lines(world.now),
+        *(row for name, (analysis, _) in aligned.items() for row in met[name].lines(analysis)),
         "",
     ]
 
@@ -262,55 +320,69 @@ class _Unplanned:
         self._budgets = budgets
         self._results: dict[tuple[int, str], dict[str, Result]] = defaultdict(dict)
 
+    def add_lists(self, analysis: Analysis, only: frozenset[str] | None = None) -> None:
+        """Add what lists do for repositories, which do not depend on the others."""
+        for budget in self._budgets:
+            for name, keys in self._world.peers.items():
+                self._note(budget, name, analysis, fitting(self._world, keys, budget), only)
+            for fifth, keys in self._world.unions.items():
+                unseen = fifth if only is None else fifth & only
+                self._note(budget, "union of the others", analysis, fitting(self._world, keys, budget), unseen)
+
     def add(self, found: Candidates, analysis: Analysis, unseen: frozenset[str]) -> None:
         """Add repositories as they are, with every kind of plan that can be made from the others."""
-        world = self._world
-        for name in world.peers:
-            for budget in self._budgets:
-                self._note(budget, name, analysis, fitting(world, world.peers[name], budget), unseen)
         for budget in self._budgets:
-            most = frequent(world, found, budget, without=unseen)
-            self._note(budget, "most frequent units", analysis, most, unseen)
-        for part, name in zip(_UNSEEN, _PLANS, strict=True):
-            self.add_ours(name, found, analysis, unseen, part=part)
-        self.add_bound(_EVERYTHING, found, analysis, unseen)
+            self._note(budget, _FREQUENT, analysis, frequent(self._world, found, budget, without=unseen), unseen)
+        for part in _UNSEEN:
+            self._add_ours(_plan_name(part), found, analysis, unseen, part=part)
+        self._add_bound(_EVERYTHING, found, analysis, unseen)
 
-    def add_ours(
+    def add_aligned(self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str]) -> None:
+        """Add repositories at a baseline, with plans made from others that are at it too."""
+        for part in (_DEFAULT, 1.0):
+            self._add_ours(f"{name}: {_plan_name(part)}", found, analysis, unseen, part=part)
+        self._add_bound(f"{name}: {_EVERYTHING}", found, analysis, unseen)
+
+    def _add_ours(
         self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str], *, part: float
     ) -> None:
-        """Add what our own plans do for repositories, in a row of this name."""
         chosen = ours(self._world, found, self._budgets, without=unseen, unseen=part)
         for budget, keys in zip(self._budgets, chosen, strict=True):
             self._note(budget, name, analysis, keys, unseen)
 
-    def add_bound(self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str]) -> None:
+    def _add_bound(self, name: str, found: Candidates, analysis: Analysis, unseen: frozenset[str]) -> None:
         """Add what all units of the other repositories would do, however much they weigh."""
         others = frozenset(key for key, repos in found.users.items() if repos - unseen)
         for budget in self._budgets:
             self._note(budget, name, analysis, others, unseen)
 
     def _note(
-        self, budget: int, name: str, analysis: Analysis, keys: AbstractSet[UnitKey], unseen: frozenset[str]
+        self, budget: int, name: str, analysis: Analysis, keys: AbstractSet[UnitKey], only: frozenset[str] | None
     ) -> None:
-        self._results[budget, name] |= results(self._world, analysis, keys, only=unseen)
+        self._results[budget, name] |= results(self._world, analysis, keys, only=only)
 
     def lines(self, analysis: Analysis) -> list[str]:
         """Return a row for each budget and kind of plan, the MB those of the mean plan."""
         defaults = default_profile(analysis)
         return [
-            row(name, budget, statistics.mean(r.pulled for r in found.values()) / COMPRESSED, found, defaults)
+            row(name, budget, statistics.mean(r.bytes for r in found.values()), found, defaults)
             for (budget, name), found in sorted(self._results.items(), key=lambda item: item[0][0])
         ]
 
 
+def _fifths(analysis: Analysis) -> list[frozenset[str]]:
+    """Return the repositories in five parts, beginning with that of the third one."""
+    everything = sorted({workspace.repo for workspace in analysis.resolved})
+    return [frozenset(everything[(number + 2) % _FOLDS :: _FOLDS]) for number in range(_FOLDS)]
+
+
 _EVERYTHING = "bound: all that the others have, without a budget"
-_PLANS = ("factory, one image", "factory, half for repositories not seen", "factory, for repositories not seen")
 _FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folds:
-    """Fifths of the repositories that are left out in turn, beginning with that of the third one."""
+    """Fifths of the repositories that are left out in turn."""
 
     repos: Path
     number: int
@@ -321,10 +393,8 @@ class Folds:
             return []
         run = default_run()
         scanned = analyzing.scan(run, [str(self.repos)])
-        everything = sorted({workspace.repo for workspace in world.now.resolved})
         lines: list[str] = []
-        for number in range(self.number):
-            unseen = frozenset(everything[(number + 2) % _FOLDS :: _FOLDS])
+        for unseen in _fifths(world.now)[: self.number]:
             others = replace(world.now, workspaces=tuple(row for row in world.now.workspaces if row.repo not in unseen))
             met = meeting.meet_baseline(run, scanned, others, offline=False)
             lines += _fold(world.with_units(met.units), met, unseen, budgets)
@@ -339,14 +409,12 @@ class Folds:
 
 def _fold(world: Organisation, met: Analysis, unseen: frozenset[str], budgets: Sequence[int]) -> list[str]:
     rows = _Unplanned(world, budgets)
+    rows.add_lists(world.now, unseen)
     rows.add(candidates(world, world.now), world.now, unseen)
     lines = [f"Without {', '.join(sorted(unseen))}:", "", COLUMNS, *rows.lines(world.now)]
     for name, analysis in states(met).items():
         aligned = _Unplanned(world, budgets)
-        found = candidates(world, analysis)
-        for part, plan in zip(_UNSEEN, _PLANS, strict=True):
-            aligned.add_ours(f"{name}: {plan}", found, analysis, unseen, part=part)
-        aligned.add_bound(f"{name}: {_EVERYTHING}", found, analysis, unseen)
+        aligned.add_aligned(name, candidates(world, analysis), analysis, unseen)
         lines += aligned.lines(analysis)
     return [*lines, ""]
 

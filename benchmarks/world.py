@@ -11,7 +11,7 @@ from factory.analysis.model import merge_units
 from factory.config.layers import LayerProfile, LayerTree
 from factory.config.load import load_configuration
 from factory.consumer.align.model import StepName
-from factory.consumer.recommend import COMPRESSED
+from factory.consumer.recommend import COMPRESSED, UNPACKED_PER_SECOND
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.costs.sources import Sources
@@ -21,7 +21,7 @@ from factory.graph import MergedGraph
 from factory.output import Output
 from factory.pipeline import analyzing
 from factory.pipeline.run import Run
-from factory.planning.knapsack import greedy
+from factory.planning.knapsack import fill, greedy
 from factory.planning.layers import Placement
 from factory.planning.selection import Demand, knapsack_of
 from factory.planning.wall import BuildModel
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from factory.planning.worth import Savings
 
 MB = 1_000_000
+_BANDWIDTH = 100 * MB
+"""Bytes that a machine pulls in a second, as `factory recommend` takes for granted."""
 _ONE_LAYER = LayerTree(layers=(LayerProfile(name="all"),))
 
 
@@ -87,7 +89,7 @@ class World:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a set of units does for one repository: hits and seconds of all it has, wall seconds, bytes to pull."""
+    """What an image does for one repository: hits and seconds of all it has, wall seconds, and its bytes, unpacked."""
 
     units: int
     hits: int
@@ -95,7 +97,12 @@ class Result:
     seconds_hit: float
     wall: float
     wall_saved: float
-    pulled: float
+    bytes: float
+
+    @property
+    def gain(self) -> float:
+        """What `factory recommend` goes by: seconds saved less those of pulling, at its defaults."""
+        return self.wall_saved - self.bytes * (COMPRESSED["gzip"] / _BANDWIDTH + 1 / UNPACKED_PER_SECOND)
 
 
 def price_list(analysis: Analysis, store_file: Path | None) -> Prices:
@@ -162,8 +169,8 @@ def ours(
     }
     worth = worth_of(saved, repos=len(frozenset().union(*users.values())), unseen=unseen)
     problem, groups = _problem(world, found.graph, users, worth)
-    solved = (greedy(replace(problem, total=budget), frozenset()) for budget in budgets)
-    return [frozenset(key for index in solution.chosen for key in groups[index]) for solution in solved]
+    filled = (fill(replace(problem, total=budget), frozenset())[0] for budget in budgets)
+    return [frozenset(key for index in chosen for key in groups[index]) for chosen in filled]
 
 
 def bounds(world: World, analysis: Analysis, budgets: Sequence[int], *, only: AbstractSet[str]) -> list[float]:
@@ -240,11 +247,11 @@ def results(
 ) -> dict[str, Result]:
     """Return what a set of units does for every repository that builds with cargo's own default profile, or for one."""
     rows: dict[str, list[Result]] = defaultdict(list)
-    pulled = world.bytes_of(warm) * COMPRESSED
+    weight = world.bytes_of(warm)
     for workspace in analysis.resolved:
         for use in workspace.variants.values():
             if use.keys and (only is None or workspace.repo in only):
-                rows[workspace.repo].append(_result(world, use, warm, pulled))
+                rows[workspace.repo].append(_result(world, use, warm, weight))
     return {
         repo: Result(
             units=sum(row.units for row in parts),
@@ -253,13 +260,13 @@ def results(
             seconds_hit=sum(row.seconds_hit for row in parts),
             wall=sum(row.wall for row in parts),
             wall_saved=sum(row.wall_saved for row in parts),
-            pulled=pulled,
+            bytes=weight,
         )
         for repo, parts in rows.items()
     }
 
 
-def _result(world: World, use: VariantUse, warm: AbstractSet[UnitKey], pulled: float) -> Result:
+def _result(world: World, use: VariantUse, warm: AbstractSet[UnitKey], weight: float) -> Result:
     hit = [key for key in use.keys if key in warm]
     cold = _wall(world, use, frozenset())
     return Result(
@@ -269,7 +276,7 @@ def _result(world: World, use: VariantUse, warm: AbstractSet[UnitKey], pulled: f
         seconds_hit=sum(world.costs[key].seconds for key in hit),
         wall=cold,
         wall_saved=cold - _wall(world, use, frozenset(hit)) if hit else 0.0,
-        pulled=pulled,
+        bytes=weight,
     )
 
 
@@ -299,7 +306,8 @@ def default_profile(analysis: Analysis) -> frozenset[str]:
 
 COLUMNS = (
     "| plan | budget MB | MB | units hit | seconds hit | of default-profile repos' seconds "
-    "| wall seconds saved by build | MB pulled per second saved |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+    "| wall seconds saved by build | MB pulled per second saved, gzip · zstd |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
@@ -314,13 +322,14 @@ def row(name: str, budget: int, weight: float, found: Mapping[str, Result], defa
     everything = list(found.values())
     plain = [result for repo, result in found.items() if repo in defaults]
     saved = sum(result.wall_saved for result in everything)
-    pulled = sum(result.pulled for result in everything) / MB
+    weights = sum(result.bytes for result in everything) / MB
+    prices = (f"{weights * part / saved:.1f}" for part in COMPRESSED.values())
     return (
         f"| {name} | {budget / MB:.0f} | {weight / MB:.0f} "
         f"| {share(sum(r.hits for r in everything), sum(r.units for r in everything))} "
         f"| {share(sum(r.seconds_hit for r in everything), sum(r.seconds for r in everything))} "
         f"| {share(sum(r.seconds_hit for r in plain), sum(r.seconds for r in plain))} "
-        f"| {saved / len(everything):.1f} | {f'{pulled / saved:.1f}' if saved else '-'} |"
+        f"| {saved / len(everything):.1f} | {' · '.join(prices) if saved else '-'} |"
     )
 
 

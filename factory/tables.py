@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from factory.pipeline.pruning import Pruned
     from factory.planning.agreement import Agreement, Shared
     from factory.planning.explain import Explanation, UnitExplanation
-    from factory.planning.plan import Plan
+    from factory.planning.plan import Forecast, Plan
     from factory.planning.system_packages import PackageUse
     from factory.proof.model import Proof
     from factory.proof.second_build import SecondBuilds
@@ -34,6 +34,7 @@ _MOST_VERSIONS = 4
 _MOST_ROWS = 25
 _MOST_REASON = 300
 _MOST_CRATES = 5
+_MOST_IMAGES = 5
 _PURPOSES = {Purpose.TOOL: "compiling", Purpose.LIBRARY: "compiling", Purpose.RUNTIME: "running"}
 
 
@@ -92,9 +93,10 @@ def print_plan(plan: Plan, output: Output) -> None:
         right=("units", "recipes", "estimated MB", "budget MB"),
     )
     quality = plan.quality
+    saved = sum(row.wall_cold - row.wall_warm[plan.image_for(row)] for row in plan.forecast)
     output.answer(
-        f"Saves {quality.saved:.0f} s of builds ({quality.method}); no selection within these budgets saves more than "
-        f"{quality.bound:.0f} s, {_percent(quality.gap)} above"
+        f"Saves {saved:.0f} s where each row of the forecast is built once. No selection within these budgets is worth "
+        f"more than {_percent(quality.gap)} above this one ({quality.method})"
     )
     installed = [(layer.name, ", ".join(layer.packages)) for layer in plan.layers if layer.packages]
     if installed:
@@ -113,25 +115,35 @@ def print_plan(plan: Plan, output: Output) -> None:
 
 
 def _print_forecast(plan: Plan, output: Output) -> None:
-    names = [layer.name for layer in plan.layers]
     jobs = ", ".join(str(jobs) for jobs in sorted({row.jobs for row in plan.forecast}))
-    output.answer_table(
-        f"Forecast: registry units that will be fresh, and predicted seconds for all of them on {jobs} jobs, by image",
-        ("workspace", "variant", "cold s", *(word for name in names for word in (name, "s"))),
-        [
-            (
-                row.path,
-                row.variant,
-                f"{row.wall_cold:.0f}",
-                *(word for name in names for word in (_share(row.hits[name], row.total), f"{row.wall_warm[name]:.0f}")),
-            )
-            for row in plan.forecast
-        ],
-        right=("cold s", "s", *names),
+    title = (
+        f"Forecast: registry units that will be fresh, and predicted seconds for all of them on {jobs} jobs, by image"
     )
+    if len(plan.layers) <= _MOST_IMAGES:
+        names = [layer.name for layer in plan.layers]
+        columns = ("workspace", "variant", "cold s", *(word for name in names for word in (name, "s")))
+        rows = [(*_cold(row), *(cell for name in names for cell in _warm(row, name))) for row in plan.forecast]
+        output.answer_table(f"{title}, by image", columns, rows, right=("cold s", "s", *names))
+    else:
+        # Images for groups of repositories are many, and each has one.
+        images = [plan.image_for(row) for row in plan.forecast]
+        output.answer_table(
+            f"{title}, on the smallest image with most of them",
+            ("workspace", "variant", "cold s", "image", "fresh", "s"),
+            [(*_cold(row), image, *_warm(row, image)) for row, image in zip(plan.forecast, images, strict=True)],
+            right=("cold s", "fresh", "s"),
+        )
     remarks = list(dict.fromkeys((row.path, row.remark) for row in plan.forecast if row.remark))
     if remarks:
         output.answer_table("The forecast does not hold for", ("workspace", "unless"), remarks)
+
+
+def _cold(row: Forecast) -> tuple[str, str, str]:
+    return row.path, row.variant, f"{row.wall_cold:.0f}"
+
+
+def _warm(row: Forecast, image: str) -> tuple[str, str]:
+    return _share(row.hits[image], row.total), f"{row.wall_warm[image]:.0f}"
 
 
 def _print_agreement(found: Agreement, output: Output) -> None:

@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "analyze": "Find what the repositories compile.",
     "plan": "Choose what to cook, and forecast the hits.",
+    "layers": "Propose a layer for each group of repositories.",
     "build": "Cook the plan, into images or a directory.",
     "verify": "Prove it: build repositories on the result.",
     "push": "Push verified images, and move the tags to them.",

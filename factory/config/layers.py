@@ -31,7 +31,8 @@ LAYER_NAME = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
 class LayerProfile:
     """The policy of one layer.
 
-    `anchors` are the crates whose users belong here. `budget_bytes` is `None` where only the total counts. A unit
+    `anchors` are the crates whose users belong here, `repos` repositories that do whatever they use.
+    `budget_bytes` is `None` where only the total counts. A unit
     needs `min_repos` repositories that use it, unless its crate is in `always`: those are in, whatever they save.
     Crates in `never` are not cooked.
     `packages` are Debian packages to install besides those that the units need, `never_packages` those that neither
@@ -42,6 +43,7 @@ class LayerProfile:
     parent: str | None = None
     description: str = ""
     anchors: frozenset[str] = frozenset()
+    repos: frozenset[str] = frozenset()
     budget_bytes: int | None = None
     min_repos: int = 1
     always: frozenset[str] = frozenset()
@@ -96,6 +98,15 @@ class LayerTree:
         """Return `name` and the layers under it, the nearest first; `KeyError` for an unknown name."""
         return self._paths[name]
 
+    def layer_naming(self, repo: str) -> str | None:
+        """Return the layer that names a repository in its `repos`; `None` where none does.
+
+        A name stands for every repository whose path or URL ends with it; of several, the longest counts.
+        """
+        names = {name: profile.name for profile in self.layers for name in profile.repos}
+        found = [name for name in names if f"/{plain_repo(repo)}".endswith(f"/{plain_repo(name)}")]
+        return names[max(found, key=len)] if found else None
+
     def lowest_common_ancestor(self, names: Iterable[str]) -> str:
         """Return the layer nearest to `names` that is each of them or under it.
 
@@ -115,11 +126,7 @@ def load_layer_profiles(folder: Path | None) -> LayerTree:
     Raises `ConfigurationError` with every fault of every file at once, one a line:
     `file: key: what, and what to do`, or `file: [table] key: …`, or `file:line:col: …` for what is not TOML.
     """
-    folder = shipped("profiles") if folder is None else folder
-    files = sorted(folder.glob("*.toml"))
-    if not files:
-        advice = f"Put a file for each layer there, like core.toml, or name another directory. {ADVICE}"
-        raise ConfigurationError(f"{folder}: no layer profiles (*.toml)", advice=advice)
+    files = profile_files(folder)
     problems: list[str] = []
     read: list[LayerProfile] = []
     unsure: set[str] = set()
@@ -129,15 +136,32 @@ def load_layer_profiles(folder: Path | None) -> LayerTree:
         if lines:
             problems += lines
             unsure.add(profile.name)
-    problems += [f"{folder / name}.toml: {message}" for name, message in _tree_problems(read, frozenset(unsure))]
+    problems += [
+        f"{files[0].parent / name}.toml: {message}" for name, message in _tree_problems(read, frozenset(unsure))
+    ]
     if problems:
         raise ConfigurationError("\n".join(problems), advice=ADVICE)
     return LayerTree(layers=tuple(read))
 
 
+def profile_files(folder: Path | None) -> list[Path]:
+    """Return the files of all layers in `folder` (default: the shipped profiles); `ConfigurationError` without any."""
+    folder = shipped("profiles") if folder is None else folder
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        advice = f"Put a file for each layer there, like core.toml, or name another directory. {ADVICE}"
+        raise ConfigurationError(f"{folder}: no layer profiles (*.toml)", advice=advice)
+    return files
+
+
 def folded(crate: str) -> str:
     """Return a crate's name in the form to compare: crates.io has no two names that differ in `-`, `_` or case only."""
     return crate.replace("_", "-").lower()
+
+
+def plain_repo(repo: str) -> str:
+    """Return the path or URL of a repository without its branch and without `.git`."""
+    return repo.partition("#")[0].rstrip("/").removesuffix(".git")
 
 
 def layer_json_schema() -> dict[str, Any]:
@@ -176,6 +200,16 @@ _Packages = Annotated[
     Field(json_schema_extra={"uniqueItems": True}),
     AfterValidator(_no_twins),
 ]
+_Repos = Annotated[
+    tuple[
+        Annotated[
+            str, Matches(r"[^\s/](?:\S*[^\s/])?", "write the name of a repository, or the end of its path or URL")
+        ],
+        ...,
+    ],
+    Field(json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_no_twins),
+]
 _LayerName = Annotated[
     str,
     Matches(LAYER_NAME, "write the name of a layer: the name of its file without .toml"),
@@ -189,6 +223,9 @@ class _ProfileFile(StrictModel):
     parent: _LayerName | None = Field(None, description="Layer that this one stands on; the root has none.")
     description: str = Field("", description="What the layer is for, in a sentence.")
     anchors: _Crates = Field((), description="Crates whose users belong to this layer.")
+    repos: _Repos = Field(
+        (), description="Repositories that belong to this layer whatever they use; what only they have is in it."
+    )
     budget: Size | None = Field(None, description='Most that the layer\'s own units may weigh, like "800 MB".')
     min_repos: Annotated[int, Field(ge=1)] = Field(1, description="Repositories that must use a unit.")
     always: _Crates = Field(
@@ -250,6 +287,7 @@ def _layer(name: str, profile: _ProfileFile) -> LayerProfile:
         parent=profile.parent,
         description=profile.description,
         anchors=frozenset(profile.anchors),
+        repos=frozenset(profile.repos),
         budget_bytes=profile.budget,
         min_repos=profile.min_repos,
         always=frozenset(profile.always),
@@ -275,6 +313,7 @@ def _tree_problems(profiles: Iterable[LayerProfile], unsure: frozenset[str] = fr
     yield from _root_problems(sure)
     yield from _cycles({profile.name: profile.parent for profile in sure})
     yield from _anchor_problems(ordered)
+    yield from _repo_problems(ordered)
 
 
 def _parent_problems(profiles: Iterable[LayerProfile], names: list[str]) -> Iterator[tuple[str, str]]:
@@ -321,3 +360,12 @@ def _anchor_problems(profiles: Iterable[LayerProfile]) -> Iterator[tuple[str, st
             owner = owners.setdefault(folded(crate), profile.name)
             if owner != profile.name:
                 yield profile.name, f"anchors: {crate} is an anchor of {owner} too; keep it in one of them"
+
+
+def _repo_problems(profiles: Iterable[LayerProfile]) -> Iterator[tuple[str, str]]:
+    owners: dict[str, str] = {}
+    for profile in profiles:
+        for repo in sorted(profile.repos):
+            owner = owners.setdefault(plain_repo(repo), profile.name)
+            if owner != profile.name:
+                yield profile.name, f"repos: {repo} belongs to {owner} too; keep it in one of them"

@@ -459,7 +459,7 @@ class WorthSettings(StrictModel):
         description="How often repositories are built: equal, or history for what their git histories tell.",
     )
     unseen_percent: Annotated[int, Field(ge=0, le=100)] = Field(
-        0, description="Part of the builds on the images that is of repositories like these which nobody analyses."
+        90, description="How much the plan looks to repositories like these which nobody analyses, against these."
     )
 
 

@@ -18,8 +18,8 @@ SCHEMA = 1
 EVERY_VARIANT = "each once"
 """The variant of a recommendation for a machine that pulls an image once and builds every variant on it."""
 
-COMPRESSED = 0.3
-"""What is left of cooked units in a compressed layer: 144 to 238 MB of 485 to 763 (docs/measurements.md)."""
+COMPRESSED: Mapping[str, float] = {"gzip": 0.37, "zstd": 0.22}
+"""What is left of cooked units in a compressed layer: 97.4 and 57.7 MB of 261.6 (docs/measurements.md)."""
 
 UNPACKED_PER_SECOND = 250_000_000
 """Bytes that an engine unpacks in a second: 485 to 763 MB took one to five."""
@@ -65,16 +65,19 @@ class Recommendation:
         return max(gaining, key=lambda offer: (offer.gain, -offer.pulled), default=None)
 
 
-def recommend(report: CheckReport, warm: Warm, *, bandwidth: int) -> tuple[Recommendation, ...]:
-    """Return a recommendation for every variant that compiles anything; `bandwidth` is in bytes a second.
+def recommend(report: CheckReport, warm: Warm, *, bandwidth: int, compression: str) -> tuple[Recommendation, ...]:
+    """Return a recommendation for every variant that compiles anything.
 
+    `bandwidth` is in bytes a second, `compression` that of the layers: `gzip` or `zstd`.
     Where there are several, one for all of them together comes last: what is pulled is pulled once.
     """
     variants = [(variant,) for variant in sorted(warm.variants) if _forecasts(report, (variant,))]
     if not variants:
         return (without_offers(report.workspaces[0].repo, warm, "compiles nothing that comes from a registry"),)
     together = [tuple(sorted(variant for (variant,) in variants))] if len(variants) > 1 else []
-    return tuple(_recommend(report, warm, names, bandwidth) for names in (*variants, *together))
+    return tuple(
+        _recommend(report, warm, names, bandwidth, COMPRESSED[compression]) for names in (*variants, *together)
+    )
 
 
 def without_offers(repo: str, warm: Warm, problem: str) -> Recommendation:
@@ -93,13 +96,15 @@ def _forecasts(report: CheckReport, variants: Sequence[str]) -> list[VariantChec
     return [forecast for forecast in found if forecast is not None and forecast.total.units]
 
 
-def _recommend(report: CheckReport, warm: Warm, variants: tuple[str, ...], bandwidth: int) -> Recommendation:
+def _recommend(
+    report: CheckReport, warm: Warm, variants: tuple[str, ...], bandwidth: int, compressed: float
+) -> Recommendation:
     forecasts = _forecasts(report, variants)
     weights = _weights(warm)
     offers = []
     for image in report.images:
         unpacked = sum(weights.get(layer, 0) for layer in warm.held_by(image))
-        pulled = round(unpacked * COMPRESSED)
+        pulled = round(unpacked * compressed)
         offers.append(
             Offer(
                 image=image,

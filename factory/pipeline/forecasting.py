@@ -142,7 +142,9 @@ def recommend(
         except NothingToDoError as error:
             rows.append(recommend_stage.without_offers(without_secret(repo), warm, error.what))
         else:
-            rows += recommend_stage.recommend(report, warm, bandwidth=bandwidth)
+            rows += recommend_stage.recommend(
+                report, warm, bandwidth=bandwidth, compression=run.settings.image.compression
+            )
     return tuple(rows)
 
 

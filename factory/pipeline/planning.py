@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from factory.cargo.index_cache import CrateIndex
 from factory.config.access import fetching
-from factory.config.layers import load_layer_profiles
+from factory.config.layers import load_layer_profiles, profile_files
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.files import write_text
 from factory.pipeline.artefacts import read_analysis, read_plan
 from factory.pipeline.costing import costs_of_analysis
 from factory.pipeline.toolchains import resolving
@@ -19,6 +21,7 @@ from factory.planning.behaviour import read_behaviour_features
 from factory.planning.choose import Policy, choose
 from factory.planning.explain import explain_crate
 from factory.planning.make_plan import RecipeCheck, make_plan
+from factory.planning.propose import possible_numbers, profile_text, propose
 from factory.report.figures import figures
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from factory.planning.choose import Choice
     from factory.planning.explain import Explanation
     from factory.planning.plan import Plan
+    from factory.planning.propose import Proposal
     from factory.report.figures import Figures
 
 
@@ -73,6 +77,29 @@ def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, mad
     `NothingToDoError` where no repository uses the crate.
     """
     return explain_crate(_choose(run, analysis, profiles), crate, made)
+
+
+def propose_layers(run: Run, analysis: Analysis, profiles: Path | None, groups: int | None) -> tuple[Proposal, ...]:
+    """Return the layers as they are, and with a layer for each of so many groups of repositories, or several numbers.
+
+    Raises `ConfigurationError` where there cannot be so many groups.
+    """
+    choice = _choose(run, analysis, profiles)
+    if groups is not None:
+        return propose(choice, {groups})
+    least, most = possible_numbers(choice)
+    doubled = takewhile(lambda number: number < most, (2**power for power in count()))
+    return propose(choice, {least, most, *(number for number in doubled if number > least)})
+
+
+def write_profiles(folder: Path, profiles: Path | None, proposal: Proposal) -> None:
+    """Write the profiles that are there and those of the proposed layers into a new or an empty directory."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} is there already", advice="Name a new directory: nothing is overwritten.")
+    for file in profile_files(profiles):
+        write_text(folder / file.name, file.read_text(encoding="utf-8"))
+    for layer in proposal.added:
+        write_text(folder / f"{layer.name}.toml", profile_text(layer))
 
 
 def report(

@@ -124,7 +124,7 @@ def _reason(key: UnitKey, choice: Choice) -> tuple[str, float | None, float | No
     cut = choice.selection.quality.prices[placement.layer] * _BYTES_PER_MB
     with_others = f", with {len(missing) - 1} more that it needs" if len(missing) > 1 else ""
     return (
-        f"{reason}: saves {saved:.1f} s for {size / _BYTES_PER_MB:.1f} MB{with_others}",
+        f"{reason}: worth {saved:.1f} s for {size / _BYTES_PER_MB:.1f} MB{with_others}",
         round(density, 4),
         round(cut, 4),
     )

@@ -66,7 +66,7 @@ class PlannedUnit:
     why: str
     repos: tuple[str, ...]
     saves: float
-    """Wall seconds that it saves all repositories together: see `factory.planning.worth`."""
+    """Wall seconds that it is worth, in as many builds as repositories make: see `factory.planning.worth`."""
     cost: UnitCost
 
     @property
@@ -177,6 +177,12 @@ class Plan:
         while (below := parents[names[-1]]) is not None:
             names.append(below)
         return tuple(reversed(names))
+
+    def image_for(self, row: Forecast) -> str:
+        """Return the layer whose image has most compile seconds of a workspace; of several, the smallest."""
+        most = max(row.seconds_hit.values())
+        # Layers come parents first.
+        return next(layer.name for layer in self.layers if row.seconds_hit[layer.name] == most)
 
     def image_layer(self, layer: str) -> str:
         """Return the layer whose image the tags of `layer` stand for: itself, or the nearest below that adds something.

@@ -44,7 +44,7 @@ class Demand:
     users: Mapping[UnitKey, frozenset[str]]
     """The repositories that have the unit."""
     worth: Mapping[UnitKey, float]
-    """Seconds that all of them save together: see `factory.planning.worth`."""
+    """Wall seconds, in as many builds as repositories make: see `factory.planning.worth`."""
     size: Mapping[UnitKey, int]
     """Bytes in the image."""
     placements: Mapping[UnitKey, Placement]
@@ -52,7 +52,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How good a selection is: seconds that it saves, an upper bound that no selection can exceed, the method.
+    """How good a selection is: seconds that it is worth, an upper bound that no selection can exceed, the method.
 
     `prices` are, for each layer, the seconds that another byte of budget would save: what saves less by byte is out.
     """

@@ -152,9 +152,7 @@ def _covered(budget: int, chosen: set[UnitKey], analysis: Analysis, costs: Mappi
 
 
 def _saving(row: Forecast, plan: Plan) -> Saving:
-    most = max(row.seconds_hit.values())
-    # Layers come parents first: the first with all of it is the smallest.
-    image = next(layer.name for layer in plan.layers if row.seconds_hit[layer.name] == most)
+    image = plan.image_for(row)
     return Saving(
         path=row.path,
         variant=row.variant,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory.cargo.toolchain import find_toolchain
-from tests.cargo.cooked import Cooked, cook, found_fresh, lock_up
+from factory.config.layers import load_layer_profiles
+from tests.cargo.cooked import Cooked, cook, found_fresh, lock_up, planned
 from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
@@ -57,6 +58,25 @@ def test_everything_is_fresh_where_the_budget_allows_everything(
     assert proof["ok"]
     assert [row["misses"] for row in proof["repos"]] == [[]] * len(proof["repos"])
     assert all(check["ok"] for check in proof["checks"])
+
+
+def test_every_repository_finds_all_it_has_in_the_layer_of_its_group(
+    program: Program, samples: Path, tmp_path: Path
+) -> None:
+    """The same units, and cargo confirms them, in layers that each hold what only some repositories have."""
+    chain = planned(program, samples, tmp_path)
+    known, groups = ("--analysis", tmp_path / "analysis.json"), len(list(samples.iterdir()))
+    program("layers", *known, "--groups", str(groups), "--out", tmp_path / "profiles")
+    program("plan", *known, "--no-baseline", "--profiles", tmp_path / "profiles", "--out", tmp_path / "groups.json")
+    plan = json.loads((tmp_path / "groups.json").read_text(encoding="utf-8"))
+    keys = {layer["name"]: set(layer["keys"]) for layer in plan["layers"]}
+    assert set().union(*keys.values()) == chain["units"].keys()
+    assert sum(len(row) for row in keys.values()) == len(plan["units"])
+    tree = load_layer_profiles(tmp_path / "profiles")
+    homes = {row["path"]: tree.layer_naming(row["path"]) for row in plan["forecast"]}
+    assert len(set(homes.values())) == groups
+    for row in plan["forecast"]:
+        assert row["units"]["hit"][homes[row["path"]]] == row["units"]["total"]
 
 
 def test_the_contents_list_exactly_what_was_cooked(cooked: Cooked) -> None:

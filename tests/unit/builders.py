@@ -84,6 +84,7 @@ def chain(*names: str, **anchors: str) -> LayerTree:
 # Random graphs, trees and users
 
 CRATES = tuple("abcdefgh")
+REPOS = ("r1", "r2", "r3", "r4")
 
 
 @st.composite
@@ -101,16 +102,17 @@ def graphs(draw: st.DrawFn, *, most: int = 12) -> MergedGraph:
 
 @st.composite
 def trees(draw: st.DrawFn) -> LayerTree:
-    """Trees of one to five layers, with at most one layer as the home of each crate."""
+    """Trees of one to five layers, with at most one layer as the home of each crate and of each repository."""
     size = draw(st.integers(1, 5))
-    homes = {crate: draw(st.integers(0, 2 * size)) for crate in CRATES}
+    homes = {word: draw(st.integers(0, 2 * size)) for word in (*CRATES, *REPOS)}
     some = st.frozensets(st.sampled_from(CRATES), max_size=2)
     return LayerTree(
         layers=tuple(
             LayerProfile(
                 name=f"layer{number}",
                 parent=f"layer{draw(st.integers(0, number - 1))}" if number else None,
-                anchors=frozenset(crate for crate, home in homes.items() if home == number),
+                anchors=frozenset(crate for crate in CRATES if homes[crate] == number),
+                repos=frozenset(repo for repo in REPOS if homes[repo] == number),
                 min_repos=draw(st.integers(1, 3)),
                 always=draw(some),
                 never=draw(some),
@@ -138,7 +140,7 @@ def worlds(draw: st.DrawFn) -> World:
     """Worlds in which every repository has some units with all that is under them."""
     merged = draw(graphs())
     users: dict[UnitKey, set[str]] = {key: set() for key in merged.units}
-    for repo in ("r1", "r2", "r3", "r4"):
+    for repo in REPOS:
         for root in draw(st.lists(st.sampled_from(sorted(merged.units)), max_size=2)):
             for key in merged.closure(root):
                 users[key].add(repo)

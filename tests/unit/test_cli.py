@@ -102,6 +102,7 @@ def test_these_are_the_commands() -> None:
     assert [" ".join(words) for words in LEAVES] == [
         "analyze",
         "plan",
+        "layers",
         "build",
         "verify",
         "push",
@@ -485,6 +486,55 @@ def test_where_the_answer_cannot_be_written_is_told(call: Call) -> None:
     assert answer.err.startswith("error: file/analysis.json: cannot be written: ")
 
 
+# Layers for groups of repositories
+
+
+@pytest.fixture
+def analysis_file(tmp_path: Path) -> Path:
+    write_json(tmp_path / "analysis.json", analysis_to_json(organisation()))
+    return tmp_path / "analysis.json"
+
+
+@pytest.mark.usefixtures("analysis_file")
+def test_numbers_of_groups_are_compared(call: Call) -> None:
+    answer = call("--quiet", "layers")
+    assert (answer.code, answer.err) == (0, "")
+    rows = [line.split() for line in answer.out.splitlines()]
+    assert [row[:2] for row in rows if len(row) == 7] == [["-", "3"], ["3", "6"]]
+    assert [row["groups"] for row in json.loads(call("--quiet", "layers", "--json").out)["proposals"]] == [0, 3]
+
+
+@pytest.mark.usefixtures("analysis_file")
+def test_the_profiles_of_groups_are_written_beside_those_that_are_there(call: Call) -> None:
+    answer = call("layers", "--groups", "3", "--out", "profiles")
+    assert answer.code == 0, answer.err
+    assert "core-1" in answer.out
+    written = sorted(file.name for file in Path("profiles").iterdir())
+    assert written == ["core-1.toml", "core.toml", "db-1.toml", "db.toml", "web-1.toml", "web.toml"]
+    assert Path("profiles/web.toml").read_bytes() == (ROOT / "profiles" / "web.toml").read_bytes()
+    again = call("layers", "--groups", "3", "--out", "profiles")
+    assert (again.code, again.out) == (2, "")
+    assert "profiles is there already" in again.err
+    nobody = call("layers", "--profiles", "profiles", "--groups", "1")
+    assert (nobody.code, nobody.out) == (2, "")
+    assert "1 groups are too many for 0 repositories" in nobody.err
+
+
+@pytest.mark.usefixtures("analysis_file")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--groups", "2"), "2 groups are too few"),
+        (("--groups", "4"), "4 groups are too many for 3 repositories"),
+        (("--out", "profiles"), "--out needs --groups"),
+    ],
+)
+def test_groups_that_cannot_be(call: Call, words: tuple[str, ...], told: str) -> None:
+    answer = call("layers", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert told in answer.err
+
+
 # The cache
 
 
@@ -515,6 +565,7 @@ def test_a_directory_that_is_no_cache_is_not_removed(
         (("recommend", "."), "plan"),
         (("report",), "analysis"),
         (("plan",), "analysis"),
+        (("layers",), "analysis"),
         (("build",), "plan"),
     ],
 )

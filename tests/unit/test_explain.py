@@ -88,7 +88,7 @@ def test_what_is_over_the_budget_is_told_with_its_density_and_the_cut() -> None:
     row = explained(choice(organisation(), total=20_000_000), "AXUM")
     assert not row.planned
     # It would have to bring hyper along.
-    assert row.why.startswith("over the budget: saves ")
+    assert row.why.startswith("over the budget: worth ")
     assert row.why.endswith(" s for 20.0 MB, with 1 more that it needs")
     assert row.density is not None
     assert row.cut is not None

@@ -76,7 +76,7 @@ def test_the_documentation_has_every_key() -> None:
 def test_a_profile_is_read(tmp_path: Path) -> None:
     text = (
         'parent = "base"\ndescription = "x"\nanchors = ["axum", "tower_http"]\nbudget = "1.5 MiB"\nmin_repos = 3\n'
-        'always = ["serde"]\nnever = ["rocksdb"]\n'
+        'repos = ["shop/orders"]\nalways = ["serde"]\nnever = ["rocksdb"]\n'
     )
     read = load(tmp_path, {"base": "", "web": text})
     assert read.layer("web") == LayerProfile(
@@ -84,6 +84,7 @@ def test_a_profile_is_read(tmp_path: Path) -> None:
         parent="base",
         description="x",
         anchors=frozenset({"axum", "tower_http"}),
+        repos=frozenset({"shop/orders"}),
         budget_bytes=1_572_864,
         min_repos=3,
         always=frozenset({"serde"}),
@@ -96,8 +97,8 @@ ONE_FAULT = {
     "unknown key": ('anchor = ["a"]\n', "core.toml: anchor: unknown key; did you mean anchors?"),
     "unknown table": (
         "[zzz]\na = 1\n",
-        "core.toml: [zzz]: unknown key; remove it, known keys here are parent, description, anchors, budget, "
-        "min_repos, always, never, packages, never_packages",
+        "core.toml: [zzz]: unknown key; remove it, known keys here are parent, description, anchors, repos, "
+        "budget, min_repos, always, never, packages, never_packages",
     ),
     "table for a value": (
         "[budget]\nsize = 1\n",
@@ -126,6 +127,11 @@ ONE_FAULT = {
         'always = ["tokio-util", "tokio_util"]\n',
         "core.toml: always: tokio_util is listed twice; name each crate once",
     ),
+    "repository as a folder": (
+        'repos = ["orders/"]\n',
+        'core.toml: repos.0: "orders/" does not fit; write the name of a repository, or the end of its path or URL',
+    ),
+    "repository twice": ('repos = ["a", "a"]\n', "core.toml: repos: a is listed twice; name each once"),
     "always and never": (
         'always = ["a", "b"]\nnever = ["b"]\n',
         "core.toml: never: b is in always too; keep it in one of them",
@@ -204,6 +210,35 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         "other.toml: anchors: Axum is an anchor of db too; keep it in one of them",
         "zoo.toml: anchors: x is an anchor of other too; keep it in one of them",
     ]
+
+
+def test_a_repository_belongs_to_one_layer(tmp_path: Path) -> None:
+    files = {
+        "core": "",
+        "web": 'parent = "core"\nrepos = ["orders", "b"]\n',
+        "zoo": 'parent = "core"\nrepos = ["b.git"]\n',
+    }
+    assert faults(tmp_path, files) == ["zoo.toml: repos: b.git belongs to web too; keep it in one of them"]
+
+
+@pytest.mark.parametrize(
+    ("repo", "layer"),
+    [
+        ("orders", "web"),
+        ("./repos/orders", "web"),
+        ("https://git.example.org/shop/orders.git#main", "web"),
+        ("https://git.example.org/bank/orders.git", "bank"),
+        ("./repos/reorders", None),
+        ("./repos/orders/tools", None),
+    ],
+)
+def test_the_longest_end_of_a_repositorys_name_decides(repo: str, layer: str | None) -> None:
+    layers = (
+        LayerProfile(name="core"),
+        LayerProfile(name="web", parent="core", repos=frozenset({"orders", "bills"})),
+        LayerProfile(name="bank", parent="core", repos=frozenset({"bank/orders"})),
+    )
+    assert LayerTree(layers=layers).layer_naming(repo) == layer
 
 
 # The tree

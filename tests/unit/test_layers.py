@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from factory.config.layers import LayerProfile, LayerTree
 from factory.graph import MergedGraph
 from factory.model import UnitKey
-from factory.planning.layers import Placement, place_units
+from factory.planning.layers import Placement, homes, place_units
 from tests.unit.builders import World, chain, graph, shuffled, unit, worlds
 
 if TYPE_CHECKING:
@@ -123,6 +123,53 @@ def test_an_anchor_of_one_branch_that_a_repository_of_another_has_too_lies_under
 def test_an_anchor_of_a_branch_stays_there_without_users_elsewhere() -> None:
     merged = graph(unit("clap"), unit("sqlx"))
     assert layers(merged, {"clap": {"tool"}, "sqlx": {"store"}}, BRANCHES) == {"clap": "cli", "sqlx": "db"}
+
+
+# Layers that name repositories
+
+TEAMS = LayerTree(
+    layers=(
+        *CHAIN.layers,
+        LayerProfile(name="shop", parent="web", repos=frozenset({"orders", "bills"})),
+        LayerProfile(name="tools", parent="core", repos=frozenset({"cli"})),
+    )
+)
+
+
+def test_what_only_one_layers_repositories_have_is_there_whatever_its_anchors() -> None:
+    merged = graph(unit("axum"), unit("h2", name="axum"), unit("uuid"), unit("sqlx"))
+    users = {"axum": {"orders", "bills"}, "h2": {"orders", "other"}, "uuid": {"orders"}, "sqlx": {"bills"}}
+    placed = place(merged, users, TEAMS)
+    assert placed["axum"] == Placement("shop", "only repositories of shop have it")
+    assert {key: placement.layer for key, placement in placed.items()} == {
+        "axum": "shop",
+        # `other` has it as well, and belongs to web.
+        "h2": "web",
+        "uuid": "shop",
+        # An anchor of db, but `bills` is named by another layer: its image has nothing of db.
+        "sqlx": "shop",
+    }
+
+
+def test_what_repositories_of_two_layers_have_lies_under_both() -> None:
+    merged = graph(unit("axum"), unit("clap"))
+    users = {"axum": {"orders", "cli"}, "clap": {"orders", "bills", "cli"}}
+    assert layers(merged, users, TEAMS) == {"axum": "core", "clap": "core"}
+
+
+def test_what_a_repository_has_is_in_the_image_of_the_layer_that_names_it() -> None:
+    merged = graph(unit("axum"), unit("sqlx"), unit("clap"))
+    users = {"axum": {"orders", "store"}, "sqlx": {"orders", "store"}, "clap": {"orders"}}
+    placed = layers(merged, users, TEAMS)
+    assert set(placed.values()) <= set(TEAMS.path_to_root("shop"))
+
+
+@given(worlds())
+def test_every_repository_finds_all_it_has_in_its_own_image(world: World) -> None:
+    placed = place_units(world.used, graph=world.graph, users=world.users, tree=world.tree)
+    belong = homes(world.used, graph=world.graph, users=world.users, tree=world.tree)
+    for key, placement in placed.items():
+        assert all(placement.layer in world.tree.path_to_root(belong[repo]) for repo in world.users[key])
 
 
 # Closed

@@ -59,11 +59,13 @@ def warm_of(layers: dict[str, list[tuple[Unit, float, int]]]) -> Warm:
     return replace(warm, units={key: replace(one, cost=costs[key]) for key, one in warm.units.items()})
 
 
-def recommended(found: Scan, warm: Warm, units: list[Unit], *, bandwidth: int = 100 * MEGABYTE) -> Recommendation:
+def recommended(
+    found: Scan, warm: Warm, units: list[Unit], *, bandwidth: int = 100 * MEGABYTE, compression: str = "gzip"
+) -> Recommendation:
     costs = {key: one.cost for key, one in warm.units.items()}
     costs |= {one.key: UnitCost(seconds=1.0, bytes=1, measured=False) for one in units if one.key not in costs}
     report = check(found, analysed(found, units), warm, Question(), costs=costs, jobs=1)
-    (only,) = recommend(report, warm, bandwidth=bandwidth)
+    (only,) = recommend(report, warm, bandwidth=bandwidth, compression=compression)
     return only
 
 
@@ -75,10 +77,17 @@ def test_the_image_with_all_of_it_wins_where_pulling_is_cheap(found: Scan) -> No
     assert (core.image, core.hit.units, both.image, both.hit.units) == ("core", 1, "web", 2)
     assert core.saved == pytest.approx(10.0)
     assert both.saved == pytest.approx(30.0)
-    assert both.pulled == round(30 * MEGABYTE * COMPRESSED)
-    pull = 30 * MEGABYTE * (COMPRESSED / (100 * MEGABYTE) + 1 / UNPACKED_PER_SECOND)
+    assert both.pulled == round(30 * MEGABYTE * COMPRESSED["gzip"])
+    pull = 30 * MEGABYTE * (COMPRESSED["gzip"] / (100 * MEGABYTE) + 1 / UNPACKED_PER_SECOND)
     assert both.gain == pytest.approx(30.0 - pull)
     assert answer.best == both
+
+
+def test_less_is_pulled_of_layers_that_are_compressed_better(found: Scan) -> None:
+    base = unit("base")
+    warm = warm_of({"core": [(base, 10.0, 10 * MEGABYTE)]})
+    (offer,) = recommended(found, warm, [base], compression="zstd").offers
+    assert offer.pulled == round(10 * MEGABYTE * COMPRESSED["zstd"]) < 10 * MEGABYTE * COMPRESSED["gzip"]
 
 
 def test_a_heavy_layer_that_saves_little_is_not_recommended(found: Scan) -> None:
@@ -115,7 +124,7 @@ def test_several_variants_are_weighed_by_themselves_and_together(found: Scan) ->
     costs = {key: one.cost for key, one in warm.units.items()}
     report = check(found, replace(analysis, workspaces=(row,)), warm, Question(), costs=costs, jobs=1)
 
-    dev, release, both = recommend(report, warm, bandwidth=MEGABYTE // 5)
+    dev, release, both = recommend(report, warm, bandwidth=MEGABYTE // 5, compression="gzip")
 
     assert (dev.variant, release.variant, both.variant) == ("dev", "release", "each once")
     assert dev.best is None

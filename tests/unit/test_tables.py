@@ -189,6 +189,17 @@ def test_a_plan_is_printed_with_its_forecast(capsys: pytest.CaptureFixture[str])
     assert lines.count(["repos/web", "rust-toolchain", "pins", "1.80.0"]) == 1
 
 
+def test_of_many_images_each_workspace_has_the_one_that_is_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = plan_for({"core": [unit("a")], **{f"web-{number}": [] for number in range(1, 6)}})
+    hits = {layer.name: 100 for layer in plan.layers}
+    rows = (forecast_row("repos/web", 1000, hits | {"web-4": 999}), forecast_row("repos/cli", 1000, hits))
+    tables.print_plan(replace(plan, forecast=rows), Output())
+    lines = printed(capsys)
+    assert ["repos/web", "release", "1000", "web-4", "999/1000", "(99", "%)", "1"] in lines
+    # All hold as much of it: the smallest is enough.
+    assert ["repos/cli", "release", "1000", "core", "100/1000", "(10", "%)", "900"] in lines
+
+
 def test_what_many_repositories_miss_comes_first_and_the_rest_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     plan = plan_for({"core": []})
     excluded = tuple(Exclusion(package=f"p{n:02}@1.0.0", reason="why", units=1, repos=n) for n in range(40))
