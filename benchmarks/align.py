@@ -1,6 +1,6 @@
 """Measures what aligning gains for repositories that nobody planned for, step by step, and what keeps the rest cold.
 
-    python -m benchmarks.align --unseen N PATH... [--out FILE]
+    python -m benchmarks.align --unseen N PATH... [--growth PERCENT] [--out FILE]
 
 The first N paths are the unseen ones. The baseline is derived from the others alone; they meet it, as `factory analyze
 --aligned` lets them, and whatever they then compile counts as warm, without any budget. Then each unseen repository is
@@ -117,7 +117,7 @@ def main() -> int:
     """Print a row for each unseen workspace, the means, and what is still cold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unseen", type=int, required=True, help="how many of the paths nobody planned for")
-    parser.add_argument("--growth", type=int, default=10, help="per cent that features may make graphs larger")
+    parser.add_argument("--growth", type=int, default=0, help="per cent that features may make graphs larger")
     parser.add_argument("--out", type=Path, help="a file to write the answer into, beside printing it")
     parser.add_argument("paths", nargs="+", type=Path)
     options = parser.parse_args()

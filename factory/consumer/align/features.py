@@ -133,10 +133,9 @@ class _Features:
         if not self.rules.growth or self.rules.by is not FeaturesBy.HACK:
             # What came in by edits would be the repository's own next time, and might grow once more.
             return FoundFeatures(free=free)
-        chosen = self._chosen_to_bring(int(size * self.rules.growth))
         before = list(self.taken)
         self.most_units = int(size * (1 + self.rules.growth))
-        self.left |= dict(settle(chosen, self._attempt, self._suspects))
+        self._bring(self.most_units - size)
         if self.taken == before:
             return FoundFeatures(free=free)
         self._add_free(None)
@@ -158,6 +157,16 @@ class _Features:
 
     def _added(self, first: CompiledCrates) -> Added:
         return Added(changes=self._changes(first), left=self._left(), analysis=self.analysis, texts=self.copy.read())
+
+    def _bring(self, most: int) -> None:
+        """Add what brings crates, about `most` units of them, and half as many where cargo finds that they are more."""
+        while most:
+            chosen = self._chosen_to_bring(most)
+            why = self._attempt(chosen) if chosen else ""
+            if why != self._too_large:
+                self.left |= dict(settle(chosen, self._attempt, self._suspects)) if why else {}
+                return
+            most //= 2
 
     def _chosen_to_bring(self, most: int) -> list[Addition]:
         """Return additions that bring crates, the fewest first, as long as these are about `most` units."""
@@ -276,8 +285,12 @@ class _Features:
     def _refusal(self, made: Analysis) -> str:
         """Say why what cargo made of additions cannot stay; "" where it can."""
         if self.most_units is not None and len(_units(made)) > self.most_units:
-            return f"the repository's own graph would be more than {self.rules.growth:.0%} larger"
+            return self._too_large
         return self._too_new(made) or self._changed_behaviour(made)
+
+    @property
+    def _too_large(self) -> str:
+        return f"the repository's own graph would be more than {self.rules.growth:.0%} larger"
 
     def _changed_behaviour(self, made: Analysis) -> str:
         """Say which feature that nobody gets unasked came along by way of a crate that came in; "" for none."""
