@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import mean
 
 from factory.cargo.index_cache import CrateIndex
-from factory.cargo.toolchain import find_toolchain
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.costs.sources import Sources
@@ -22,7 +21,6 @@ from factory.pipeline.artefacts import read_analysis
 from factory.planning.agreement import agreement
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
 from factory.planning.behaviour import read_behaviour_features
-from factory.scan.cfg_expression import CfgSet
 
 STEPS = ("as_is", "versions", "features", "profile")
 
@@ -35,15 +33,7 @@ def main() -> None:
     home = cache_directory() / "cargo-home"
     sources = Sources([home], cache_directory() / "crate-sizes.json")
     costs = costs_of(analysis.units, {}, fit(shipped_records()), sources)
-    triple = analysis.toolchain.host
-    rules = BaselineRules(
-        min_repos=2,
-        msrv_share=0.8,
-        never=read_behaviour_features(),
-        facts=CrateIndex(home),
-        cfgs=CfgSet.parse(find_toolchain(analysis.toolchain.version).print_cfg(triple)),
-        triple=triple,
-    )
+    rules = BaselineRules(min_repos=2, msrv_share=0.8, never=read_behaviour_features(), facts=CrateIndex(home))
     start = time.process_time()
     baseline = derive_baseline(analysis, rules)
     derived = time.process_time()

@@ -157,8 +157,6 @@ def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]
             msrv_share=settings.msrv_percent / 100,
             never=read_behaviour_features(),
             facts=facts,
-            cfgs=cfgs,
-            triple=resolver.toolchain.host,
         ),
     )
     meeting = Meeting(

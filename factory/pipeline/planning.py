@@ -20,14 +20,12 @@ from factory.planning.choose import Policy, choose
 from factory.planning.explain import explain_crate
 from factory.planning.make_plan import RecipeCheck, make_plan
 from factory.report.figures import figures
-from factory.scan.cfg_expression import CfgSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from factory.analysis.model import Analysis
-    from factory.cargo.toolchain import Toolchain
     from factory.pipeline.run import Run
     from factory.planning.baseline import Baseline
     from factory.planning.choose import Choice
@@ -64,7 +62,7 @@ def plan(
         raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
     if not baseline:
         return made
-    meeting = baseline_of(run, as_it_is or analysis, cargo_home, toolchain)
+    meeting = baseline_of(run, as_it_is or analysis, cargo_home)
     return replace(made, baseline=meeting, agreement=agreement(as_it_is or analysis, meeting, choice.costs))
 
 
@@ -118,15 +116,13 @@ def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:
     return choice
 
 
-def baseline_of(run: Run, analysis: Analysis, cargo_home: Path, toolchain: Toolchain) -> Baseline:
-    """Return the point at which the repositories of an analysis, which `toolchain` resolved, could meet."""
-    settings, triple = run.settings.baseline, analysis.toolchain.host
+def baseline_of(run: Run, analysis: Analysis, cargo_home: Path) -> Baseline:
+    """Return the point at which the repositories of an analysis could meet."""
+    settings = run.settings.baseline
     rules = BaselineRules(
         min_repos=settings.min_repos,
         msrv_share=settings.msrv_percent / 100,
         never=read_behaviour_features(),
         facts=CrateIndex(cargo_home),
-        cfgs=CfgSet.parse(toolchain.print_cfg(triple)),
-        triple=triple,
     )
     return derive_baseline(analysis, rules)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import semver
@@ -11,7 +11,6 @@ import semver
 from factory.cargo.profile_table import ProfileTable
 from factory.model import PackageId, Side
 from factory.planning.baseline import Baseline, BaselineCrate, BaselineProfile, NotInBaseline, caret_range
-from factory.planning.expand import CompiledCrates, Expansion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from factory.cargo.index_cache import CrateFacts
     from factory.model import Unit
     from factory.planning.behaviour import BehaviourFeatures
-    from factory.scan.cfg_expression import CfgSet
 
 RangeId = tuple[str, str, str]
 """Name, source and semver range of a crate."""
@@ -31,17 +29,14 @@ class BaselineRules:
     """What the baseline goes by.
 
     A crate's range, and a feature of it, is in where at least `min_repos` repositories use it; a version where at least
-    `msrv_share` of the range's repositories may take it by their `rust-version`. A feature is in only where more
-    repositories agree with it than without. `facts` is what the registry says of a package, `None` for what is not
-    known; `cfgs` are those of the platform `triple` that features are turned on for.
+    `msrv_share` of the range's repositories may take it by their `rust-version`. `facts` is what the registry says of a
+    package, `None` for what is not known.
     """
 
     min_repos: int
     msrv_share: float
     never: BehaviourFeatures
     facts: Callable[[PackageId], CrateFacts | None]
-    cfgs: CfgSet
-    triple: str
 
 
 def derive_baseline(analysis: Analysis, rules: BaselineRules) -> Baseline:
@@ -49,7 +44,7 @@ def derive_baseline(analysis: Analysis, rules: BaselineRules) -> Baseline:
     crates: list[BaselineCrate] = []
     left_out: list[NotInBaseline] = []
     declared = _rust_versions(analysis)
-    for range_id, use in sorted(_uses(analysis, rules).items()):
+    for range_id, use in sorted(_uses(analysis).items()):
         if len(use.repos) < rules.min_repos:
             continue
         made, rows = _crate(range_id, use, declared, rules)
@@ -76,60 +71,29 @@ def rust_release(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """Who uses a range: repositories by version, and by side and feature.
+    """Who uses a range: repositories by version, and by side and feature."""
 
-    `lacking` are those for which a feature that others use would bring crates which they have not got.
-    """
-
-    versions: Mapping[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    features: Mapping[Side, Mapping[str, set[str]]] = field(
-        default_factory=lambda: {side: defaultdict(set) for side in Side}
-    )
-    lacking: Mapping[Side, Mapping[str, set[str]]] = field(
-        default_factory=lambda: {side: defaultdict(set) for side in Side}
-    )
+    versions: Mapping[str, set[str]]
+    features: Mapping[Side, Mapping[str, set[str]]]
 
     @property
     def repos(self) -> frozenset[str]:
         return frozenset().union(*self.versions.values())
 
-    def divides(self, side: Side, feature: str) -> bool:
-        """Whether more repositories agree while nobody is given a feature than if all are for whom it is free.
 
-        Those who have it have it either way, and those for whom it brings crates never: the others can join the larger
-        of these two groups.
-        """
-        have = self.features[side][feature]
-        return len(have) < len(self.lacking[side][feature] - have)
-
-
-def _uses(analysis: Analysis, rules: BaselineRules) -> dict[RangeId, _Use]:
-    found: dict[RangeId, _Use] = defaultdict(_Use)
-    compiled: dict[str, CompiledCrates] = {}
+def _uses(analysis: Analysis) -> dict[RangeId, _Use]:
+    found: dict[RangeId, _Use] = {}
     for workspace in analysis.resolved:
-        units = [analysis.units[key] for key in {key for use in workspace.variants.values() for key in use.keys}]
-        compiled[workspace.path] = CompiledCrates.of(units)
-        for unit in units:
+        for key in {key for use in workspace.variants.values() for key in use.keys}:
+            unit = analysis.units[key]
             if not unit.is_library:
                 continue
-            use = found[range_of(unit)]
+            use = found.setdefault(range_of(unit), _Use(defaultdict(set), {side: defaultdict(set) for side in Side}))
             use.versions[unit.package.version].add(workspace.repo)
             for side in unit.sides:
                 for feature in unit.features:
                     use.features[side][feature].add(workspace.repo)
-    for workspace in analysis.resolved:
-        _note_lacking(workspace.repo, compiled[workspace.path], found, rules)
     return found
-
-
-def _note_lacking(repo: str, compiled: CompiledCrates, uses: Mapping[RangeId, _Use], rules: BaselineRules) -> None:
-    expansion = Expansion(compiled=compiled, facts=rules.facts, cfgs=rules.cfgs, triple=rules.triple)
-    for (package, side), have in compiled.features.items():
-        use = uses[package.name, package.source, caret_range(package.version)]
-        for feature, repos in use.features[side].items():
-            wanted = feature not in have and len(repos) >= rules.min_repos
-            if wanted and expansion.brings(package, side, feature):
-                use.lacking[side][feature].add(repo)
 
 
 def range_of(unit: Unit) -> RangeId:
@@ -157,7 +121,7 @@ def _crate(
     if version is None:
         return None, rows
     facts = rules.facts(PackageId(name, version, source))
-    features = {side: _features(f"{name}@{version}", name, use, side, facts, rules, rows) for side in Side}
+    features = {side: _features(f"{name}@{version}", name, use.features[side], facts, rules, rows) for side in Side}
     return (
         BaselineCrate(
             name=name,
@@ -206,22 +170,19 @@ def _held_back(facts: CrateFacts | None, repos: frozenset[str], declared: Mappin
 def _features(
     label: str,
     name: str,
-    use: _Use,
-    side: Side,
+    users: Mapping[str, set[str]],
     facts: CrateFacts | None,
     rules: BaselineRules,
     rows: list[NotInBaseline],
 ) -> tuple[str, ...]:
     """Return the features that enough repositories use, without those that nobody gets unasked."""
     chosen = []
-    for feature, repos in sorted(use.features[side].items()):
+    for feature, repos in sorted(users.items()):
         if len(repos) < rules.min_repos:
             continue
         why = rules.never.why_never(name, feature)
         if why is None and facts is not None and feature not in facts.features:
             why = "this version has no such feature"
-        if why is None and use.divides(side, feature):
-            why = "brings crates that most repositories have not got"
         if why is None:
             chosen.append(feature)
         else:

@@ -19,6 +19,7 @@ from factory.cargo.profile_table import ProfileTable
 from factory.cargo.requirement import is_met
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.copy import in_the_way, without_packages
+from factory.consumer.align.expand import CompiledCrates, Expansion
 from factory.consumer.align.hack import (
     Entry,
     free_name,
@@ -35,7 +36,6 @@ from factory.consumer.align.versions import moved_lock, suspects
 from factory.errors import ConfigurationError
 from factory.model import PackageId, Side
 from factory.planning.baseline import BaselineProfile
-from factory.planning.expand import CompiledCrates, Expansion
 from factory.process import Completed
 from factory.scan.cfg_expression import CfgSet
 from tests.unit.unit_builder import package, unit

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory.analysis.model import Analysis, Status, VariantUse, Workspace
-from factory.cargo.index_cache import (
-    CrateFacts,
-    CrateIndex,
-    IndexDependency,
-    index_path,
-    parse_index_line,
-    split_index_file,
-)
+from factory.cargo.index_cache import CrateFacts, CrateIndex, index_path, parse_index_line, split_index_file
 from factory.cargo.lock import Lock
 from factory.cargo.profile_table import derive_profile_table
 from factory.errors import FactoryError
@@ -25,7 +18,6 @@ from factory.planning.baseline import baseline_from_json, baseline_to_json, care
 from factory.planning.baseline_rules import BaselineRules, derive_baseline, rust_release
 from factory.planning.behaviour import BehaviourFeatures, Rule, read_behaviour_features
 from factory.planning.plan import plan_from_json, plan_to_json
-from factory.scan.cfg_expression import CfgSet
 from tests.unit.builders import FACTS, plan_for
 from tests.unit.unit_builder import RELEASE, package, unit
 
@@ -36,23 +28,6 @@ if TYPE_CHECKING:
     from factory.model import Unit
 
 PLAIN = CrateFacts(yanked=False, rust_version=None, links=None, features=frozenset({"std", "derive", "full", "alloc"}))
-
-DERIVING = replace(
-    PLAIN,
-    feature_table={"derive": ("serde_derive",)},
-    dependencies=(
-        IndexDependency(
-            name="serde_derive",
-            package="serde_derive",
-            requirement="^1",
-            features=(),
-            default_features=True,
-            optional=True,
-            target=None,
-            kind="normal",
-        ),
-    ),
-)
 
 
 def analysis(
@@ -85,12 +60,7 @@ def rules(
     """Rules with a threshold of two; `facts` by `name@version`, all else is plain."""
     known = facts or {}
     return BaselineRules(
-        min_repos=2,
-        msrv_share=share,
-        never=BehaviourFeatures(never),
-        facts=lambda one: known.get(one.label, PLAIN),
-        cfgs=CfgSet.parse('unix\ntarget_os="linux"\n'),
-        triple="x86_64-unknown-linux-gnu",
+        min_repos=2, msrv_share=share, never=BehaviourFeatures(never), facts=lambda one: known.get(one.label, PLAIN)
     )
 
 
@@ -181,30 +151,6 @@ def test_features_need_enough_repositories_each_side_by_itself() -> None:
     (crate,) = derive_baseline(found, rules()).crates
     assert (crate.features_target, crate.features_host) == (("std",), ("full",))
     assert crate.features(Side.HOST) == ("full",)
-
-
-@pytest.mark.parametrize(
-    ("lacking", "expected"),
-    [
-        # As many have it as would need the crate for it.
-        (2, ("derive", "std")),
-        (3, ("std",)),
-    ],
-)
-def test_a_feature_that_brings_crates_to_most_is_left_out(lacking: int, expected: tuple[str, ...]) -> None:
-    having, macro = serde("1.0.9", "derive", "std"), unit("serde_derive")
-    repos: dict[str, tuple[Unit, ...]] = {f"without-{number}": (serde("1.0.9", "std"),) for number in range(lacking)}
-    # One that has the crate anyway gets the feature for nothing.
-    repos |= {"a": (having, macro), "b": (having, macro), "free": (serde("1.0.9", "std"), macro)}
-    found = analysis(repos)
-    made = derive_baseline(found, rules(facts={"serde@1.0.9": DERIVING}))
-    (crate,) = (crate for crate in made.crates if crate.name == "serde")
-    assert crate.features_target == expected
-    assert [(row.feature, row.repos, row.reason) for row in made.left_out] == [
-        (feature, 2, "brings crates that most repositories have not got")
-        for feature in ("derive",)
-        if feature not in expected
-    ]
 
 
 def test_a_unit_reached_from_both_sides_counts_for_both() -> None:

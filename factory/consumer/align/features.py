@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from factory.cargo.lock import parse_lock
 from factory.consumer.align.edits import DirectDependencies, Place, with_features
+from factory.consumer.align.expand import CompiledCrates, Expansion, applies
 from factory.consumer.align.hack import (
     BUILD_SCRIPT,
     LIBRARY,
@@ -23,7 +24,6 @@ from factory.consumer.align.versions import moved_lock
 from factory.model import CRATES_IO, PackageId, Side
 from factory.planning.baseline import caret_range
 from factory.planning.baseline_rules import rust_release
-from factory.planning.expand import CompiledCrates, Expansion, applies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
