@@ -1,6 +1,6 @@
 """Measures what aligning gains for repositories that nobody planned for, step by step, and what keeps the rest cold.
 
-    python -m benchmarks.align --unseen N PATH... [--out FILE]
+    python -m benchmarks.align --unseen N PATH... [--growth PERCENT] [--out FILE]
 
 The first N paths are the unseen ones. The baseline is derived from the others alone; they meet it, as `factory analyze
 --aligned` lets them, and whatever they then compile counts as warm, without any budget. Then each unseen repository is
@@ -27,7 +27,7 @@ from factory.cargo.toolchain import find_toolchain
 from factory.cargo.variants import Variant
 from factory.config.model import Settings
 from factory.consumer import check as check_stage
-from factory.consumer.align.features import FeatureRules
+from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.meeting import Meeting, meet
 from factory.consumer.align.model import StepName
 from factory.consumer.align.steps import Aligner, Wishes, align_workspace
@@ -85,6 +85,7 @@ class Bench:
     baseline: Baseline
     facts: CrateIndex
     cfgs: CfgSet
+    growth: float
     warm: Warm
 
     def costs(self, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
@@ -107,7 +108,7 @@ class Bench:
         return Aligner(
             resolver=self.resolver,
             versions=_version_rules(self.baseline, self.facts, edit_requirements=edit_requirements),
-            features=_feature_rules(self.resolver, self.baseline, self.facts, self.cfgs),
+            features=_feature_rules(self.resolver, self.baseline, self.facts, self.cfgs, self.growth),
             measure=self.measure,
         )
 
@@ -116,13 +117,14 @@ def main() -> int:
     """Print a row for each unseen workspace, the means, and what is still cold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unseen", type=int, required=True, help="how many of the paths nobody planned for")
+    parser.add_argument("--growth", type=int, default=0, help="per cent that features may make graphs larger")
     parser.add_argument("--out", type=Path, help="a file to write the answer into, beside printing it")
     parser.add_argument("paths", nargs="+", type=Path)
     options = parser.parse_args()
     paths = [path.absolute() for path in options.paths]
     resolver = _resolver()
     unseen, others = find_workspaces(paths[: options.unseen]), find_workspaces(paths[options.unseen :])
-    bench, met = _bench(resolver, others)
+    bench, met = _bench(resolver, others, options.growth / 100)
     rows = _aligned(unseen, bench)
     text = "\n".join([*_table(rows, bench.baseline, met), "", *_roots([row.inside for row in rows])])
     print(text)
@@ -142,9 +144,10 @@ def _resolver() -> Resolver:
     )
 
 
-def _bench(resolver: Resolver, others: Scan) -> tuple[Bench, int]:
+def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]:
     """Derive the baseline from the others and let them meet it; return how many of them did, too."""
     facts = CrateIndex(resolver.cargo_home)
+    cfgs = CfgSet.parse(resolver.toolchain.print_cfg(resolver.toolchain.host))
     known = analyze(others, resolver, advance=lambda path: print(f"resolved {path}", file=sys.stderr))
     settings = Settings().baseline
     baseline = derive_baseline(
@@ -156,11 +159,11 @@ def _bench(resolver: Resolver, others: Scan) -> tuple[Bench, int]:
             facts=facts,
         ),
     )
-    cfgs = CfgSet.parse(resolver.toolchain.print_cfg(resolver.toolchain.host))
     meeting = Meeting(
         resolver=resolver,
         versions=_version_rules(baseline, facts),
-        features=_feature_rules(resolver, baseline, facts, cfgs),
+        # In either way cargo compiles the same units, and this one needs no second attempt.
+        features=replace(_feature_rules(resolver, baseline, facts, cfgs, growth), by=FeaturesBy.HACK),
     )
 
     def one(found: FoundWorkspace) -> Analysis | None:
@@ -170,7 +173,14 @@ def _bench(resolver: Resolver, others: Scan) -> tuple[Bench, int]:
 
     with ThreadPoolExecutor(JOBS) as pool:
         ends = [end for end in pool.map(one, others.workspaces) if end is not None]
-    bench = Bench(resolver=resolver, baseline=baseline, facts=facts, cfgs=cfgs, warm=_warm(resolver, known, ends))
+    bench = Bench(
+        resolver=resolver,
+        baseline=baseline,
+        facts=facts,
+        cfgs=cfgs,
+        growth=growth,
+        warm=_warm(resolver, known, ends),
+    )
     return bench, len(ends)
 
 
@@ -185,9 +195,11 @@ def _version_rules(baseline: Baseline, facts: CrateIndex, *, edit_requirements: 
     )
 
 
-def _feature_rules(resolver: Resolver, baseline: Baseline, facts: CrateIndex, cfgs: CfgSet) -> FeatureRules:
+def _feature_rules(
+    resolver: Resolver, baseline: Baseline, facts: CrateIndex, cfgs: CfgSet, growth: float
+) -> FeatureRules:
     never, triple = read_behaviour_features(), resolver.toolchain.host
-    return FeatureRules(baseline=baseline, facts=facts, never=never, cfgs=cfgs, triple=triple)
+    return FeatureRules(baseline=baseline, facts=facts, never=never, cfgs=cfgs, triple=triple, growth=growth)
 
 
 def _costs(resolver: Resolver, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
@@ -291,7 +303,7 @@ def _roots(rows: Sequence[WorkspaceAlignment]) -> list[str]:
     """Return the root causes of what is cold once aligned, the most seconds first."""
     lost: dict[tuple[str, str], float] = defaultdict(float)
     where: dict[tuple[str, str], set[str]] = defaultdict(set)
-    details: dict[tuple[str, str], set[str]] = defaultdict(set)
+    details: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for row in rows:
         for miss in row.after.report.misses if row.after.report is not None else ():
             root = miss.root
@@ -300,7 +312,7 @@ def _roots(rows: Sequence[WorkspaceAlignment]) -> list[str]:
             where[place].add(row.path)
             words = [f"{root.yours} here, {root.warm} warm"] if root.yours or root.warm else []
             words += [f"+{name}" for name in root.extra] + [f"-{name}" for name in root.missing]
-            details[place].add(" ".join(words) or root.version)
+            details[place][" ".join(words) or root.version] += miss.lost
     total = sum(lost.values())
     lines = [
         f"Still cold: {total:.0f} s of {sum(row.after.total().seconds for row in rows):.0f}",
@@ -310,8 +322,12 @@ def _roots(rows: Sequence[WorkspaceAlignment]) -> list[str]:
     ]
     for place in sorted(lost, key=lambda place: (-lost[place], place))[:_MOST_ROOTS]:
         cause, subject = place
-        lines.append(f"| {cause} | {subject} | {lost[place]:.0f} | {len(where[place])} | {min(details[place])} |")
+        lines.append(f"| {cause} | {subject} | {lost[place]:.0f} | {len(where[place])} | {_most(details[place])} |")
     return lines
+
+
+def _most(seconds: Mapping[str, float]) -> str:
+    return max(seconds, key=lambda detail: (seconds[detail], detail))
 
 
 def _after(row: WorkspaceAlignment, name: StepName) -> State:

@@ -66,13 +66,22 @@ class CrateIndex:
     def __init__(self, cargo_home: Path) -> None:
         self._folders = sorted((cargo_home / "registry" / "index").glob(f"{_host(cargo_home)}-*/.cache"))
         self._lines: dict[str, Mapping[str, bytes]] = {}
+        self._facts: dict[PackageId, CrateFacts] = {}
 
     def __call__(self, package: PackageId) -> CrateFacts | None:
         """Return the facts about a package; `None` where nothing is known of it."""
         if package.source != CRATES_IO:
             return None
-        line = self._of(package.name).get(package.version)
-        return None if line is None else parse_index_line(line)
+        known = self._facts.get(package)
+        if known is None:
+            if package.version not in self._of(package.name):
+                # Cargo may have asked for it in the meantime.
+                self._lines[package.name] = self._read(package.name)
+            line = self._lines[package.name].get(package.version)
+            known = None if line is None else parse_index_line(line)
+            if known is not None:
+                self._facts[package] = known
+        return known
 
     def versions(self, name: str) -> tuple[str, ...]:
         """Return all versions of a crate, yanked ones too, in the index's order; none where nothing is known of it."""

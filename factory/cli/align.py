@@ -30,13 +30,16 @@ def align(
         bool,
         typer.Option("--manifest", help="Change requirements of the manifests, too, where they keep a version out."),
     ] = False,
-    paying: Annotated[
-        bool,
+    growth: Annotated[
+        int | None,
         typer.Option(
-            "--all-features-that-pay",
-            help="Features that bring other crates too, where they save more seconds than they cost a cold build.",
+            "--growth",
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="How much larger features that bring crates may make the graph (default: `baseline.growth_percent`).",
         ),
-    ] = False,
+    ] = None,
     features_by: Annotated[
         FeaturesBy,
         typer.Option(
@@ -74,7 +77,7 @@ def align(
     run = run_of(context)
     wishes = forecasting.AlignWishes(
         steps=_steps(step) | ({StepName.PROFILE} if profile else set()),
-        paying=paying,
+        growth_percent=growth,
         features_by=features_by,
         edit_requirements=manifest,
         allow_downgrade=allow_downgrade,

@@ -472,6 +472,10 @@ class BaselineSettings(StrictModel):
     msrv_percent: Annotated[int, Field(ge=1, le=100)] = Field(
         80, description="Part of a crate's repositories whose rust-version has to allow the version that is taken."
     )
+    growth_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        0,
+        description="How much larger features that bring crates may make a repository's graph; 0 for no such features.",
+    )
     adopt_percent: Annotated[int, Field(ge=0, le=100)] = Field(
         50,
         description="How much a repository at the baseline counts beside itself as it is: factory plan --aligned.",

@@ -77,7 +77,8 @@ class AlignWishes:
     """What the user of `align` named."""
 
     steps: frozenset[StepName]
-    paying: bool
+    growth_percent: int | None
+    """How much larger features that bring crates may make the graph; `None` for what the configuration says."""
     features_by: FeaturesBy
     edit_requirements: bool
     allow_downgrade: bool
@@ -102,7 +103,7 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     crates = {PackageId(crate.name, crate.version, crate.source) for crate in made.baseline.crates}
     ask_registry(run, resolver, crates)
     aligner = _aligner(run, made.baseline, warm, resolver, wishes)
-    steps = Wishes(variant=variant, steps=wishes.steps, paying=wishes.paying)
+    steps = Wishes(variant=variant, steps=wishes.steps)
     return align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
 
 
@@ -154,7 +155,7 @@ def _aligner(
     sources, estimator = crate_sources([]), fit(shipped_records())
     known = {key: unit.cost for key, unit in warm.units.items()}
     facts = CrateIndex(resolver.cargo_home)
-    host = warm.toolchain.host
+    host, growth = warm.toolchain.host, wishes.growth_percent
 
     def measure(workspace: FoundWorkspace, analysis: Analysis) -> CheckReport:
         costs = weighed_costs(analysis, known, estimator, sources)
@@ -183,6 +184,7 @@ def _aligner(
             never=read_behaviour_features(),
             cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
             triple=host,
+            growth=(run.settings.baseline.growth_percent if growth is None else growth) / 100,
             by=wishes.features_by,
         ),
         measure=measure,

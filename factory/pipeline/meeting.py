@@ -86,6 +86,7 @@ def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
             never=read_behaviour_features(),
             cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
             triple=host,
+            growth=run.settings.baseline.growth_percent / 100,
             # In either way cargo compiles the same units, and this one needs no second attempt.
             by=FeaturesBy.HACK,
         ),

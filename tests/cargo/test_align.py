@@ -266,3 +266,64 @@ def test_a_plan_can_cook_for_repositories_at_their_baseline(program: Program, tm
     program("align", "behind", "--apply", "--force", cwd=tmp_path)
     found = program.json("check", tmp_path / "behind", "--plan", tmp_path / "plan.json")
     assert found["units"] == FULL
+
+
+def test_a_feature_that_brings_a_crate_is_taken_where_it_saves_more_than_it_costs(
+    program: Program, tmp_path: Path
+) -> None:
+    """Without `printing`, syn does not stand on quote, which takes a fraction of what syn takes."""
+    others = replace(BASE, dependencies=(), build_dependencies=('syn = "2"',))
+    features = ["derive", "parsing", "clone-impls", "proc-macro"]
+    lean = f"syn = {{ version = '2', default-features = false, features = {features} }}"
+    for name in ("one", "two"):
+        write(tmp_path / name, others)
+    write(tmp_path / "lean", replace(others, build_dependencies=(lean,)), git=True)
+    program("analyze", "one", "two", "--top", "0", cwd=tmp_path)
+    program("plan", cwd=tmp_path)
+    repo, plan = tmp_path / "lean", tmp_path / "plan.json"
+
+    small = steps(program.json("align", repo, "--plan", plan))["features"]
+    why = {row["subject"]: row["why"] for row in small["left"]}
+    assert "brings quote, which the repository has not got" in why.values()
+    assert small["patch"] == ""
+
+    large = steps(program.json("align", repo, "--plan", plan, "--growth", "100"))["features"]
+    assert [row["what"] for row in large["changes"] if row["subject"].startswith("quote@")] == [
+        "new in what is compiled"
+    ]
+    assert "+++ b/workspace-hack/Cargo.toml" in large["patch"].splitlines(), "what can be taken away again"
+    assert large["notes"][-1].endswith(" s more: taken")
+    program("align", repo, "--plan", plan, "--growth", "100", "--apply")
+    cargo(repo, "metadata", "--locked", "--format-version=1")
+    found = program.json("check", repo, "--plan", plan)["units"]
+    assert found["hit"] == found["total"] > small["before"]["units"]["total"]
+    program("align", repo, "--plan", plan, "--growth", "100", "--check")
+
+
+def test_versions_that_lose_by_themselves_are_taken_where_features_gain_more_with_them(
+    program: Program, tmp_path: Path
+) -> None:
+    """The repository's libc is warm as it is, and at the baseline's version only with the baseline's feature."""
+    old, new = ({"libc": "0.2.182", "itoa": "1.0.17"}, {"libc": "0.2.183", "itoa": "1.0.18"})
+    plain = replace(BASE, dependencies=('libc = "0.2"',), build_dependencies=(), versions=old)
+    agreed = ('libc = { version = "0.2", features = ["extra_traits"] }', 'itoa = "1"')
+    for name in ("one", "two"):
+        write(tmp_path / name, replace(plain, dependencies=agreed, versions=new))
+    for name in ("three", "four"):
+        write(tmp_path / name, plain)
+    repo = write(tmp_path / "mixed", replace(plain, dependencies=('libc = "0.2"', 'itoa = "1"')), git=True)
+    program("analyze", "one", "two", "three", "four", "--top", "0", cwd=tmp_path)
+    program("plan", cwd=tmp_path)
+    plan = tmp_path / "plan.json"
+    alone = steps(program.json("align", repo, "--plan", plan, "--step", "versions"))["versions"]
+    assert (alone["changes"], alone["patch"]) == ([], "")
+    assert alone["notes"][-1].startswith("not taken: with this plan ")
+
+    both = program.json("align", repo, "--plan", plan)
+
+    versions, features = steps(both)["versions"], steps(both)["features"]
+    assert {row["subject"] for row in versions["changes"]} == {"itoa 1.0.17 -> 1.0.18", "libc 0.2.182 -> 0.2.183"}
+    assert versions["after"]["seconds"]["hit"] < versions["before"]["seconds"]["hit"]
+    assert features["after"]["units"]["hit"] == features["after"]["units"]["total"]
+    program("align", repo, "--plan", plan, "--apply")
+    program("align", repo, "--plan", plan, "--check")

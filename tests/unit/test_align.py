@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from factory.cargo.index_cache import CrateFacts, parse_index_line
 from factory.cargo.profile_table import ProfileTable
 from factory.cargo.requirement import is_met
 from factory.consumer.align.apply import require_clean, write_files
+from factory.consumer.align.copy import in_the_way, without_packages
 from factory.consumer.align.expand import CompiledCrates, Expansion
 from factory.consumer.align.hack import (
     Entry,
@@ -30,10 +32,11 @@ from factory.consumer.align.model import Move
 from factory.consumer.align.profile import profile_changes, with_profile
 from factory.consumer.align.requirements import widened
 from factory.consumer.align.settle import MOST_ATTEMPTS, settle
-from factory.consumer.align.versions import moved_lock
+from factory.consumer.align.versions import moved_lock, suspects
 from factory.errors import ConfigurationError
 from factory.model import PackageId, Side
 from factory.planning.baseline import BaselineProfile
+from factory.process import Completed
 from factory.scan.cfg_expression import CfgSet
 from tests.unit.unit_builder import package, unit
 
@@ -86,8 +89,40 @@ def test_a_lock_is_given_other_versions_and_nothing_else_changes() -> None:
     assert made == expected
 
 
+def test_those_that_cargo_complains_of_are_suspected() -> None:
+    moves = [Move(package=package(name), version="1.0.5") for name in ("a", "b-c", "b")]
+    assert suspects(moves, "b-c v1.0.5 wants d `^2`") == [moves[1]]
+    assert suspects(moves, "two packages would link the native library `z`") == []
+
+
 def test_a_package_of_another_source_keeps_its_version() -> None:
     assert moved_lock(LOCK, {Move(package=package("b"), version="1.0.5"): "new"}) == LOCK
+
+
+CONFLICT = """\
+error: failed to select a version for `js-sys`.
+    ... required by package `wasm-streams v0.5.0`
+    ... which satisfies dependency `wasm-streams = "^0.5"` of package `reqwest v0.13.4`
+versions that meet the requirements `^0.3.85` are: 0.3.91
+
+all possible versions conflict with previously selected packages.
+
+  previously selected package `js-sys v0.3.77`
+    ... which satisfies dependency `js-sys = "=0.3.77"` of package `wasm-bindgen-futures v0.4.50`
+    ... which satisfies path dependency `app` of package `app v0.1.0 (/copy)`
+"""
+
+
+def test_what_is_in_the_way_is_what_was_selected_before_with_what_asks_for_it() -> None:
+    answer = Completed(args=("cargo",), returncode=101, stdout="", stderr=CONFLICT)
+    assert in_the_way(answer) == {("js-sys", "0.3.77"), ("wasm-bindgen-futures", "0.4.50")}
+    assert in_the_way(replace(answer, returncode=0)) == set()
+
+
+def test_a_lock_loses_the_packages_that_are_named_and_nothing_else() -> None:
+    made = without_packages(LOCK, {("a", "2.0.0"), ("b", "2.0.0")})
+    gone = '[[package]]\nname = "a"\nversion = "2.0.0"'
+    assert made == LOCK.partition(gone)[0] + LOCK[LOCK.index('[[package]]\nname = "b"') :]
 
 
 @given(st.sets(st.integers(0, 40)), st.integers(0, 40))
@@ -315,6 +350,24 @@ def test_the_profile_is_explained_and_changed_where_it_differs() -> None:
     made = with_profile(text, mine, theirs)
     assert tomllib.loads(made)["profile"]["release"] == {"panic": "abort", "opt-level": 2}
     assert made.startswith(text.partition("lto")[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[profile.release]\nlto = true\nopt-level = 3\n", {"opt-level": 3}),
+        ('[profile.release]\nlto = true\nopt-level = "s"\n', {}),
+        (
+            "[profile.release]\nlto = true\n[profile.release.package.a]\nopt-level = 1\n",
+            {"package": {"a": {"opt-level": 1}}},
+        ),
+    ],
+)
+def test_what_a_profile_says_of_all_packages_goes_with_what_differs(text: str, expected: dict[str, Any]) -> None:
+    """Cargo gives it to build scripts' dependencies too: that is the difference which the units show."""
+    mine = ProfileTable(name="release", base=(("lto", "true"),), build_override=(("opt-level", "3"),), packages=())
+    made = with_profile(text + '[profile.release.package."*"]\nopt-level = 3\n', replace(use(), profile=mine), common())
+    assert tomllib.loads(made).get("profile", {"release": {}})["release"] == expected
 
 
 def test_a_profile_is_written_where_there_is_none() -> None:

@@ -304,6 +304,8 @@ def test_index_lines_tell_what_a_version_is(tmp_path: Path) -> None:
     assert index(package("serde", "2.0.0")) is None
     assert index(package("other", "1.0.0")) is None
     assert index(PackageId("serde", "1.0.9", "registry+https://else.example/index")) is None
+    (folder / "serde").write_bytes(content.replace(b"1.0.10\x00{}", b"1.0.11\x00" + json.dumps(LINE).encode()))
+    assert index(package("serde", "1.0.11")) == facts, "what cargo asked for in the meantime is known"
 
 
 def test_index_file_of_another_version_of_cargo_says_nothing() -> None:

@@ -19,16 +19,22 @@ from factory.files import digest
 from factory.scan.skeleton import write_skeleton
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from factory.analysis.analyze import Resolver
     from factory.analysis.model import Analysis
+    from factory.model import PackageId
     from factory.process import Completed
     from factory.scan.cargo_config import RecordedConfig
     from factory.scan.model import FoundWorkspace
 
 _ALIGNED_NAMES = frozenset({"Cargo.toml", "Cargo.lock"})
 _LOCKED = "previously selected package"
+_SELECTED = re.compile(r"package `(\S+) v([^`\s]+)`")
+_ENTRY = "[[package]]"
+_SETTLE = ["tree", "--depth=0", "--edges=no-dev"]
+_MOST_UNLOCKED = 8
+"""How often something may be in the way: what one of these crates needs of another is known only then."""
 _CONFLICT = re.compile(r"required by package `(?P<by>[^`(]+?)(?: \([^`]*\))?`")
 
 
@@ -85,8 +91,11 @@ class WorkingCopy:
             for line in _diff(self.shown(path), before.get(path), after.get(path))
         )
 
-    def settle_lock(self) -> str:
+    def settle_lock(self, compiled: Collection[PackageId] | None = None) -> str:
         """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not.
+
+        Where it is told what is `compiled`, others that are in the way, such as crates which only other platforms need,
+        get a version anew.
 
         Cargo holds its lock on all downloads for as long as it asks the registry, and whoever resolves beside it waits.
         So this is done by a command that goes by what cargo knows of the index, which was asked once for all
@@ -94,7 +103,15 @@ class WorkingCopy:
         stays one.
         """
         before = self.lock.read_text(encoding="utf-8")
-        answer = self._cargo(["tree", "--depth=0", "--edges=no-dev"])
+        answer = self._cargo(_SETTLE)
+        for _ in range(_MOST_UNLOCKED if compiled is not None else 0):
+            idle = in_the_way(answer) - {(package.name, package.version) for package in compiled or ()}
+            locked = self.lock.read_text(encoding="utf-8")
+            less = without_packages(locked, idle)
+            if less == locked:
+                break
+            self.lock.write_text(less, encoding="utf-8")
+            answer = self._cargo(_SETTLE)
         if not answer.ok and _LOCKED not in answer.stderr:
             self.lock.write_text(before, encoding="utf-8")
             answer = self._cargo(["update", "--workspace"])
@@ -132,6 +149,22 @@ class WorkingCopy:
         return self.resolver.toolchain.cargo(
             [*args, *offline], cwd=self.root, cargo_home=self.resolver.cargo_home, timeout=self.resolver.timeout
         )
+
+
+def without_packages(lock: str, packages: Collection[tuple[str, str]]) -> str:
+    """Return a lockfile without some packages, by name and version: cargo completes it."""
+    head, *entries = lock.split(_ENTRY)
+    kept = [entry for entry in entries if not any(_is_of(entry, *package) for package in packages)]
+    return _ENTRY.join([head, *kept])
+
+
+def _is_of(entry: str, name: str, version: str) -> bool:
+    return entry.lstrip().startswith(f'name = "{name}"\nversion = "{version}"\n')
+
+
+def in_the_way(answer: Completed) -> set[tuple[str, str]]:
+    """Return the packages, by name and version, that cargo says another one conflicts with, and what asks for them."""
+    return set() if answer.ok else set(_SELECTED.findall(answer.stderr.partition(_LOCKED)[2]))
 
 
 def why_not(stderr: str, *, hide: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.cargo.lock import parse_lock
 from factory.consumer.align.edits import DirectDependencies, Place, with_features
 from factory.consumer.align.expand import CompiledCrates, Expansion, applies
 from factory.consumer.align.hack import (
@@ -17,24 +18,27 @@ from factory.consumer.align.hack import (
     free_name,
     with_hack,
 )
-from factory.consumer.align.model import Change
+from factory.consumer.align.model import Change, Move
 from factory.consumer.align.settle import settle
-from factory.model import Side
+from factory.consumer.align.versions import moved_lock
+from factory.model import CRATES_IO, PackageId, Side
 from factory.planning.baseline import caret_range
 from factory.planning.baseline_rules import rust_release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.index_cache import CrateFacts
     from factory.consumer.align.copy import WorkingCopy
-    from factory.model import PackageId, Unit
+    from factory.model import Unit
     from factory.planning.baseline import Baseline
     from factory.planning.behaviour import BehaviourFeatures
     from factory.scan.cfg_expression import CfgSet
 
 _ROUNDS = 3
+_UNITS_A_CRATE = 1.5
+"""A crate is a unit, or three with its build script: what is brought is estimated before cargo is asked."""
 _WORD = re.compile(r"[\w-]+")
 _SYSTEM = "target_os"
 
@@ -54,7 +58,8 @@ class FeaturesBy(enum.StrEnum):
 class FeatureRules:
     """By what features are chosen; `cfgs` are those of the platform `triple` that the images are of.
 
-    With `paying`, features that bring other crates are taken too.
+    Features that bring other crates are taken too as long as these make the graph larger by no more than a share
+    `growth`.
     """
 
     baseline: Baseline
@@ -62,7 +67,7 @@ class FeatureRules:
     never: BehaviourFeatures
     cfgs: CfgSet
     triple: str
-    paying: bool = False
+    growth: float = 0.0
     by: FeaturesBy = FeaturesBy.AUTO
 
     @property
@@ -82,11 +87,25 @@ class Addition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """What the step came to; `analysis` is of the copy afterwards."""
+    """What the step came to; `analysis` is of the copy afterwards, whose manifests and lock are `texts`."""
 
     changes: tuple[Change, ...]
     left: tuple[Change, ...]
     analysis: Analysis
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFeatures:
+    """The features that bring no crate; with those that do, too, where there are any."""
+
+    free: Added
+    more: Added | None = None
+
+    @property
+    def most(self) -> Added:
+        """The last of them."""
+        return self.more or self.free
 
 
 @dataclass(slots=True)
@@ -100,11 +119,30 @@ class _Features:
     named: DirectDependencies
     taken: list[Addition] = field(default_factory=list)
     left: dict[Addition, str] = field(default_factory=dict)
+    bringing: dict[Addition, frozenset[str]] = field(default_factory=dict)
+    """What would bring crates, and their names."""
+    most_units: int | None = None
+    """How large the graph may get; `None` as long as nothing is added that brings crates."""
     beyond: bool = False
     """Whether there are features that edits do not reach."""
 
-    def run(self) -> Added:
-        first = CompiledCrates.of(self._units())
+    def run(self) -> FoundFeatures:
+        size, first = len(self._units()), CompiledCrates.of(self._units())
+        self._add_free(first)
+        free = self._added(first)
+        if not self.rules.growth or self.rules.by is not FeaturesBy.HACK:
+            # What came in by edits would be the repository's own next time, and might grow once more.
+            return FoundFeatures(free=free)
+        before = list(self.taken)
+        self.most_units = int(size * (1 + self.rules.growth))
+        self._bring(self.most_units - size)
+        if self.taken == before:
+            return FoundFeatures(free=free)
+        self._add_free(None)
+        return FoundFeatures(free=free, more=self._added(first))
+
+    def _add_free(self, first: CompiledCrates | None) -> None:
+        """Add what brings no crate; what does after all is taken back, where it is known what was compiled at first."""
         # Added features turn on others below, which the baseline may have more of.
         for _ in range(_ROUNDS):
             wanted = self._wanted()
@@ -112,11 +150,61 @@ class _Features:
                 break
             before = list(self.taken)
             self.left |= dict(settle(wanted, self._attempt, self._suspects))
-            if not self.rules.paying:
+            if first is not None:
                 self._drop_what_brings_crates(first)
             if self.taken == before:
                 break
-        return Added(changes=self._changes(first), left=self._left(), analysis=self.analysis)
+
+    def _added(self, first: CompiledCrates) -> Added:
+        return Added(changes=self._changes(first), left=self._left(), analysis=self.analysis, texts=self.copy.read())
+
+    def _bring(self, most: int) -> None:
+        """Add what brings crates, about `most` units of them, and half as many where cargo finds that they are more."""
+        while most:
+            chosen = self._chosen_to_bring(most)
+            why = self._attempt(chosen) if chosen else ""
+            if why != self._too_large:
+                self.left |= dict(settle(chosen, self._attempt, self._suspects)) if why else {}
+                return
+            most //= 2
+
+    def _chosen_to_bring(self, most: int) -> list[Addition]:
+        """Return additions that bring crates, the fewest first, as long as these are about `most` units."""
+        compiled = CompiledCrates.of(self._units())
+        chosen: list[Addition] = []
+        brought: frozenset[str] = frozenset()
+        closures = {one: self._closure(names, compiled) for one, names in self.bringing.items()}
+        for one, closure in sorted(closures.items(), key=lambda row: (len(row[1] or ()), row[0])):
+            if closure is not None and len(brought | closure) * _UNITS_A_CRATE <= most:
+                chosen.append(one)
+                brought |= closure
+        for one in self.bringing:
+            # With the crates that come, more may be free.
+            self.left.pop(one, None)
+        return chosen
+
+    def _closure(self, names: Iterable[str], compiled: CompiledCrates) -> frozenset[str] | None:
+        """Return the crates that come with some; `None` where one is not in the baseline or links a library."""
+        there = {package.name for package in compiled.all_packages}
+        found: set[str] = set()
+        pending = sorted(names)
+        while pending:
+            name = pending.pop()
+            if name in found or name in there:
+                continue
+            crate = max((one for one in self.rules.baseline.crates if one.name == name), default=None)
+            facts = None if crate is None else self.rules.facts(PackageId(name, crate.version, crate.source))
+            if facts is None or facts.links is not None:
+                return None
+            found.add(name)
+            pending += [
+                row.package
+                for row in facts.dependencies
+                if not row.optional
+                and row.kind != "dev"
+                and (row.target is None or applies(row.target, self.rules.triple, self.rules.cfgs))
+            ]
+        return frozenset(found)
 
     def _wanted(self) -> list[Addition]:
         """Return the baseline's features that are not there yet and may be; what may not is noted with the reason."""
@@ -151,8 +239,9 @@ class _Features:
                 own = (crate, feature) == (addition.package.name, addition.feature)
                 return never if own else f"turns on {crate}/{feature}: {never}"
         brought = expansion.brings(*place)
-        if brought and not self.rules.paying:
-            return f"brings {_listed(sorted(brought))}, which the repository has not got (--all-features-that-pay)"
+        if brought:
+            self.bringing[addition] = brought
+            return f"brings {_listed(sorted(brought))}, which the repository has not got"
         return ""
 
     def _within_reach(self, wanted: Sequence[Addition], expansion: Expansion) -> list[Addition]:
@@ -173,7 +262,7 @@ class _Features:
         why = self._write([*self.taken, *additions])
         if not why:
             made = self.copy.analyze()
-            why = self._too_new(made) if made.resolved else made.workspaces[0].reason
+            why = made.workspaces[0].reason if not made.resolved else self._refusal(made)
             why = why or self._without_effect(additions, made)
             if not why:
                 self.analysis = made
@@ -191,6 +280,26 @@ class _Features:
             if one.feature not in features.get((one.package, one.side), frozenset()):
                 self.beyond = True
                 return "an edit does not turn it on (--features-by hack)"
+        return ""
+
+    def _refusal(self, made: Analysis) -> str:
+        """Say why what cargo made of additions cannot stay; "" where it can."""
+        if self.most_units is not None and len(_units(made)) > self.most_units:
+            return self._too_large
+        return self._too_new(made) or self._changed_behaviour(made)
+
+    @property
+    def _too_large(self) -> str:
+        return f"the repository's own graph would be more than {self.rules.growth:.0%} larger"
+
+    def _changed_behaviour(self, made: Analysis) -> str:
+        """Say which feature that nobody gets unasked came along by way of a crate that came in; "" for none."""
+        before, now = (CompiledCrates.of(units).features for units in (self._units(), _units(made)))
+        for (package, side), features in sorted(now.items()):
+            for feature in sorted(features - before.get((package, side), features)):
+                never = self.rules.never.why_never(package.name, feature)
+                if never is not None:
+                    return f"turns on {package.name}/{feature}: {never}"
         return ""
 
     def _too_new(self, made: Analysis) -> str:
@@ -221,7 +330,25 @@ class _Features:
             except ValueError as error:
                 self.beyond = True
                 return str(error)
-        return self.copy.settle_lock()
+        known = _locked(texts[lock])
+        compiled = {unit.package for unit in self.analysis.units.values()}
+        return self.copy.settle_lock(compiled) or self._settle_new(known)
+
+    def _settle_new(self, known: frozenset[PackageId]) -> str:
+        """Give what came into the lock the baseline's version: cargo takes the newest. It stays where that fails."""
+        before = self.copy.lock.read_text(encoding="utf-8")
+        by_range = self.rules.baseline.by_range
+        checksums: dict[Move, str] = {}
+        for package in _locked(before) - known:
+            crate = by_range.get((package.name, package.source, caret_range(package.version)))
+            facts = None if crate is None else self.rules.facts(replace(package, version=crate.version))
+            if crate is not None and crate.version != package.version and facts is not None and not facts.yanked:
+                checksums[Move(package=package, version=crate.version)] = facts.checksum
+        if checksums:
+            self.copy.lock.write_text(moved_lock(before, checksums), encoding="utf-8")
+            if self.copy.settle_lock():
+                self.copy.lock.write_text(before, encoding="utf-8")
+        return ""
 
     def _write_hack(self, texts: dict[str, str], additions: Sequence[Addition]) -> None:
         root = str(self.copy.root.relative_to(self.copy.folder))
@@ -301,21 +428,30 @@ class _Features:
         )
 
 
-def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> Added:
+def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> FoundFeatures:
     """Add the baseline's features to a copy that has no crate of ours; `analysis` is of the copy as it is.
+
+    The copy is left with as much as there is.
 
     Raises `ConfigurationError` where no such crate can be added to the repository.
     """
     texts, users = copy.read(), _users(copy)
     root = str((copy.root / "Cargo.toml").relative_to(copy.folder))
     named = DirectDependencies.read(texts, users, root, lambda key: applies(key, rules.triple, rules.cfgs))
+    by_edits: Added | None = None
     if rules.by is not FeaturesBy.HACK:
         edits = _Features(copy, rules, analysis, texts, users, named)
-        added = edits.run()
-        if rules.by is FeaturesBy.EDIT or not edits.beyond:
-            return added
+        found = edits.run()
+        if rules.by is FeaturesBy.EDIT or not (edits.beyond or (rules.growth and edits.bringing)):
+            return found
+        by_edits = None if edits.beyond else found.free
         copy.write(texts)
-    return _Features(copy, replace(rules, by=FeaturesBy.HACK), analysis, texts, users, named).run()
+    found = _Features(copy, replace(rules, by=FeaturesBy.HACK), analysis, texts, users, named).run()
+    if by_edits is None:
+        return found
+    if found.more is None:
+        copy.write(by_edits.texts)
+    return replace(found, free=by_edits)
 
 
 def write_sources(folder: Path, entries: Sequence[Entry]) -> None:
@@ -341,6 +477,10 @@ def _users(copy: WorkingCopy) -> tuple[str, ...]:
     programs = [row for row in rows if any("bin" in target["kind"] for target in row["targets"])]
     folder = copy.folder.resolve()
     return tuple(sorted(str(Path(row["manifest_path"]).relative_to(folder)) for row in programs or rows))
+
+
+def _locked(lock: str) -> frozenset[PackageId]:
+    return frozenset(entry.package for entry in parse_lock(lock).packages if entry.package.source == CRATES_IO)
 
 
 def _units(analysis: Analysis) -> list[Unit]:

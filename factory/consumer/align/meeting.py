@@ -45,7 +45,7 @@ class Met:
 def meet(found: FoundWorkspace, meeting: Meeting) -> Met:
     """Move a copy of a workspace onto the baseline, step after step; nothing of the repository is changed.
 
-    The steps are versions, features that bring no crate, and the cargo profile, each on top of those before. A
+    The steps are versions, features, and the cargo profile, each on top of those before. A
     workspace that has the profile already has no state of that step.
     """
     states: list[Analysis] = []
@@ -75,7 +75,7 @@ def _steps(copy: WorkingCopy, meeting: Meeting) -> Iterator[tuple[tuple[StepName
     move_versions(copy, meeting.versions, {unit.package for unit in analysis.units.values()})
     analysis = copy.analyze()
     yield (StepName.VERSIONS,), analysis
-    analysis = add_features(copy, meeting.features, analysis).analysis
+    analysis = add_features(copy, meeting.features, analysis).most.analysis
     yield (StepName.VERSIONS, StepName.FEATURES), analysis
     if _take_profile(copy, meeting, analysis):
         yield (StepName.VERSIONS, StepName.FEATURES, StepName.PROFILE), copy.analyze()

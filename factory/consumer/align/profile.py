@@ -70,8 +70,12 @@ def with_profile(text: str, use: VariantUse, baseline: BaselineProfile) -> str:
     override = dict(use.profile.build_override), dict(baseline.table.build_override)
     if override[0] != override[1]:
         _settle(_table(table, _OVERRIDE), *override)
+        if not table[_OVERRIDE]:
+            table.pop(_OVERRIDE)
     if use.profile.packages:
         table.pop("package", None)
+    elif use.profile.build_override != baseline.table.build_override or use.profile.base != baseline.table.base:
+        _settle_everywhere(table, baseline)
     _remove_empty(document, baseline.table.name)
     return tomlkit.dumps(document)
 
@@ -102,6 +106,23 @@ def _settle(table: AbstractTable, mine: Mapping[str, Any], common: Mapping[str, 
             table[key] = manifest_value(key, common[key])
         else:
             table.pop(key, None)
+
+
+def _settle_everywhere(table: AbstractTable, baseline: BaselineProfile) -> None:
+    """Take away what `package."*"` sets: for dependencies, build scripts' too, it goes before all that was settled."""
+    packages = table.get("package", {})
+    everywhere = packages.pop("*", {})
+    common = default_settings(baseline.table.name) | dict(baseline.table.base)
+    for key in everywhere:
+        # The workspace's own packages had the profile's value, all others had this one.
+        wanted = manifest_value(key, common.get(key))
+        if key in table and table[key] != wanted:
+            if key in dict(baseline.table.base):
+                table[key] = wanted
+            else:
+                table.pop(key)
+    if "package" in table and not packages:
+        table.pop("package")
 
 
 def _table(parent: Any, *names: str) -> AbstractTable:  # noqa: ANN401 - tomlkit's containers

@@ -33,8 +33,6 @@ class Wishes:
 
     variant: str
     steps: frozenset[StepName]
-    paying: bool = False
-    """Whether features that bring other crates are taken where they pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +84,8 @@ class _Alignment:
     wishes: Wishes
     steps: list[Step] = field(default_factory=list)
     had_hack: bool = False
+    doubt: str = ""
+    """Why the step `versions` was not worth taking by itself; "" where it was."""
 
     def run(self) -> WorkspaceAlignment:
         original = self.copy.read()
@@ -101,7 +101,7 @@ class _Alignment:
                 self.copy.settle_lock()
                 analysis = self.copy.analyze()
                 state = self._state(analysis)
-            for step in (self._profile, self._versions, self._features):
+            for step in (self._profile, self._versions_and_features):
                 analysis, state = step(analysis, state)
         except ConfigurationError as error:
             return self._unaligned(error.what, first)
@@ -192,12 +192,32 @@ class _Alignment:
         for number in written[-1:]:
             self.steps[number] = replace(self.steps[number], notes=(*self.steps[number].notes, _NO_GAIN))
 
-    def _versions(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
+    def _versions_and_features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
+        """Take both steps; versions that are worth nothing by themselves stay only where features gain more with them.
+
+        Versions alone can lose what is warm: repositories that have moved have the baseline's features as well.
+        """
+        before, steps = self.copy.read(), tuple(self.steps)
+        both = self._features(*self._versions(analysis, state, doubtful=True))
+        if not self.doubt:
+            return both
+        after, taken = self.copy.read(), tuple(self.steps)
+        self.copy.write(before)
+        self.steps = list(steps)
+        without = self._features(*self._versions(analysis, state))
+        if without[1].missing_seconds <= both[1].missing_seconds + _NOTHING:
+            return without
+        self.copy.write(after)
+        self.steps = list(taken)
+        return both
+
+    def _versions(self, analysis: Analysis, state: State, *, doubtful: bool = False) -> tuple[Analysis, State]:
         if StepName.VERSIONS not in self.wishes.steps:
             return analysis, state
         before = self.copy.read()
         changes, left = move_versions(self.copy, self.aligner.versions, _packages(analysis))
-        return self._took(StepName.VERSIONS, changes, left, before, analysis, state, self.copy.analyze())
+        made = self.copy.analyze()
+        return self._took(StepName.VERSIONS, changes, left, before, analysis, state, made, doubtful=doubtful)
 
     def _features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
         if StepName.FEATURES not in self.wishes.steps:
@@ -207,32 +227,21 @@ class _Alignment:
         if rules.by is FeaturesBy.AUTO and self.had_hack:
             # To go from one way to the other would be a patch that gains nothing.
             rules = replace(rules, by=FeaturesBy.HACK)
-        added = add_features(self.copy, rules, analysis)
-        notes: tuple[str, ...] = ()
-        if self.wishes.paying:
-            added, note = self._more_features(added, rules, analysis, before)
-            notes = (note,)
+        found = add_features(self.copy, rules, analysis)
+        added, notes = (found.free, ()) if found.more is None else self._more_features(found.free, found.more)
         return self._took(StepName.FEATURES, added.changes, added.left, before, analysis, state, added.analysis, notes)
 
-    def _more_features(
-        self, free: Added, rules: FeatureRules, analysis: Analysis, before: Mapping[str, str]
-    ) -> tuple[Added, str]:
-        """Take the features that bring other crates as well, where that gains more seconds than a cold build pays."""
-        kept = self.copy.read()
-        self.copy.write(before)
-        more = add_features(self.copy, replace(rules, paying=True), analysis)
+    def _more_features(self, free: Added, more: Added) -> tuple[Added, tuple[str, ...]]:
+        """Take the features that bring other crates as well, where that saves more seconds than a cold build pays."""
         one, other = (self._state(added.analysis) for added in (free, more))
-        if one.report is None or other.report is None:
-            self.copy.write(kept)
-            return free, f"features that bring crates do not go: {other.problem}"
-        image = other.report.image
-        gain = other.hit(image).seconds - one.hit(image).seconds
+        # What the crates themselves take is no gain, however warm they are.
+        saved = one.missing_seconds - other.missing_seconds
         price = other.total().seconds - one.total().seconds
-        said = f"features that bring crates: {gain:.1f} s more are warm, and a cold build takes {price:.1f} s more"
-        if gain > price:
-            return more, f"{said}: taken"
-        self.copy.write(kept)
-        return free, f"{said}: not taken"
+        said = f"features that bring crates save {saved:.1f} s, and a cold build takes {price:.1f} s more"
+        if not other.problem and saved > max(price, _NOTHING):
+            return more, (f"{said}: taken",)
+        self.copy.write(free.texts)
+        return free, (f"{said}: not taken",)
 
     def _took(
         self,
@@ -244,13 +253,20 @@ class _Alignment:
         state: State,
         made: Analysis,
         notes: tuple[str, ...] = (),
+        *,
+        doubtful: bool = False,
     ) -> tuple[Analysis, State]:
-        """Note a step from `analysis` and `state` to what it `made`; one that loses seconds is undone."""
+        """Note a step from `analysis` and `state` to what it `made`; one that is not worth taking is undone.
+
+        A `doubtful` one stays, with the doubt noted.
+        """
         after = self._state(made)
         if after.problem:
             raise ConfigurationError(f"after the step {name} cargo does not resolve it any more: {after.problem}")
-        why_not = self._refusal(state, after)
-        if changes and why_not:
+        why_not = self._refusal(state, after) if changes else ""
+        if doubtful:
+            self.doubt = why_not
+        elif why_not:
             self.copy.write(before)
             notes = (*notes, f"not taken: {why_not}")
             changes, left, made, after = (), (), analysis, state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from factory.planning.baseline import Baseline
 
 _ROUNDS = 3
+_WORD = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class _Versions:
             refused = {move: why for move in wanted if (why := self._refusal(move))}
             fitted = self._fit([move for move in wanted if move not in refused])
             before = self._locked()
-            unsettled = dict(settle(sorted((*fitted.moves, *fitted.companions)), self._attempt))
+            unsettled = dict(settle(sorted((*fitted.moves, *fitted.companions)), self._attempt, suspects))
             left = (
                 refused | dict(fitted.refused) | {m: why for m, why in unsettled.items() if m not in fitted.companions}
             )
@@ -144,7 +146,7 @@ class _Versions:
         texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
         lock = str(self.copy.lock.relative_to(self.copy.folder))
         self.copy.write(texts | {lock: moved_lock(texts[lock], checksums)})
-        why = self.copy.settle_lock() or self._disagreement(moves, known)
+        why = self.copy.settle_lock(self.used) or self._disagreement(moves, known)
         if why:
             self.copy.write(before)
         else:
@@ -181,7 +183,7 @@ def move_versions(
     """Move the copy's lock onto the baseline's versions; return what changed, and what is left with the reason.
 
     Cargo resolves: the lock is given to it with the wanted versions in it, and it completes or refuses them. Packages
-    that are not `used`, such as those for other platforms, stay where they are.
+    that are not `used`, such as those for other platforms, stay where they are unless they are in the way.
     """
     return _Versions(copy, rules, frozenset(used), _own_requirements(copy)).run()
 
@@ -196,6 +198,12 @@ def _own_requirements(copy: WorkingCopy) -> tuple[Requirement, ...]:
         for row in package["dependencies"]
         if row["source"] == CRATES_IO
     )
+
+
+def suspects(moves: Sequence[Move], reason: str) -> list[Move]:
+    """Return the moves of crates that cargo complains of: halves would part what needs each other."""
+    named = set(_WORD.findall(reason))
+    return [move for move in moves if move.package.name in named]
 
 
 def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
