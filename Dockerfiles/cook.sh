@@ -61,6 +61,14 @@ cook() {
     forget_recipe </dev/null
 }
 
+# No crate is to blame then: what was left out of the image for it would stay out, as this step would be cached.
+require_room() {
+    if grep -qi -e 'no space left on device' -e 'disk quota exceeded' "$LOG"; then
+        echo 'no space left on device: nothing of this layer is kept' >&2
+        exit 1
+    fi
+}
+
 # Nor here, and what the kernel kills is chance. `factory.process` knows these words too.
 require_memory() {
     if [ "$exit_code" -eq 137 ] || grep -qiE -e '\(signal: 9, SIGKILL: kill\)|terminated with signal 9' \
@@ -73,14 +81,6 @@ require_memory() {
 
 # A panic names its thread by a number, which is another one each time; and what other jobs do meanwhile is chance. So
 # is which of two crates fails first: what is said of each is sorted as one line.
-# No crate is to blame then: what was left out of the image for it would stay out, as this step would be cached.
-require_room() {
-    if grep -qi -e 'no space left on device' -e 'disk quota exceeded' "$LOG"; then
-        echo 'no space left on device: nothing of this layer is kept' >&2
-        exit 1
-    fi
-}
-
 what_failed() {
     sed -n -e "s/^\( *thread '.*'\) ([0-9]*) panicked/\1 panicked/" -e '/^ *Compiling /d' -e '/^ *Checking /d' \
         -e '/^ *Timing report saved to /d' -e '/^warning: build failed/d' -e '/^error/,$p' "$LOG" |
