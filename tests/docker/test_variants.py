@@ -104,7 +104,7 @@ def test_a_consumers_own_files_get_into_its_own_target_directory(
 def test_a_plan_for_a_cargo_without_a_build_directory_is_refused_by_one_that_has_it(matrix: Line) -> None:
     plan = matrix.read(f"plan-{LABELLED}.json")
     plan["contract"]["layout"] = "target-dir"
-    write_json(matrix.folder / "older.json", plan)
+    write_json(matrix.folder / f"older-{LABELLED}.json", plan)
     never = matrix.under(FACTORY_IMAGE_NAME="rust-warm-factory/variants-never-built")
     answer = never.factory("--cell", LABELLED, "build", "--plan", "older.json")
     assert answer.returncode == 5, answer.stderr
