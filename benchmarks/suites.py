@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from factory import process
 from factory.base import build_base
 from factory.engine import Engine
+from factory.labels import Label
 from factory.output import Output
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _print_row(folder: str, suite: Suite, variant: str, repo: Path) -> bool:
     words = ("verify", image, "--repo", str(repo), "--variant", variant, "--json")
     proof: Mapping[str, Any] = json.loads(_factory(folder, *words).stdout)
     (row,) = proof["repos"]
-    layout = Engine().image(image).labels["io.rust-warm-factory.layout"]
+    layout = Engine().image(image).labels[Label.LAYOUT]
     fresh = f"{row['units']['fresh']} of {row['units']['total']}"
     program = _program(image, variant, repo)
     print(f"| {suite.name} | {suite.release} | `{layout}` | `{variant}` | {fresh} | `{program}` |", flush=True)

@@ -17,7 +17,7 @@ from factory.errors import ConfigurationError
 from factory.resources import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from factory.config.positions import Location
@@ -354,18 +354,22 @@ def _path_to_root(name: str, parents: Mapping[str, str | None]) -> tuple[str, ..
 
 
 def _anchor_problems(profiles: Iterable[LayerProfile]) -> Iterator[tuple[str, str]]:
-    owners: dict[str, str] = {}
-    for profile in profiles:
-        for crate in sorted(profile.anchors):
-            owner = owners.setdefault(folded(crate), profile.name)
-            if owner != profile.name:
-                yield profile.name, f"anchors: {crate} is an anchor of {owner} too; keep it in one of them"
+    for layer, crate, owner in _claimed_twice(profiles, lambda profile: profile.anchors, folded):
+        yield layer, f"anchors: {crate} is an anchor of {owner} too; keep it in one of them"
 
 
 def _repo_problems(profiles: Iterable[LayerProfile]) -> Iterator[tuple[str, str]]:
+    for layer, repo, owner in _claimed_twice(profiles, lambda profile: profile.repos, plain_repo):
+        yield layer, f"repos: {repo} belongs to {owner} too; keep it in one of them"
+
+
+def _claimed_twice(
+    profiles: Iterable[LayerProfile], names: Callable[[LayerProfile], Iterable[str]], plain: Callable[[str], str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (layer, name, the layer that had it first) for names that are the same once they are plain."""
     owners: dict[str, str] = {}
     for profile in profiles:
-        for repo in sorted(profile.repos):
-            owner = owners.setdefault(plain_repo(repo), profile.name)
+        for name in sorted(names(profile)):
+            owner = owners.setdefault(plain(name), profile.name)
             if owner != profile.name:
-                yield profile.name, f"repos: {repo} belongs to {owner} too; keep it in one of them"
+                yield profile.name, name, owner
