@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.program import run_factory
 from factory import process
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _measure(options: argparse.Namespace, project: Path) -> Iterator[Row]:
         tests = [_tests(copy)] if options.test else []
         for step, wishes in STEPS.items():
             if wishes is not None:
-                _factory("align", str(copy), "--plan", str(options.plan), "--apply", *wishes)
+                run_factory("align", str(copy), "--plan", str(options.plan), "--apply", *wishes)
                 if not _git(copy, "status", "--porcelain"):
                     continue
                 _git(copy, "add", "--all")
@@ -86,7 +87,7 @@ def _measure(options: argparse.Namespace, project: Path) -> Iterator[Row]:
 
 
 def _built(step: str, warm: Path, copy: Path) -> Row:
-    proof = json.loads(_factory("verify", str(warm), "--repo", str(copy), "--cold", "--json", may_fail=True))
+    proof = json.loads(run_factory("verify", str(warm), "--repo", str(copy), "--cold", "--json", may_fail=True))
     repo: dict[str, Any] = proof["repos"][0]
     return Row(
         step=step,
@@ -114,13 +115,6 @@ def _print(row: Row) -> None:
     saved = f"{1 - row.warm / row.cold:.0%}" if row.cold else "-"
     seconds = f"{row.cold:.1f} | {row.warm:.1f} | {saved}"
     print(f"| {row.step} | {row.fresh} of {row.total} | {seconds} | {row.problem or '-'} |", flush=True)
-
-
-def _factory(*args: str, may_fail: bool = False) -> str:
-    answer = process.run([sys.executable, "-m", "factory", *args], check=not may_fail)
-    if not answer.stdout:
-        raise process.ProgramFailedError(answer)
-    return answer.stdout
 
 
 def _git(folder: Path, *args: str) -> str:

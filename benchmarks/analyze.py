@@ -8,14 +8,13 @@ Crates have to be downloaded before (a run that is not measured does that), as t
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from factory import process
+from benchmarks.program import run_factory
 
 
 def main() -> int:
@@ -36,9 +35,9 @@ def main() -> int:
 
 def _analyze(paths: list[str], folder: Path, cache: str) -> str:
     out = folder / "analysis.json"
-    environment = dict(os.environ) | {"FACTORY_CACHE_DIR": str(folder / cache)}
+    variables = {"FACTORY_CACHE_DIR": str(folder / cache)}
     started = time.monotonic()
-    process.run([sys.executable, "-m", "factory", "-q", "analyze", *paths, "-o", out, "--top", "0"], env=environment)
+    run_factory("-q", "analyze", *paths, "-o", out, "--top", "0", variables=variables)
     seconds = time.monotonic() - started
     document = json.loads(out.read_text(encoding="utf-8"))
     states = [workspace["status"] for workspace in document["workspaces"]]

@@ -11,16 +11,14 @@ same, later.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
+import functools
 import sys
 import tempfile
 from pathlib import Path
 
-from factory import process
+from benchmarks.program import profiles_without_budget, run_factory
 from factory.costs.estimate import check, fit
 from factory.costs.exchange import from_lines, to_lines
-from factory.resources import shipped
 
 
 def main() -> int:
@@ -43,31 +41,12 @@ def main() -> int:
 
 
 def _measured(folder: Path, paths: list[Path]) -> str:
-    environment = {
-        **os.environ,
-        "FACTORY_COSTS_URL": f"sqlite:///{folder / 'costs.sqlite'}",
-        "FACTORY_BUDGET_TOTAL": "900 GB",
-    }
-    profiles = _profiles_without_budget(folder / "profiles")
-
-    def factory(*words: str | Path) -> str:
-        command = [sys.executable, "-m", "factory", *words]
-        return process.run(
-            command, cwd=folder, env=environment, on_stderr=lambda line: print(line, file=sys.stderr)
-        ).stdout
-
+    variables = {"FACTORY_COSTS_URL": f"sqlite:///{folder / 'costs.sqlite'}", "FACTORY_BUDGET_TOTAL": "900 GB"}
+    factory = functools.partial(run_factory, folder=folder, variables=variables)
     factory("analyze", *paths, "--top", "0")
-    factory("plan", "--profiles", profiles)
+    factory("plan", "--profiles", profiles_without_budget(folder / "profiles"))
     factory("build", "--backend", "local", "--output", folder / "warm")
     return factory("costs", "export")
-
-
-def _profiles_without_budget(folder: Path) -> Path:
-    shutil.copytree(shipped("profiles"), folder)
-    for file in folder.glob("*.toml"):
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        file.write_text("".join(line for line in lines if not line.startswith("budget")), encoding="utf-8")
-    return folder
 
 
 if __name__ == "__main__":

@@ -9,15 +9,12 @@ its units; a Docker engine and the base image of the configuration are needed.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from factory import process
-from factory.resources import shipped
+from benchmarks.program import profiles_without_budget, run_factory
 
 
 def main() -> int:
@@ -29,7 +26,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        profiles = _profiles_without_budget(folder / "profiles")
+        profiles = profiles_without_budget(folder / "profiles")
         _factory(folder, "analyze", *paths, "--top", "0")
         plan = json.loads(_factory(folder, "plan", "--profiles", str(profiles), "--json"))
         built = json.loads(
@@ -78,19 +75,8 @@ def _print(plan: dict[str, Any], built: dict[str, Any], rows: list[dict[str, Any
         )
 
 
-def _factory(folder: Path, *args: str, may_fail: bool = False) -> str:
-    environment = dict(os.environ) | {"FACTORY_BUDGET_TOTAL": "1000 GB"}
-    answer = process.run([sys.executable, "-m", "factory", *args], cwd=folder, env=environment, check=not may_fail)
-    print(answer.stderr, file=sys.stderr)
-    return answer.stdout
-
-
-def _profiles_without_budget(folder: Path) -> Path:
-    shutil.copytree(shipped("profiles"), folder)
-    for path in folder.glob("*.toml"):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if not line.startswith("budget")), encoding="utf-8")
-    return folder
+def _factory(folder: Path, *words: str, may_fail: bool = False) -> str:
+    return run_factory(*words, folder=folder, variables={"FACTORY_BUDGET_TOTAL": "1000 GB"}, may_fail=may_fail)
 
 
 if __name__ == "__main__":

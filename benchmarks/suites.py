@@ -10,13 +10,13 @@ where a unit is not fresh.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.program import run_factory
 from factory import process
 from factory.base import build_base
 from factory.engine import Engine
@@ -80,7 +80,7 @@ def _suite(name: str, target: str) -> Suite:
 def _print_row(folder: str, suite: Suite, variant: str, repo: Path) -> bool:
     image = f"{NAME}:core-{suite.cell}"
     words = ("verify", image, "--repo", str(repo), "--variant", variant, "--json")
-    proof: Mapping[str, Any] = json.loads(_factory(folder, *words).stdout)
+    proof: Mapping[str, Any] = json.loads(_factory(folder, *words))
     (row,) = proof["repos"]
     layout = Engine().image(image).labels[Label.LAYOUT]
     fresh = f"{row['units']['fresh']} of {row['units']['total']}"
@@ -102,10 +102,9 @@ def _program(image: str, variant: str, repo: Path) -> str:
         return " ".join(sorted(container.run(["sh", "-c", " && ".join(steps)], timeout=SECONDS).stdout.split()))
 
 
-def _factory(folder: str, *words: str) -> process.Completed:
-    environment = dict(os.environ) | {"FACTORY_PROFILES": str(Path(folder, "profiles"))}
-    program = [sys.executable, "-m", "factory", "-q", *words]
-    return process.run(program, cwd=Path(folder), env=environment, timeout=SECONDS)
+def _factory(folder: str, *words: str) -> str:
+    variables = {"FACTORY_PROFILES": str(Path(folder, "profiles"))}
+    return run_factory("-q", *words, folder=Path(folder), variables=variables)
 
 
 if __name__ == "__main__":

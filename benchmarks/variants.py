@@ -7,14 +7,14 @@ Bytes are those of the files, hard links counted once; they do not depend on the
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory import process
+from benchmarks.program import run_factory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +46,11 @@ def main() -> int:
 def _cook(variants: list[str], paths: list[str]) -> Cooked:
     with tempfile.TemporaryDirectory(prefix="factory-variants-") as name:
         folder = Path(name)
-        environment = dict(os.environ) | {"FACTORY_COOK_VARIANTS": ",".join(variants), "FACTORY_BUDGET_TOTAL": "100 GB"}
-        program = [sys.executable, "-m", "factory", "-q"]
-        process.run([*program, "analyze", *paths, "--top", "0"], cwd=folder, env=environment)
-        process.run([*program, "plan"], cwd=folder, env=environment)
-        build = [*program, "build", "--backend", "local", "--output", str(folder / "warm"), "--json"]
-        layers = json.loads(process.run(build, cwd=folder, env=environment).stdout)["layers"]
+        variables = {"FACTORY_COOK_VARIANTS": ",".join(variants), "FACTORY_BUDGET_TOTAL": "100 GB"}
+        factory = functools.partial(run_factory, "-q", folder=folder, variables=variables)
+        factory("analyze", *paths, "--top", "0")
+        factory("plan")
+        layers = json.loads(factory("build", "--backend", "local", "--output", folder / "warm", "--json"))["layers"]
         return Cooked(
             units=sum(len(layer["cooked"]) for layer in layers),
             unit_bytes=_bytes(folder / "warm" / "build"),
