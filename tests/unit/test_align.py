@@ -34,7 +34,7 @@ from factory.consumer.align.requirements import widened
 from factory.consumer.align.settle import MOST_ATTEMPTS, settle
 from factory.consumer.align.versions import moved_lock, suspects
 from factory.errors import ConfigurationError
-from factory.model import PackageId, Side
+from factory.model import CRATES_IO, PackageId, Side
 from factory.planning.baseline import BaselineProfile
 from factory.process import Completed
 from factory.scan.cfg_expression import CfgSet
@@ -168,6 +168,20 @@ def test_the_crate_has_exact_versions_on_both_sides_for_one_system() -> None:
     }
     assert set(host) == {"syn-1", "syn-2"}
     assert document["package"]["publish"] is False
+
+
+def test_a_package_has_one_name_in_the_crate_on_both_sides() -> None:
+    old, new = (PackageId("getrandom", version, CRATES_IO) for version in ("0.2.17", "0.3.4"))
+    entries = [
+        Entry(package=old, side=Side.TARGET, features=("std",)),
+        Entry(package=new, side=Side.TARGET, features=("std",)),
+        Entry(package=old, side=Side.HOST, features=("std",)),
+    ]
+    table = tomllib.loads(hack_manifest("workspace-hack", entries, system="linux"))["target"][
+        'cfg(target_os = "linux")'
+    ]
+    assert set(table["dependencies"]) == {"getrandom-0-2", "getrandom-0-3"}
+    assert set(table["build-dependencies"]) == {"getrandom-0-2"}
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ class Entry:
 def hack_manifest(name: str, entries: Iterable[Entry], *, system: str) -> str:
     """Return the crate's manifest; it has dependencies on one operating system only, that of the images."""
     rows = sorted(entries)
+    # On both sides alike: cargo takes no package that one manifest calls by two names.
+    versions = Counter(package.name for package in {row.package for row in rows})
     parts = [
         HEAD,
         f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\npublish = false\n',
@@ -59,8 +61,7 @@ def hack_manifest(name: str, entries: Iterable[Entry], *, system: str) -> str:
         own = [row for row in rows if row.side is side]
         if own:
             parts.append(f"\n[target.'cfg(target_os = \"{system}\")'.{table}]\n")
-            several = Counter(row.package.name for row in own)
-            parts += [_dependency(row, alias=several[row.package.name] > 1) for row in own]
+            parts += [_dependency(row, alias=versions[row.package.name] > 1) for row in own]
     return "".join(parts)
 
 
