@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cargo
 
-FEW = 'budget = "60 MB"\n'
+FEW = 'budget = "15 MB"\n'
 """A layer for little more than what one popular crate needs."""
 
 

@@ -15,6 +15,7 @@ from factory.cargo.toolchain import find_toolchain
 from factory.config.layers import load_layer_profiles
 from tests.cargo.cooked import Cooked, cook, found_fresh, lock_up, planned
 from tests.hostile import manifest, write_files
+from tests.quick_samples import quick_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +36,10 @@ def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.fixture(scope="module")
-def cooked(program: Program, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Cooked:
+def cooked(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Cooked:
     """Cook all that the samples need."""
-    return cook(program, samples, tmp_path_factory.mktemp("line"))
+    folder = tmp_path_factory.mktemp("line")
+    return cook(program, quick_samples(folder), folder)
 
 
 @pytest.fixture(scope="module")

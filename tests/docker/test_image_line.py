@@ -24,12 +24,12 @@ from factory.scan.discover import find_workspaces
 from factory.scan.model import Scan
 from tests.docker.line import ROOT, Line
 from tests.hostile import good_repo
+from tests.quick_samples import quick_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-SAMPLES = ROOT / "tests" / "samples"
 NAME = "rust-warm-factory/line-test"
 REQUEST = ProofRequest(variant=Variant.parse("release"), skeleton=False, cold=False, timeout=300)
 QUIET = Output(verbosity=-1)
@@ -40,6 +40,7 @@ NO_REPOS = Scan(workspaces=(), skipped=())
 class Samples(Line):
     """The images of the samples: the plan behind them, and what the build said."""
 
+    repos: Path
     plan: Mapping[str, Any]
     built: Mapping[str, Any]
 
@@ -55,9 +56,10 @@ def line(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pytes
         "PYTHONPATH": str(ROOT),
     }
     line = Line(folder=folder, environment=environment)
-    line.succeed("analyze", str(SAMPLES))
+    repos = quick_samples(folder)
+    line.succeed("analyze", str(repos))
     plan = line.answer("plan")
-    return Samples(folder=folder, environment=environment, plan=plan, built=line.answer("build"))
+    return Samples(folder=folder, environment=environment, repos=repos, plan=plan, built=line.answer("build"))
 
 
 def test_every_planned_unit_is_in_the_images(line: Samples) -> None:
@@ -96,7 +98,7 @@ def test_verify_finds_exactly_what_the_plan_foretold_and_the_gate_holds(
     line: Samples, layer: str, samples: list[str]
 ) -> None:
     """As uid 1001, on each of the three images."""
-    repos = [word for sample in samples for word in ("--repo", str(SAMPLES / sample))]
+    repos = [word for sample in samples for word in ("--repo", str(line.repos / sample))]
     answer = line.factory("verify", f"{NAME}:{layer}", *repos, "--min-hit", "1", "--json")
     proof = json.loads(answer.stdout)
     assert [check["name"] for check in proof["checks"] if not check["ok"]] == []
@@ -111,7 +113,7 @@ def test_verify_finds_exactly_what_the_plan_foretold_and_the_gate_holds(
 
 
 def test_check_reads_from_the_image_what_the_plan_foretold(line: Samples) -> None:
-    answer = line.factory("check", str(SAMPLES), "--image", f"{NAME}:web", "--json")
+    answer = line.factory("check", str(line.repos), "--image", f"{NAME}:web", "--json")
     assert answer.returncode == 0, answer.stderr
     check = json.loads(answer.stdout)
     assert check["image"] == "web"
@@ -120,13 +122,15 @@ def test_check_reads_from_the_image_what_the_plan_foretold(line: Samples) -> Non
     assert found == {path: {"total": units["total"], "hit": units["hit"]["web"]} for path, units in foretold.items()}
     assert 0 < check["units"]["hit"] < check["units"]["total"]
     assert all(miss["cause"] and miss["remedy"] for miss in check["misses"])
-    other = line.factory("check", str(SAMPLES), "--image", line.environment["FACTORY_BASE_IMAGE"])
+    other = line.factory("check", str(line.repos), "--image", line.environment["FACTORY_BASE_IMAGE"])
     assert other.returncode == 2
     assert "does not say what is warm in it" in other.stderr
 
 
 def test_a_skeleton_finds_everything_fresh_on_the_topmost_image(line: Samples) -> None:
-    passed = line.factory("verify", f"{NAME}:db", "--repo", str(SAMPLES / "ledger-db"), "--min-hit", "1", "--skeleton")
+    passed = line.factory(
+        "verify", f"{NAME}:db", "--repo", str(line.repos / "ledger-db"), "--min-hit", "1", "--skeleton"
+    )
     assert passed.returncode == 0, passed.stderr
 
 
@@ -235,7 +239,7 @@ def test_a_program_in_a_container_that_takes_too_long_is_given_up(line: Samples)
 def test_the_base_images_cargo_resolves_what_this_machines_does(line: Samples, base_image: str, tmp_path: Path) -> None:
     """Where this machine has another cargo than the images, the one in the base image answers."""
     assert line.built  # its analysis has downloaded the crates
-    found = find_workspaces([SAMPLES])
+    found = find_workspaces([line.repos])
     answers: list[dict[str, Any]] = []
     for toolchain in (find_toolchain(), find_toolchain_in_image(base_image)):
         folder = tmp_path / str(len(answers))
