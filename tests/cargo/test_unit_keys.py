@@ -63,7 +63,7 @@ def with_lto(*, members: Mapping[str, str] | None = None, lib: str | None = None
     return Build(
         workspace=Workspace(
             dependencies=("itoa = '1'", "log = '0.4'", "wasm-bindgen-shared = '0.2'"),
-            tables=release("lto = true"),
+            tables=release("lto = true\nopt-level = 0"),
             members=members or {},
             lib=lib,
             is_bin=is_bin,
