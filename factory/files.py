@@ -94,6 +94,13 @@ def read_json(path: Path, *, made_by: str) -> Any:  # noqa: ANN401 - any JSON va
         raise ConfigurationError(f"{path}: {error.strerror}", advice=f"Name what `{made_by}` wrote.") from error
 
 
+def flaw(error: Exception) -> str:
+    """Say what reading a document of ours stumbled over, in words where the exception has some."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error) if isinstance(error, ValueError) else f"it is built otherwise ({error})"
+
+
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """Return the SHA-256 (hex) of `value` in a compact canonical form."""
     compact = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -33,6 +33,7 @@ class Cause(enum.StrEnum):
     """What keeps units from being fresh."""
 
     TOOLCHAIN = "toolchain"
+    SOURCES = "sources"
     CARGO_PROFILE = "cargo-profile"
     RUSTFLAGS = "rustflags"
     LINKER = "linker"
@@ -230,7 +231,7 @@ class _Explainer:
                 )
             )
         if unit.package != relative.package:
-            found.add(_of_crate(Cause.VERSION, unit.package, warm=relative.package.version, yours=unit.package.version))
+            found.add(self._version_root(unit, relative))
         if unit.features != relative.features:
             found.add(self._features_root(unit, relative))
         return frozenset(found)
@@ -322,6 +323,15 @@ class _Explainer:
             detail=detail,
         )
 
+    def _version_root(self, unit: Unit, relative: Unit) -> Root:
+        return _of_crate(
+            Cause.VERSION,
+            unit.package,
+            warm=relative.package.version,
+            yours=unit.package.version,
+            detail=self._left_out(unit) or "",
+        )
+
     def _features_root(self, unit: Unit, relative: Unit) -> Root:
         mine, theirs = self._feature_set(unit), self._feature_set(relative)
         return _of_crate(
@@ -332,11 +342,15 @@ class _Explainer:
         )
 
     def _not_planned(self, unit: Unit) -> Root:
+        reason = self._left_out(unit) or self._why_unknown(unit)
+        return Root(cause=Cause.NOT_PLANNED, subject=reason, detail=reason)
+
+    def _left_out(self, unit: Unit) -> str | None:
+        """Return why the plan left a crate of this version out; `None` where it did not."""
         rows = self._reasons.get(unit.package.label, ())
         # Other units of the crate may be left out for reasons of their own: a choice of the plan explains this one too.
         reasons = sorted((row.reason not in _CHOICES, row.reason) for row in rows)
-        reason = reasons[0][1] if reasons else self._why_unknown(unit)
-        return Root(cause=Cause.NOT_PLANNED, subject=reason, detail=reason)
+        return reasons[0][1] if reasons else None
 
     def _why_unknown(self, unit: Unit) -> str:
         if any(kin in self._kin for kin in _kin_of(unit)):

@@ -103,7 +103,9 @@ def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
         output.answer(f"\n{rest:7.1f} s  in {len(misses) - top} more: --top {len(misses)}, or --json")
     alignable = sum(miss.lost for miss in misses if miss.root.cause in _ALIGNED)
     if alignable > 0:
-        output.say(f"{alignable:.1f} s are for versions, features or the cargo profile: `factory align` has the patch")
+        output.say(
+            f"{alignable:.1f} s are for versions, features or cargo profile: `factory align` says what a patch brings"
+        )
 
 
 def _reach(miss: Miss) -> str:

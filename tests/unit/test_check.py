@@ -22,6 +22,7 @@ from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import write_json
 from factory.output import Output
+from factory.planning.plan import Exclusion
 from factory.scan.discover import find_workspaces
 from tests.hostile import manifest, write_files
 from tests.unit.builders import organisation, plan_for
@@ -133,11 +134,11 @@ def test_the_document_has_totals_at_its_top_and_every_missing_unit_below(report:
 def test_people_read_cause_place_and_remedy(report: CheckReport, capsys: pytest.CaptureFixture[str]) -> None:
     print_check(report, Output(), top=1)
     said, hint = capsys.readouterr()
-    assert "5.0 s are for versions, features or the cargo profile: `factory align`" in hint
+    assert "5.0 s are for versions, features or cargo profile: `factory align`" in hint
     assert "1/4 (25 %)" in said
     assert "version: base (warm: 1.0.0, locked: 1.0.1)" in said
     assert "Cargo.lock:8  2 units, under on@1.0.0" in said
-    assert "-> plan again, the plan is older than this lock; or cargo update -p base@1.0.1 --precise 1.0.0" in said
+    assert "-> plan again, if the plan is older than this lock; or cargo update -p base@1.0.1 --precise 1.0.0" in said
     assert "4.0 s  in 1 more: --top 2, or --json" in said
     assert len(said.splitlines()) < 15
 
@@ -184,6 +185,36 @@ def test_a_pin_is_the_only_cause_unless_it_is_ignored(found: Scan) -> None:
     assert [(miss.root.cause, miss.root.yours) for miss in answer.misses] == [(Cause.TOOLCHAIN, "1.80.0")]
     ignored = check(found, pinned, warm, Question(ignore_pin=True), costs=costs([hit]), jobs=1)
     assert ignored.hit == ignored.total == Amount(1, 1.0)
+
+
+VENDORED = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\ndirectory = "vendor"\n'
+MIRRORED = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\nregistry = "sparse+https://mirror.example/"\n'
+
+
+@pytest.mark.parametrize(("config", "fresh"), [(VENDORED, 0), (MIRRORED, 1), ('[source.mine]\ndirectory = "x"\n', 1)])
+def test_of_vendored_sources_nothing_is_fresh(found: Scan, config: str, fresh: int) -> None:
+    (workspace,) = found.workspaces
+    write_files(workspace.root, {".cargo/config.toml": config})
+    hit = unit("hit")
+    warm = warm_from_plan(plan_for({"core": [hit]}), name="plan.json")
+    answer = check(found, analysed(found, [hit]), warm, Question(), costs=costs([hit]), jobs=1)
+    assert answer.hit.units == fresh
+    assert [(miss.root.cause, miss.root.yours, str(miss.place)) for miss in answer.misses] == [
+        (Cause.SOURCES, "vendored sources", ".cargo/config.toml:2")
+    ] * (1 - fresh)
+
+
+def test_a_version_that_the_plan_left_out_is_no_reason_to_plan_again(found: Scan) -> None:
+    base = unit("base", version="1.0.1")
+    plan = plan_for({"core": [unit("base")]})
+    left_out = Exclusion(package="base@1.0.1", reason="over the budget", units=1, repos=2)
+    warm = warm_from_plan(replace(plan, excluded=(left_out,)), name="plan.json")
+    (miss,) = check(found, analysed(found, [base]), warm, Question(), costs=costs([base]), jobs=1).misses
+    assert miss.root.cause is Cause.VERSION
+    assert miss.remedy == (
+        "over the budget: raise the budget, or report the miss so that it weighs more: --report-to; "
+        "or cargo update -p base@1.0.1 --precise 1.0.0"
+    )
 
 
 def test_an_unresolved_workspace_is_told_and_not_counted(found: Scan, capsys: pytest.CaptureFixture[str]) -> None:

@@ -280,7 +280,9 @@ class TestFilesBetweenStages:
         Path(file).write_text(content)
         answer = call(*words)
         assert (answer.code, answer.out) == (2, "")
-        assert "that this version of factory reads" in answer.err
+        assert answer.err.startswith(f"error: {file}: not a")
+        assert "that this version of factory reads: " in answer.err
+        assert "Error(" not in answer.err, "how Python writes an exception says nothing to a user"
         assert answer.err.endswith(f"Run `{made_by}` again.\n")
 
     def test_a_directory_in_its_place_is_no_crash(self, call: Call, words: list[str], file: str, made_by: str) -> None:

@@ -43,6 +43,8 @@ class Aligner:
     versions: VersionRules
     features: FeatureRules
     measure: Callable[[FoundWorkspace, Analysis], CheckReport]
+    tell: Callable[[str], None]
+    """Gets a line before what takes long: cargo resolves every step anew."""
 
 
 def align_repository(scan: Scan, aligner: Aligner, wishes: Wishes, *, warm: str, advisories: str) -> AlignReport:
@@ -89,6 +91,7 @@ class _Alignment:
 
     def run(self) -> WorkspaceAlignment:
         original = self.copy.read()
+        self._tell("as it is")
         analysis = self.copy.analyze()
         first = self._state(analysis)
         if first.problem:
@@ -119,6 +122,9 @@ class _Alignment:
             steps=tuple(self.steps),
             files=files,
         )
+
+    def _tell(self, what: str) -> None:
+        self.aligner.tell(f"resolving {self.copy.found.path}: {what}")
 
     @property
     def _root(self) -> str:
@@ -160,6 +166,7 @@ class _Alignment:
         if not changes and not flags:
             return analysis, state
         before = self.copy.read()
+        self._tell(StepName.PROFILE)
         manifest = "Cargo.toml" if self._root == "." else f"{self._root}/Cargo.toml"
         after_analysis, after = analysis, state
         notes: tuple[str, ...] = ()
@@ -215,6 +222,7 @@ class _Alignment:
         if StepName.VERSIONS not in self.wishes.steps:
             return analysis, state
         before = self.copy.read()
+        self._tell(StepName.VERSIONS)
         changes, left = move_versions(self.copy, self.aligner.versions, _packages(analysis))
         made = self.copy.analyze()
         return self._took(StepName.VERSIONS, changes, left, before, analysis, state, made, doubtful=doubtful)
@@ -223,6 +231,7 @@ class _Alignment:
         if StepName.FEATURES not in self.wishes.steps:
             return analysis, state
         before = self.copy.read()
+        self._tell(StepName.FEATURES)
         rules = self.aligner.features
         if rules.by is FeaturesBy.AUTO and self.had_hack:
             # To go from one way to the other would be a patch that gains nothing.
