@@ -138,7 +138,7 @@ def test_a_workspace_that_does_not_use_a_range_holds_nobody_back(fixture_uses_it
     """Fixtures of tests declare old releases, and stand in the repository beside what is built."""
     fixture = serde("1.0.9") if fixture_uses_it else unit("other")
     found = analysis(
-        {"a": (serde("1.0.10"),), "b": (serde("1.0.10"),), "fixture": (fixture,)},
+        {"a": (serde("1.0.10"),), "b": (serde("1.0.9"),), "fixture": (fixture,)},
         rust={"a": "1.91", "fixture": "1.58"},
     )
     rows = tuple(replace(row, repo="a") if row.repo == "fixture" else row for row in found.workspaces)
