@@ -246,18 +246,25 @@ class _Explainer:
             of_relative[_role(below)].append(below)
         found: set[Root] = set()
         alone: set[Root] = set()
+        told: set[UnitKey] = set()
         for below in (self.situation.graph.units[key] for key in sorted(mine - theirs)):
             match = _nearest_version(below, of_relative.get(_role(below), ()))
-            if match is None:
-                alone.add(_dependency_root(unit, yours=below.package.label))
-            else:
+            if match is not None and below.key in self.roots:
+                found |= self.roots[below.key]
+            elif match is not None and semver_range(match.package.version) == semver_range(below.package.version):
                 # Where both are warm, nobody in the plan has this unit on that dependency.
-                found |= self.roots[below.key] if below.key in self.roots else self._compare(below, match)
+                found |= self._compare(below, match)
+            else:
+                # No `cargo update` leads from one range to another: that is for whoever asks for the crate.
+                told |= set() if match is None else {match.key}
+                warm = "" if match is None else match.package.label
+                alone.add(_dependency_root(unit, yours=below.package.label, warm=warm))
         if found or explained:
             # With other features or versions come other dependencies.
             return frozenset(found)
         alone |= {
-            _dependency_root(unit, warm=self.situation.warm[key].unit.package.label) for key in sorted(theirs - mine)
+            _dependency_root(unit, warm=self.situation.warm[key].unit.package.label)
+            for key in sorted(theirs - mine - told)
         }
         return frozenset(alone or {_of_crate(Cause.DEPENDENCIES, unit.package, detail="under other names")})
 

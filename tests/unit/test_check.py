@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory.analysis.model import Analysis, ToolchainFacts, VariantUse
+from factory.consumer.align.model import State
+from factory.consumer.align.steps import why_idle
 from factory.consumer.check import Question, check, default_variant
 from factory.consumer.check_causes import Cause
 from factory.consumer.check_model import Amount, CheckReport, check_to_json
@@ -289,3 +291,22 @@ def test_a_directory_that_does_not_say_what_is_warm_is_refused(tmp_path: Path, t
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not a completely cooked directory"):
         warm_from_directory(tmp_path)
+
+
+def test_a_patch_after_which_more_is_compiled_is_idle_though_more_is_warm(found: Scan) -> None:
+    """The newer versions of what it has take longer to compile: their warm part too."""
+    small, large, other = unit("small"), unit("large"), unit("other")
+    warm = warm_from_plan(plan_for({"core": [small, large]}), name="plan.json")
+    seconds = {
+        one.key: UnitCost(seconds=number, bytes=1, measured=True)
+        for one, number in ((small, 1.0), (large, 5.0), (other, 2.0))
+    }
+
+    def state(*units: Unit) -> State:
+        return State(report=check(found, analysed(found, units), warm, Question(), costs=seconds, jobs=1))
+
+    assert why_idle(state(small), state(large, other)) == (
+        "only proposed: with this plan 2.0 s more would have to be compiled"
+    )
+    assert why_idle(state(small, other), state(large, other)) == ""
+    assert "nothing more would be warm" in why_idle(state(small), state(small))
