@@ -91,8 +91,9 @@ def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
     missed = sum(len(check.missed) for check in report.chosen)
     lost = report.total.seconds - report.hit.seconds
     output.answer(
-        f"{missed} units miss, {lost:.1f} s to compile, for {len(misses)} reason{'s' if len(misses) > 1 else ''}"
-        f"{f'; the first {top}' if len(misses) > top else ''}:"
+        f"{missed} unit{'s miss' if missed != 1 else ' misses'}, {lost:.1f} s to compile, "
+        f"for {len(misses)} reason{'s' if len(misses) > 1 else ''}"
+        f"{f'; the first {top}' if len(misses) > top > 0 else ''}:"
     )
     for miss in misses[:top]:
         output.answer(f"\n{miss.lost:7.1f} s  {miss.root.cause.value}: {what(miss.root, miss)}")

@@ -145,6 +145,11 @@ def test_people_read_cause_place_and_remedy(report: CheckReport, capsys: pytest.
     assert len(said.splitlines()) < 15
 
 
+def test_without_causes_none_is_announced(report: CheckReport, capsys: pytest.CaptureFixture[str]) -> None:
+    print_check(report, Output(), top=0)
+    assert "3 units miss, 9.0 s to compile, for 2 reasons:\n" in capsys.readouterr().out
+
+
 def test_where_nothing_misses_it_says_so(found: Scan, capsys: pytest.CaptureFixture[str]) -> None:
     hit = unit("hit")
     warm = warm_from_plan(plan_for({"core": [hit]}), name="plan.json")

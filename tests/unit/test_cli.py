@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from factory import __version__, cli, process
 from factory.analysis.model import analysis_to_json
+from factory.cargo.toolchain import INSTALL_ADVICE
 from factory.errors import (
     BadAnswerError,
     BuildFailedError,
@@ -577,3 +578,23 @@ def test_with_several_platforms_every_command_reads_the_files_of_its_platform(
     (tmp_path / "registry-config.yaml").write_text("platforms: [linux/amd64, linux/arm64]\n")
     answer = call("--platform", "linux/arm64", *words)
     assert (answer.code, f"{file}-linux-arm64.json: no such file" in answer.err) == (2, True), answer.err
+
+
+def test_costs_that_are_not_there_are_told_without_python(call: Call) -> None:
+    answer = call("costs", "import", "nowhere.jsonl")
+    assert answer.code == 2
+    assert answer.err.startswith("error: nowhere.jsonl: cannot be read: No such file or directory\n")
+
+
+def test_a_compiler_that_is_not_here_can_be_installed_where_no_engine_is(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "nowhere://")
+    write_json(Path("plan.json"), plan_to_json(plan_for({"core": [unit("a")]})))
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo/Cargo.toml").write_text('[package]\nname = "a"\nversion = "0.1.0"\n')
+    answer = call("check", "repo")
+    assert answer.code == 4
+    assert "error: `cargo` was not found on PATH, and rust:" in answer.err
+    assert f"\n{INSTALL_ADVICE}\n" in answer.err
