@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -384,6 +385,16 @@ def test_anything_else_is_our_bug(call: Call, monkeypatch: pytest.MonkeyPatch, e
     assert (answer.code, answer.out) == (70, "")
     assert answer.err == (
         f"error: {type(error).__name__}: {error}\nThis is a bug in factory. FACTORY_DEBUG=1 shows where it happened.\n"
+    )
+
+
+def test_a_full_disk_under_the_answer_is_no_bug_of_ours(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`factory check . >/dev/full`, without the noise of Python's own flush at its end."""
+    monkeypatch.setattr(analyzing, "scan", failing(OSError(errno.ENOSPC, "No space left on device")))
+    answer = call("analyze", ".")
+    assert answer.code == 4
+    assert answer.err == (
+        "error: No space left on device\nMake room where the answer is written to, and run the command again.\n"
     )
 
 
