@@ -110,6 +110,7 @@ class Bench:
             versions=_version_rules(self.baseline, self.facts, edit_requirements=edit_requirements),
             features=_feature_rules(self.resolver, self.baseline, self.facts, self.cfgs, self.growth),
             measure=self.measure,
+            tell=lambda _line: None,
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +31,28 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace `path` by `text` in one step: a reader sees the old file or the new one, never half of it.
 
     The file has exactly `mode`. Makes missing folders; raises `ConfigurationError` where the file cannot be written.
+    A pipe or a device such as /dev/null gets the text, and stays what it is.
     """
     try:
-        _replace(path, text, mode)
+        if _is_stream(path):
+            path.write_text(text, encoding="utf-8")
+        else:
+            _replace(path, text, mode)
     except OSError as error:
         what = f"{path}: cannot be written: {error.strerror}"
         raise ConfigurationError(what, advice="Name a place that is writable and has room.") from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether what is there takes a text, but must never be replaced: as root that would take it from everybody."""
+    try:
+        kind = path.lstat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISBLK(kind) or stat.S_ISSOCK(kind):
+        raise OSError(errno.EINVAL, "a disk or a socket, and no place for a file")
+    of_system = path.absolute().is_relative_to("/dev")  # /dev/stdout is a link
+    return stat.S_ISCHR(kind) or stat.S_ISFIFO(kind) or (stat.S_ISLNK(kind) and of_system)
 
 
 def _replace(path: Path, text: str, mode: int) -> None:
@@ -92,6 +110,13 @@ def read_json(path: Path, *, made_by: str) -> Any:  # noqa: ANN401 - any JSON va
         raise ConfigurationError(f"{path}: not valid JSON: {error}", advice=f"Run `{made_by}` again.") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}", advice=f"Name what `{made_by}` wrote.") from error
+
+
+def flaw(error: Exception) -> str:
+    """Say what reading a document of ours stumbled over, in words where the exception has some."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error) if isinstance(error, ValueError) else f"it is built otherwise ({error})"
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -116,9 +116,7 @@ def print_plan(plan: Plan, output: Output) -> None:
 
 def _print_forecast(plan: Plan, output: Output) -> None:
     jobs = ", ".join(str(jobs) for jobs in sorted({row.jobs for row in plan.forecast}))
-    title = (
-        f"Forecast: registry units that will be fresh, and predicted seconds for all of them on {jobs} jobs, by image"
-    )
+    title = f"Forecast: registry units that will be fresh, and predicted seconds for all of them on {jobs} jobs"
     if len(plan.layers) <= _MOST_IMAGES:
         names = [layer.name for layer in plan.layers]
         columns = ("workspace", "variant", "cold s", *(word for name in names for word in (name, "s")))
@@ -135,7 +133,7 @@ def _print_forecast(plan: Plan, output: Output) -> None:
         )
     remarks = list(dict.fromkeys((row.path, row.remark) for row in plan.forecast if row.remark))
     if remarks:
-        output.answer_table("The forecast does not hold for", ("workspace", "unless"), remarks)
+        output.answer_table("The forecast may not hold for", ("workspace", "because"), remarks)
 
 
 def _cold(row: Forecast) -> tuple[str, str, str]:
@@ -468,7 +466,13 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f}"
 
 
+_LEAST_PERCENT = 0.001
+
+
 def _percent(share: float) -> str:
+    if 0 < share * 100 < _LEAST_PERCENT:
+        # Rounding of a solver, which nobody wants to read as 4.1e-06.
+        return f"{_LEAST_PERCENT} %"
     return f"{share * 100:.2g} %"
 
 

@@ -21,6 +21,7 @@ from factory.analysis.model import (
     join,
     merge_units,
 )
+from factory.analysis.uses import DOUBT
 from factory.cargo.home import known_registries
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
@@ -37,7 +38,7 @@ from factory.scan.skeleton import skeleton_digest, write_skeleton
 from factory.scan.source_tree import SourceTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from factory.cargo.toolchain import Toolchain
     from factory.cargo.variants import Variant
@@ -99,7 +100,9 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
         repo=found.repo,
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
-        reason="; ".join(filter(None, (kept.workspaces[0].reason, _overridden(recorded, kept, resolver)))),
+        reason="; ".join(
+            filter(None, (kept.workspaces[0].reason, *_doubts(recorded), _overridden(recorded, kept, resolver)))
+        ),
         ignored=tuple(str(setting) for setting in recorded.ignored),
     )
     return replace(kept, workspaces=(workspace,))
@@ -126,6 +129,13 @@ def _without(lacking: Mapping[str, Unresolved]) -> str:
     return "; ".join(f"without {name}: {answer.detail}" for name, answer in lacking.items())
 
 
+def _doubts(recorded: RecordedConfig) -> Iterator[str]:
+    """Say under which settings of the repository a build finds less than its unit graph promises."""
+    places = {setting.key: setting.place for setting in reversed(recorded.ignored)}
+    for key, what in recorded.doubts:
+        yield f"{DOUBT}: `{key}` ({places.get(key, '.cargo/config.toml')}) {what}"
+
+
 def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver) -> str:
     """Say which build scripts cargo replaces by settings, as its unit graph does not; "" for none."""
     triples = dict.fromkeys(platform or resolver.toolchain.host for platform in _platforms(recorded, resolver))
@@ -135,7 +145,7 @@ def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver
     if not settings:
         return ""
     places = ", ".join(f"`{setting.key}` ({setting.place})" for setting in settings)
-    return f"forecasts may be too good: {places} replaces a build script, and what stands on it is compiled anew"
+    return f"{DOUBT}: {places} replaces a build script, and what stands on it is compiled anew"
 
 
 def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: frozenset[str]) -> tuple[Analysis, bool]:

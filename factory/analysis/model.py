@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from factory.cargo.lock import Lock, LockedPackage
 from factory.cargo.profile_table import ProfileTable
 from factory.errors import ConfigurationError
+from factory.files import flaw
 from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, Unit, UnitKey
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def analysis_from_json(document: Any) -> Analysis:  # noqa: ANN401 - any JSON va
         return _analysis(document)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ConfigurationError(
-            f"not an analysis that this version of factory reads: {error!r}",
+            f"not an analysis that this version of factory reads: {flaw(error)}",
             advice="Run `factory analyze` again.",
         ) from error
 

@@ -176,6 +176,7 @@ def _read(file: Path) -> str:
     try:
         return sys.stdin.read() if file == Path("-") else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(
-            f"{file}: cannot be read: {error}", advice="Name what `factory costs export` wrote."
+            f"{file}: cannot be read: {why}", advice="Name what `factory costs export` wrote."
         ) from error

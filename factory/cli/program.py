@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import traceback
@@ -12,7 +13,7 @@ import typer
 
 from factory import __version__, process
 from factory.cli.app import Globals, app
-from factory.errors import FactoryError
+from factory.errors import EnvironmentFaultError, FactoryError
 from factory.output import Output
 from factory.platforms import Platform
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_OUR_BUG = 70
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 EXIT_INTERRUPTED = (130, 143)
 """Ctrl-C, and a polite request to end."""
 
@@ -39,12 +41,21 @@ def main() -> int:
         return error.exit_code
     except SystemExit as end:
         return _exit_code(end, output)
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _bug(error, output)
+        output.error(f"{error.strerror}\nMake room where the answer is written to, and run the command again.")
+        return EnvironmentFaultError.exit_code
     except Exception as bug:  # noqa: BLE001 - the last resort: every other failure is one of ours
-        output.error(f"{type(bug).__name__}: {bug}\nThis is a bug in factory. FACTORY_DEBUG=1 shows where it happened.")
-        if os.environ.get("FACTORY_DEBUG"):
-            traceback.print_exc()
-        return EXIT_OUR_BUG
+        return _bug(bug, output)
     return 0
+
+
+def _bug(bug: Exception, output: Output) -> int:
+    output.error(f"{type(bug).__name__}: {bug}\nThis is a bug in factory. FACTORY_DEBUG=1 shows where it happened.")
+    if os.environ.get("FACTORY_DEBUG"):
+        traceback.print_exception(bug)
+    return EXIT_OUR_BUG
 
 
 def _print_version(wanted: bool) -> None:

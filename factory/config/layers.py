@@ -15,6 +15,7 @@ from factory.config.schema import dotted, schema_of
 from factory.config.wording import describe, suggestion
 from factory.errors import ConfigurationError
 from factory.resources import shipped
+from factory.scan.toml_lines import line_of_key, lines_of_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -124,7 +125,7 @@ def load_layer_profiles(folder: Path | None) -> LayerTree:
     """Read every `*.toml` of `folder` (default: the shipped profiles) as the layer of that name.
 
     Raises `ConfigurationError` with every fault of every file at once, one a line:
-    `file: key: what, and what to do`, or `file: [table] key: …`, or `file:line:col: …` for what is not TOML.
+    `file:line: key: what, and what to do`, or `file:line: [table]: …`, or `file:line:col: …` for what is not TOML.
     """
     files = profile_files(folder)
     problems: list[str] = []
@@ -136,9 +137,10 @@ def load_layer_profiles(folder: Path | None) -> LayerTree:
         if lines:
             problems += lines
             unsure.add(profile.name)
-    problems += [
-        f"{files[0].parent / name}.toml: {message}" for name, message in _tree_problems(read, frozenset(unsure))
-    ]
+    for name, message in _tree_problems(read, frozenset(unsure)):
+        file = files[0].parent / f"{name}.toml"
+        # Who has no parent written has no line for it.
+        problems.append(f"{file}{_line(file, (message.partition(':')[0],))}: {message}")
     if problems:
         raise ConfigurationError("\n".join(problems), advice=ADVICE)
     return LayerTree(layers=tuple(read))
@@ -249,12 +251,13 @@ def _read(file: Path) -> tuple[LayerProfile, list[str]]:
         schema = layer_json_schema()
         for details in error.errors():
             key = _key(details["loc"], content)
-            lines.append(f"{file}: {key}{describe(details, schema=schema)}")
+            lines.append(f"{file}{_line(file, details['loc'])}: {key}{describe(details, schema=schema)}")
         return LayerProfile(name=file.stem), lines
     both = sorted(set(profile.always) & set(profile.never))
-    lines += [f"{file}: never: {crate} is in always too; keep it in one of them" for crate in both]
     twice = sorted(set(profile.packages) & set(profile.never_packages))
-    lines += [f"{file}: never_packages: {name} is in packages too; keep it in one of them" for name in twice]
+    clashes = [("never", f"{crate} is in always too") for crate in both]
+    clashes += [("never_packages", f"{name} is in packages too") for name in twice]
+    lines += [f"{file}{_line(file, (key,))}: {key}: {what}; keep it in one of them" for key, what in clashes]
     return _layer(file.stem, profile), lines
 
 
@@ -271,6 +274,13 @@ def _content(file: Path) -> tuple[dict[str, Any], list[str]]:
         position = "".join(f":{number}" for number in numbers)
         end = "" if numbers else " at the end of the file"
         return {}, [f"{file}{position}: not TOML: {message[:1].lower()}{message[1:]}{end}; correct the syntax"]
+
+
+def _line(file: Path, location: Location) -> str:
+    """Return `:LINE` for the key that a location is of, or is below; "" where none is written."""
+    keys = tuple(str(step) for step in location)
+    line = line_of_key(lines_of_keys(file.read_text(encoding="utf-8", errors="replace")), keys) if keys else None
+    return "" if line is None else f":{line}"
 
 
 def _key(location: Location, content: Mapping[str, Any]) -> str:

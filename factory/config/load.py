@@ -142,7 +142,14 @@ class _Draft:
     def _problem(self, details: ErrorDetails) -> tuple[tuple[int, Position, str], str]:
         location = details["loc"]
         written = None if self._variable(location) else self.document.written.get(location)
-        return self._line(location, describe(details, schema=self.schema, written=written))
+        message = describe(details, schema=self.schema, written=written)
+        # What is at odds between keys is told of their table, and begins with the one to look at.
+        key, _, told = message.partition(": ")
+        blamed = (*location, *key.split("."))
+        by_variable = self._variable(blamed) is not None and self._variable(location) is None
+        if told and (by_variable or blamed in self.document.positions):
+            return self._line(blamed, told)
+        return self._line(location, message)
 
     def _line(self, location: Location, message: str) -> tuple[tuple[int, Position, str], str]:
         variable = self._variable(location)

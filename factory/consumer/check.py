@@ -22,6 +22,7 @@ from factory.consumer.check_places import Places
 from factory.consumer.check_remedies import place_of, remedy_of
 from factory.graph import MergedGraph
 from factory.planning.wall import BuildModel
+from factory.scan.cargo_config import Replacement, replacement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,7 +75,7 @@ def check(
                 costs=costs,
                 jobs=jobs,
                 places=places[workspace.path],
-                pinned=None if question.ignore_pin else pin_conflict(workspace, warm.toolchain.version),
+                barred=_barred(workspace, places[workspace.path], warm, question),
             ).check()
             if workspace.variants
             else _skipped(workspace)
@@ -106,9 +107,25 @@ def _skipped(workspace: Workspace) -> WorkspaceCheck:
     )
 
 
+def _barred(workspace: Workspace, places: Places, warm: Warm, question: Question) -> Root | None:
+    """Return what keeps all units of a workspace from being fresh; `None` where nothing does."""
+    if not question.ignore_pin and pin_conflict(workspace, warm.toolchain.version) is not None:
+        return Root(
+            cause=Cause.TOOLCHAIN,
+            subject="rust-toolchain",
+            warm=warm.toolchain.version,
+            yours=workspace.toolchain_pin or "",
+        )
+    instead = replacement(places.sources())
+    if instead in {None, Replacement.REGISTRY}:
+        # Through a mirror units may have been cooked as well: that is told, and left to the image's doctor.
+        return None
+    return Root(cause=Cause.SOURCES, subject="source.crates-io", warm="the registry", yours=str(instead))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Forecaster:
-    """Forecasts one workspace; `pinned` says why its toolchain pin lets nothing be fresh."""
+    """Forecasts one workspace; `barred` is what lets nothing of it be fresh, whatever its units are."""
 
     workspace: Workspace
     analysis: Analysis
@@ -117,7 +134,7 @@ class _Forecaster:
     costs: Mapping[UnitKey, UnitCost]
     jobs: int
     places: Places
-    pinned: str | None
+    barred: Root | None
 
     def check(self) -> WorkspaceCheck:
         return WorkspaceCheck(
@@ -157,7 +174,7 @@ class _Forecaster:
         )
 
     def _warm_on(self, image: str, keys: Iterable[UnitKey]) -> frozenset[UnitKey]:
-        if self.pinned is not None:
+        if self.barred is not None:
             return frozenset()
         layers = self.warm.held_by(image)
         return frozenset(key for key in keys if key in self.warm.units and self.warm.units[key].layer in layers)
@@ -167,15 +184,9 @@ class _Forecaster:
         return Amount(len(listed), sum(self.costs[key].seconds for key in listed))
 
     def _explain(self, variant: str, missing: list[UnitKey]) -> Explained:
-        if self.pinned is not None:
-            pin = Root(
-                cause=Cause.TOOLCHAIN,
-                subject="rust-toolchain",
-                warm=self.warm.toolchain.version,
-                yours=self.workspace.toolchain_pin or "",
-            )
-            pinned = {key: frozenset({pin}) for key in sorted(missing)}
-            return Explained(roots=pinned, own=pinned, settings={})
+        if self.barred is not None:
+            barred = {key: frozenset({self.barred}) for key in sorted(missing)}
+            return Explained(roots=barred, own=barred, settings={})
         profile = Variant.parse(variant).profile
         layers = self.warm.held_by(self.image)
         units = self.warm.units

@@ -33,6 +33,7 @@ class Cause(enum.StrEnum):
     """What keeps units from being fresh."""
 
     TOOLCHAIN = "toolchain"
+    SOURCES = "sources"
     CARGO_PROFILE = "cargo-profile"
     RUSTFLAGS = "rustflags"
     LINKER = "linker"
@@ -230,7 +231,7 @@ class _Explainer:
                 )
             )
         if unit.package != relative.package:
-            found.add(_of_crate(Cause.VERSION, unit.package, warm=relative.package.version, yours=unit.package.version))
+            found.add(self._version_root(unit, relative))
         if unit.features != relative.features:
             found.add(self._features_root(unit, relative))
         return frozenset(found)
@@ -245,18 +246,25 @@ class _Explainer:
             of_relative[_role(below)].append(below)
         found: set[Root] = set()
         alone: set[Root] = set()
+        told: set[UnitKey] = set()
         for below in (self.situation.graph.units[key] for key in sorted(mine - theirs)):
             match = _nearest_version(below, of_relative.get(_role(below), ()))
-            if match is None:
-                alone.add(_dependency_root(unit, yours=below.package.label))
-            else:
+            if match is not None and below.key in self.roots:
+                found |= self.roots[below.key]
+            elif match is not None and semver_range(match.package.version) == semver_range(below.package.version):
                 # Where both are warm, nobody in the plan has this unit on that dependency.
-                found |= self.roots[below.key] if below.key in self.roots else self._compare(below, match)
+                found |= self._compare(below, match)
+            else:
+                # No `cargo update` leads from one range to another: that is for whoever asks for the crate.
+                told |= set() if match is None else {match.key}
+                warm = "" if match is None else match.package.label
+                alone.add(_dependency_root(unit, yours=below.package.label, warm=warm))
         if found or explained:
             # With other features or versions come other dependencies.
             return frozenset(found)
         alone |= {
-            _dependency_root(unit, warm=self.situation.warm[key].unit.package.label) for key in sorted(theirs - mine)
+            _dependency_root(unit, warm=self.situation.warm[key].unit.package.label)
+            for key in sorted(theirs - mine - told)
         }
         return frozenset(alone or {_of_crate(Cause.DEPENDENCIES, unit.package, detail="under other names")})
 
@@ -322,6 +330,15 @@ class _Explainer:
             detail=detail,
         )
 
+    def _version_root(self, unit: Unit, relative: Unit) -> Root:
+        return _of_crate(
+            Cause.VERSION,
+            unit.package,
+            warm=relative.package.version,
+            yours=unit.package.version,
+            detail=self._left_out(unit) or "",
+        )
+
     def _features_root(self, unit: Unit, relative: Unit) -> Root:
         mine, theirs = self._feature_set(unit), self._feature_set(relative)
         return _of_crate(
@@ -332,11 +349,15 @@ class _Explainer:
         )
 
     def _not_planned(self, unit: Unit) -> Root:
+        reason = self._left_out(unit) or self._why_unknown(unit)
+        return Root(cause=Cause.NOT_PLANNED, subject=reason, detail=reason)
+
+    def _left_out(self, unit: Unit) -> str | None:
+        """Return why the plan left a crate of this version out; `None` where it did not."""
         rows = self._reasons.get(unit.package.label, ())
         # Other units of the crate may be left out for reasons of their own: a choice of the plan explains this one too.
         reasons = sorted((row.reason not in _CHOICES, row.reason) for row in rows)
-        reason = reasons[0][1] if reasons else self._why_unknown(unit)
-        return Root(cause=Cause.NOT_PLANNED, subject=reason, detail=reason)
+        return reasons[0][1] if reasons else None
 
     def _why_unknown(self, unit: Unit) -> str:
         if any(kin in self._kin for kin in _kin_of(unit)):

@@ -91,8 +91,9 @@ def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
     missed = sum(len(check.missed) for check in report.chosen)
     lost = report.total.seconds - report.hit.seconds
     output.answer(
-        f"{missed} units miss, {lost:.1f} s to compile, for {len(misses)} reason{'s' if len(misses) > 1 else ''}"
-        f"{f'; the first {top}' if len(misses) > top else ''}:"
+        f"{missed} unit{'s miss' if missed != 1 else ' misses'}, {lost:.1f} s to compile, "
+        f"for {len(misses)} reason{'s' if len(misses) > 1 else ''}"
+        f"{f'; the first {top}' if len(misses) > top > 0 else ''}:"
     )
     for miss in misses[:top]:
         output.answer(f"\n{miss.lost:7.1f} s  {miss.root.cause.value}: {what(miss.root, miss)}")
@@ -103,7 +104,9 @@ def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
         output.answer(f"\n{rest:7.1f} s  in {len(misses) - top} more: --top {len(misses)}, or --json")
     alignable = sum(miss.lost for miss in misses if miss.root.cause in _ALIGNED)
     if alignable > 0:
-        output.say(f"{alignable:.1f} s are for versions, features or the cargo profile: `factory align` has the patch")
+        output.say(
+            f"{alignable:.1f} s are for versions, features or cargo profile: `factory align` says what a patch brings"
+        )
 
 
 def _reach(miss: Miss) -> str:

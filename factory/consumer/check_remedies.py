@@ -46,7 +46,7 @@ def remedy_of(root: Root, settings: Sequence[Setting], sides: Sequence[Side], pl
         case Cause.FEATURES:
             return _features_remedy(root, sides, places)
         case Cause.NOT_PLANNED:
-            return next(remedy for sign, remedy in _PLAN_REMEDIES if sign in root.detail)
+            return _plan_remedy(root.detail)
         case _:
             return _REMEDIES[root.cause].format(root=root)
 
@@ -55,6 +55,7 @@ _TAKE_IN = "let the plan take this repository in"
 _NOT_THERE = frozenset({Cause.OTHER_IMAGE, Cause.NOT_COOKED, Cause.NOT_PLANNED})
 _REMEDIES = {
     Cause.TOOLCHAIN: "build with rustc {root.warm}: change the pin or drop it; --ignore-pin shows the rest",
+    Cause.SOURCES: "build without this table: the image has the downloads, and needs no network for what is warm",
     Cause.RUSTFLAGS: f"remove them, or set them for all in `contract.rustflags`; or {_TAKE_IN}",
     Cause.LINKER: "leave the linker to the image: under one of its own nothing is shared",
     Cause.TARGET: f"build for what is warm ({{root.warm}}); or {_TAKE_IN}",
@@ -90,6 +91,8 @@ def _place_of_setting(root: Root, places: Places) -> Place | None:
     match root.cause:
         case Cause.TOOLCHAIN:
             return places.pin()
+        case Cause.SOURCES:
+            return places.configured("source", last="replace-with")
         case Cause.RUSTFLAGS:
             return places.configured("build", "rustflags") or places.configured("target", last="rustflags")
         case Cause.LINKER:
@@ -123,9 +126,16 @@ def _toml(setting: Setting) -> str:
 
 def _version_remedy(root: Root) -> str:
     update = f"cargo update -p {root.name}@{root.version} --precise {root.warm}"
+    if root.detail:
+        # The plan knows this version: to plan again would leave it out again.
+        return f"{root.detail}: {_plan_remedy(root.detail)}; or {update}"
     if semver.Version.parse(root.warm) < semver.Version.parse(root.version):
-        return f"plan again, the plan is older than this lock; or {update}"
+        return f"plan again, if the plan is older than this lock; or {update}"
     return update
+
+
+def _plan_remedy(reason: str) -> str:
+    return next(remedy for sign, remedy in _PLAN_REMEDIES if sign in reason)
 
 
 def _features_remedy(root: Root, sides: Sequence[Side], places: Places) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _RULES = {
     Cause.TOOLCHAIN: "The repository pins another toolchain",
+    Cause.SOURCES: "Crates come from elsewhere than the registry",
     Cause.CARGO_PROFILE: "The cargo profile differs from the warm one",
     Cause.RUSTFLAGS: "RUSTFLAGS differ from the warm ones",
     Cause.LINKER: "The repository sets a linker",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from factory.costs.samples import Record, Sample, chosen
 from factory.costs.traits import Kind, Traits
 from factory.errors import ConfigurationError
+from factory.files import flaw
 from factory.model import UnitKey
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def from_lines(text: str, name: str) -> tuple[Record, ...]:
             records.append(_record(row))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigurationError(
-                f"{name}:{number}: no measured costs: {error!r}", advice="Import what `factory costs export` wrote."
+                f"{name}:{number}: no measured costs: {flaw(error)}", advice="Import what `factory costs export` wrote."
             ) from error
     if not text.strip():
         raise ConfigurationError(f"{name}: empty", advice="Import what `factory costs export` wrote.")

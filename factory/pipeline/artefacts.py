@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import analysis_from_json
@@ -10,6 +11,7 @@ from factory.files import read_json
 from factory.planning.plan import plan_from_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from factory.analysis.model import Analysis
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 def read_analysis(path: Path) -> Analysis:
     """Read `analysis.json`."""
-    return analysis_from_json(read_json(path, made_by="factory analyze"))
+    document = read_json(path, made_by="factory analyze")
+    with _named(path):
+        return analysis_from_json(document)
 
 
 def read_plan(path: Path) -> Plan:
@@ -28,4 +32,15 @@ def read_plan(path: Path) -> Plan:
             f"{path}: no such file",
             advice="Run `factory plan` first; with --default where there are no repositories yet.",
         )
-    return plan_from_json(read_json(path, made_by="factory plan"))
+    document = read_json(path, made_by="factory plan")
+    with _named(path):
+        return plan_from_json(document)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with its content."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error.what}", advice=error.advice) from error

@@ -188,6 +188,7 @@ def _aligner(
             by=wishes.features_by,
         ),
         measure=measure,
+        tell=run.output.say,
     )
 
 
@@ -199,12 +200,14 @@ def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Questi
     warm.require_variant(variant)
     found = scan(run, [repo])
     require_manifests(found)
-    analysis = analysis_stage.analyze(
-        found, _forecaster(run, warm, source, offline=offline), advance=lambda _path: None
-    )
+    resolver = _forecaster(run, warm, source, offline=offline)
+    with run.output.progress("resolving", len(found.workspaces)) as advance:
+        analysis = analysis_stage.analyze(found, resolver, advance=advance)
     if not analysis.resolved:
-        reasons = "; ".join(f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces)
-        raise NothingToDoError(f"no workspace could be resolved: {reasons}", advice="Mend it, or name another folder.")
+        reasons = [f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces]
+        raise NothingToDoError(
+            "\n  ".join(["no workspace could be resolved:", *reasons]), advice="Mend it, or name another folder."
+        )
     # A consumer's machine keeps no measurements: what is warm has its costs with it.
     known = {key: unit.cost for key, unit in warm.units.items()}
     costs = weighed_costs(analysis, known, fit(shipped_records()), crate_sources([]))

@@ -51,11 +51,18 @@ def toolchain_like(run: Run, version: str, host: str | None, image: str, *, name
         here = find_toolchain(version)
         if host in (None, here.host):
             return here
-        missing = f"rustc {version} on this machine is for {here.host}, not {host}"
+        missing, otherwise = f"rustc {version} on this machine is for {here.host}, not {host}", ""
     except EnvironmentFaultError as error:
-        missing = error.what
+        missing, otherwise = error.what, error.advice
     run.output.say(f"{missing}: asking the image {image}")
-    found = _toolchain_in_image(image, next((each for each in Platform if each.rust_target == host), None))
+    try:
+        found = _toolchain_in_image(image, next((each for each in Platform if each.rust_target == host), None))
+    except EnvironmentFaultError as error:
+        # Most who miss a compiler need no engine: the nearest way out comes first.
+        raise EnvironmentFaultError(
+            f"{missing}, and {image} cannot be asked: {error.what}",
+            advice="\n".join(filter(None, (otherwise, error.advice))),
+        ) from error
     if found.version != version or host not in (None, found.host):
         raise EnvironmentFaultError(
             f"{image} has rustc {found.version} for {found.host}, not {version}{f' for {host}' if host else ''}",

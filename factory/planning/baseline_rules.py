@@ -43,11 +43,10 @@ def derive_baseline(analysis: Analysis, rules: BaselineRules) -> Baseline:
     """Return the baseline of all resolved workspaces; the same for whatever order they come in."""
     crates: list[BaselineCrate] = []
     left_out: list[NotInBaseline] = []
-    declared = _rust_versions(analysis)
     for range_id, use in sorted(_uses(analysis).items()):
         if len(use.repos) < rules.min_repos:
             continue
-        made, rows = _crate(range_id, use, declared, rules)
+        made, rows = _crate(range_id, use, rules)
         left_out += rows
         if made is not None:
             crates.append(made)
@@ -71,10 +70,15 @@ def rust_release(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """Who uses a range: repositories by version, and by side and feature."""
+    """Who uses a range: repositories by version, and by side and feature.
+
+    `declared` has the lowest `rust-version` of a repository's workspaces that use it: what others of its workspaces,
+    such as fixtures of tests, declare holds nobody back.
+    """
 
     versions: Mapping[str, set[str]]
     features: Mapping[Side, Mapping[str, set[str]]]
+    declared: dict[str, str]
 
     @property
     def repos(self) -> frozenset[str]:
@@ -88,7 +92,12 @@ def _uses(analysis: Analysis) -> dict[RangeId, _Use]:
             unit = analysis.units[key]
             if not unit.is_library:
                 continue
-            use = found.setdefault(range_of(unit), _Use(defaultdict(set), {side: defaultdict(set) for side in Side}))
+            use = found.setdefault(
+                range_of(unit), _Use(defaultdict(set), {side: defaultdict(set) for side in Side}, {})
+            )
+            if workspace.rust_version is not None:
+                lowest = use.declared.get(workspace.repo, workspace.rust_version)
+                use.declared[workspace.repo] = min(lowest, workspace.rust_version, key=rust_release)
             use.versions[unit.package.version].add(workspace.repo)
             for side in unit.sides:
                 for feature in unit.features:
@@ -102,22 +111,10 @@ def range_of(unit: Unit) -> RangeId:
     return (package.name, package.source, caret_range(package.version))
 
 
-def _rust_versions(analysis: Analysis) -> dict[str, str]:
-    """Return the lowest `rust-version` of each repository that declares one."""
-    found: dict[str, str] = {}
-    for workspace in analysis.resolved:
-        if workspace.rust_version is not None:
-            known = found.get(workspace.repo, workspace.rust_version)
-            found[workspace.repo] = min(known, workspace.rust_version, key=rust_release)
-    return found
-
-
-def _crate(
-    range_id: RangeId, use: _Use, declared: Mapping[str, str], rules: BaselineRules
-) -> tuple[BaselineCrate | None, list[NotInBaseline]]:
+def _crate(range_id: RangeId, use: _Use, rules: BaselineRules) -> tuple[BaselineCrate | None, list[NotInBaseline]]:
     name, source, caret = range_id
     rows: list[NotInBaseline] = []
-    version = _version(range_id, use, declared, rules, rows)
+    version = _version(range_id, use, rules, rows)
     if version is None:
         return None, rows
     facts = rules.facts(PackageId(name, version, source))
@@ -131,15 +128,13 @@ def _crate(
             features_target=features[Side.TARGET],
             features_host=features[Side.HOST],
             repos=len(use.repos),
-            held_back=len(_held_back(facts, use.repos, declared)),
+            held_back=len(_held_back(facts, use)),
         ),
         list(dict.fromkeys(rows)),
     )
 
 
-def _version(
-    range_id: RangeId, use: _Use, declared: Mapping[str, str], rules: BaselineRules, rows: list[NotInBaseline]
-) -> str | None:
+def _version(range_id: RangeId, use: _Use, rules: BaselineRules, rows: list[NotInBaseline]) -> str | None:
     """Return the newest version in use that is not yanked and that enough repositories may take."""
     name, source, _ = range_id
     repos = use.repos
@@ -150,7 +145,7 @@ def _version(
         if facts is not None and facts.yanked:
             rows.append(_row(label, len(use.versions[version]), "yanked"))
             continue
-        able = len(repos) - len(_held_back(facts, repos, declared))
+        able = len(repos) - len(_held_back(facts, use))
         if able >= rules.msrv_share * len(repos):
             return version
         needs = facts.rust_version if facts is not None else None
@@ -160,11 +155,11 @@ def _version(
     return max(may_take, key=lambda version: (may_take[version], semver.Version.parse(version)), default=None)
 
 
-def _held_back(facts: CrateFacts | None, repos: frozenset[str], declared: Mapping[str, str]) -> frozenset[str]:
+def _held_back(facts: CrateFacts | None, use: _Use) -> frozenset[str]:
     if facts is None or facts.rust_version is None:
         return frozenset()
     needed = rust_release(facts.rust_version)
-    return frozenset(repo for repo in repos if repo in declared and rust_release(declared[repo]) < needed)
+    return frozenset(repo for repo, release in use.declared.items() if rust_release(release) < needed)
 
 
 def _features(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.analysis.uses import pin_conflict
+from factory.analysis.uses import forecast_doubts
 from factory.planning.plan import Forecast
 from factory.planning.wall import BuildModel
 
@@ -63,7 +63,7 @@ def _row(
         jobs=jobs,
         wall_cold=round(model.wall_seconds(jobs), 3),
         wall_warm={layer: round(model.wall_seconds(jobs, warm=keys), 3) for layer, keys in warm.items()},
-        remark=pin_conflict(workspace, analysis.toolchain.version) or "",
+        remark=forecast_doubts(workspace, analysis.toolchain.version),
     )
 
 

@@ -23,7 +23,7 @@ from factory.cargo.layout import Layout
 from factory.cargo.lock import parse_lock
 from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
-from factory.files import digest
+from factory.files import digest, flaw
 from factory.model import PackageId, Side, UnitKey
 from factory.planning.agreement import agreement_from_json, agreement_to_json
 from factory.planning.baseline import baseline_from_json, baseline_to_json
@@ -294,7 +294,7 @@ def plan_from_json(document: Any) -> Plan:  # noqa: ANN401 - any JSON value
         _check_names(plan)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ConfigurationError(
-            f"not a plan that this version of factory reads: {error!r}", advice="Run `factory plan` again."
+            f"not a plan that this version of factory reads: {flaw(error)}", advice="Run `factory plan` again."
         ) from error
     return plan
 

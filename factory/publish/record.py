@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import BadAnswerError, ConfigurationError
-from factory.files import cache_directory, read_json, write_json
+from factory.files import cache_directory, flaw, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,7 +142,7 @@ def _read(path: Path) -> ProofRecord:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(
-            f"{path}: not a record that this version of factory reads: {error!r}", advice=f"Run `{_MADE_BY}` again."
+            f"{path}: not a record that this version of factory reads: {flaw(error)}", advice=f"Run `{_MADE_BY}` again."
         ) from error
 
 

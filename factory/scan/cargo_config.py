@@ -13,6 +13,7 @@ they name a program. Files above the repository are not read: a CI job does not 
 
 from __future__ import annotations
 
+import enum
 import fnmatch
 import os
 import re
@@ -30,7 +31,7 @@ from factory.scan.toml_lines import dotted, line_of_key, lines_of_keys
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +54,8 @@ class RecordedConfig:
     """The folders of `[patch]` entries with a path."""
     ignored: tuple[IgnoredSetting, ...] = ()
     """What never takes effect here."""
+    doubts: tuple[tuple[str, str], ...] = ()
+    """Keys of ignored settings with which a build finds less fresh than is forecast, each with what it does there."""
 
     def effective_rustflags(self, triple: str, cfgs: CfgSet, *, beneath: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return the flags cargo would pass for `triple`, whose `rustc --print cfg` is `cfgs`.
@@ -95,6 +98,32 @@ class RecordedConfig:
         }
 
 
+class Replacement(enum.StrEnum):
+    """What a configuration can have crates of crates.io taken from instead, in the words of people."""
+
+    VENDORED = "vendored sources"
+    LOCAL_REGISTRY = "a local registry"
+    GIT = "a git repository"
+    REGISTRY = "another registry"
+
+
+def replacement(sources: Mapping[str, Any]) -> Replacement | None:
+    """Return what the tables of `[source]` put for crates.io; `None` where they leave it as it is."""
+    name = "crates-io"
+    for _ in sources:  # so often at most: cargo refuses circles
+        table = sources.get(name)
+        after = table.get("replace-with") if isinstance(table, dict) else None
+        if not isinstance(after, str):
+            break
+        name = after
+    if name == "crates-io":
+        return None
+    table = sources.get(name)
+    kinds = (kind for kind in _SOURCE_KINDS if isinstance(table, dict) and kind in table)
+    # A name without a table is one of `[registries]`.
+    return _SOURCE_KINDS[next(kinds, "registry")]
+
+
 def read_recorded(tree: SourceTree, workspace_root: Path, *, registries: Collection[str] = ()) -> RecordedConfig:
     """Read the configuration files from `workspace_root` up to the top of its repository, and merge them.
 
@@ -129,6 +158,12 @@ def vendored_folders(tree: SourceTree, folder: Path) -> tuple[Path, ...]:
     return tuple(normalised(folder / name) for name in directories if isinstance(name, str) and "\0" not in name)
 
 
+_SOURCE_KINDS = {
+    "directory": Replacement.VENDORED,
+    "local-registry": Replacement.LOCAL_REGISTRY,
+    "git": Replacement.GIT,
+    "registry": Replacement.REGISTRY,
+}
 _LISTS_OF_PROGRAMS = (
     "credential-alias.*",
     "doc.browser",
@@ -275,7 +310,24 @@ def _recorded(
         resolution=tomlkit.dumps({key: value for key, value in resolution.items() if value}, sort_keys=True),
         patch_folders=tuple(sorted({folder for _, folder in _patched(tree, patches)})),
         ignored=ignored,
+        doubts=tuple(_doubts(merged)),
     )
+
+
+def _doubts(merged: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """As far as it can be seen without an image: `warm-doctor` in it says of each whether it breaks the contract."""
+    found = replacement(_plain(_table(merged, "source")))
+    if found is not None:
+        mirror = "units are fresh only where they were cooked through it"
+        fresh = mirror if found is Replacement.REGISTRY else "nothing is fresh"
+        yield "source.crates-io", f"takes crates from {found}: {fresh}"
+    if "paths" in merged:
+        yield "paths", "replaces crates by folders: they, and all that stands on them, are compiled anew"
+    build = _table(merged, "build")
+    if "build-dir" in build:
+        yield "build.build-dir", "leads away from the warm units, unless it is the images' own"
+    if "rustc" in build:
+        yield "build.rustc", "names another compiler: nothing is fresh unless it is the images' own"
 
 
 def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:

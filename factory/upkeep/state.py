@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import ConfigurationError
-from factory.files import read_json, write_json
+from factory.files import flaw, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,6 @@ def _state(document: Any, path: Path) -> RebuildState:  # noqa: ANN401 - any JSO
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(
-            f"{path}: not a state that this version of factory reads: {error!r}",
+            f"{path}: not a state that this version of factory reads: {flaw(error)}",
             advice="Remove it: the next rebuild builds everything, and writes it again.",
         ) from error

@@ -217,6 +217,29 @@ def test_a_cooked_directory_says_the_same_as_its_plan(program: Program, kitchen:
         assert [miss["cause"] for miss in mine["misses"]] == [miss["cause"] for miss in theirs["misses"]]
 
 
+def test_of_vendored_sources_nothing_is_fresh(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
+    folder = tmp_path / "vendored"
+    write(folder, BASE)
+    done = find_toolchain().cargo(["vendor", "--locked", "vendor"], cwd=folder, timeout=120)
+    assert done.ok, done.stderr
+    config = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\ndirectory = "vendor"\n'
+    write_files(folder, {".cargo/config.toml": config})
+    (built,) = program.json("verify", kitchen.folder / "warm", "--repo", folder)["repos"]
+    assert not built["problem"]
+    assert built["units"]["fresh"] == 0
+    answer = program.json("check", folder, "--plan", kitchen.folder / "plan.json")
+    assert answer["units"] == {"total": built["units"]["total"], "hit": 0}
+    (miss,) = answer["misses"]
+    assert (miss["cause"], miss["file"], miss["line"]) == ("sources", ".cargo/config.toml", 2)
+    program("analyze", folder, "--out", tmp_path / "analysis.json")
+    program("plan", "--analysis", tmp_path / "analysis.json", "--out", tmp_path / "plan.json")
+    (row,) = json.loads((tmp_path / "plan.json").read_text("utf-8"))["forecast"]
+    assert row["remark"] == (
+        "forecasts may be too good: `source.crates-io` (vendored/.cargo/config.toml:1) takes crates from vendored "
+        "sources: nothing is fresh"
+    )
+
+
 def test_under_a_pin_nothing_is_fresh(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
     write(tmp_path / "pinned", BASE)
     write_files(tmp_path / "pinned", {"rust-toolchain.toml": '[toolchain]\nchannel = "1.80.0"\n'})

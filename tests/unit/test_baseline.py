@@ -133,6 +133,20 @@ def test_where_no_version_suits_enough_the_one_that_most_can_take_is_taken() -> 
     assert made.rust_version == "1.65"
 
 
+@pytest.mark.parametrize(("fixture_uses_it", "expected"), [(False, "1.0.10"), (True, "1.0.9")])
+def test_a_workspace_that_does_not_use_a_range_holds_nobody_back(fixture_uses_it: bool, expected: str) -> None:
+    """Fixtures of tests declare old releases, and stand in the repository beside what is built."""
+    fixture = serde("1.0.9") if fixture_uses_it else unit("other")
+    found = analysis(
+        {"a": (serde("1.0.10"),), "b": (serde("1.0.9"),), "fixture": (fixture,)},
+        rust={"a": "1.91", "fixture": "1.58"},
+    )
+    rows = tuple(replace(row, repo="a") if row.repo == "fixture" else row for row in found.workspaces)
+    needed = rules(share=1.0, facts={"serde@1.0.10": replace(PLAIN, rust_version="1.80")})
+    made = derive_baseline(replace(found, workspaces=rows), needed)
+    assert [crate.version for crate in made.crates] == [expected]
+
+
 def test_a_repository_without_rust_version_holds_nothing_back() -> None:
     found = analysis({"a": (serde("1.0.9"),), "b": (serde("1.0.10"),)})
     made = derive_baseline(found, rules(share=1.0, facts={"serde@1.0.10": replace(PLAIN, rust_version="1.94")}))

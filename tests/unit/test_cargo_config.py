@@ -57,6 +57,47 @@ def test_effective_rustflags(tmp_path: Path, config: str, expected: tuple[str, .
     assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, LINUX) == expected
 
 
+@pytest.mark.parametrize(
+    ("config", "doubts"),
+    [
+        (
+            "[source]\ncrates-io.replace-with = 'a'\na.replace-with = 'b'\nb.directory = 'vendor'\n",
+            [("source.crates-io", "takes crates from vendored sources: nothing is fresh")],
+        ),
+        (
+            "[source.crates-io]\nreplace-with = 'a'\n[source.a]\nlocal-registry = 'x'\n",
+            [("source.crates-io", "takes crates from a local registry: nothing is fresh")],
+        ),
+        (
+            "[source.crates-io]\nreplace-with = 'company'\n",
+            [
+                (
+                    "source.crates-io",
+                    "takes crates from another registry: units are fresh only where they were cooked through it",
+                )
+            ],
+        ),
+        ("[source.other]\ndirectory = 'vendor'\n", []),
+        ("[source.crates-io]\nreplace-with = 'a'\n[source.a]\nreplace-with = 'crates-io'\n", []),
+        (
+            "paths = ['x']\n",
+            [("paths", "replaces crates by folders: they, and all that stands on them, are compiled anew")],
+        ),
+        (
+            "[build]\nbuild-dir = 'b'\nrustc = 'mine'\ntarget-dir = 't'\n",
+            [
+                ("build.build-dir", "leads away from the warm units, unless it is the images' own"),
+                ("build.rustc", "names another compiler: nothing is fresh unless it is the images' own"),
+            ],
+        ),
+    ],
+)
+def test_what_keeps_units_from_being_fresh_is_a_doubt(
+    tmp_path: Path, config: str, doubts: list[tuple[str, str]]
+) -> None:
+    assert list(record(tmp_path, {CONFIG: config}).doubts) == doubts
+
+
 def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
     files = {
         CONFIG: f'[build]\nrustflags = ["-Cfar"]\n[target.{HOST}]\nlinker = "far"\nrunner = ["far"]\n'

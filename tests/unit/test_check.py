@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory.analysis.model import Analysis, ToolchainFacts, VariantUse
+from factory.consumer.align.model import State
+from factory.consumer.align.steps import why_idle
 from factory.consumer.check import Question, check, default_variant
 from factory.consumer.check_causes import Cause
 from factory.consumer.check_model import Amount, CheckReport, check_to_json
@@ -22,6 +24,7 @@ from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import write_json
 from factory.output import Output
+from factory.planning.plan import Exclusion
 from factory.scan.discover import find_workspaces
 from tests.hostile import manifest, write_files
 from tests.unit.builders import organisation, plan_for
@@ -133,13 +136,18 @@ def test_the_document_has_totals_at_its_top_and_every_missing_unit_below(report:
 def test_people_read_cause_place_and_remedy(report: CheckReport, capsys: pytest.CaptureFixture[str]) -> None:
     print_check(report, Output(), top=1)
     said, hint = capsys.readouterr()
-    assert "5.0 s are for versions, features or the cargo profile: `factory align`" in hint
+    assert "5.0 s are for versions, features or cargo profile: `factory align`" in hint
     assert "1/4 (25 %)" in said
     assert "version: base (warm: 1.0.0, locked: 1.0.1)" in said
     assert "Cargo.lock:8  2 units, under on@1.0.0" in said
-    assert "-> plan again, the plan is older than this lock; or cargo update -p base@1.0.1 --precise 1.0.0" in said
+    assert "-> plan again, if the plan is older than this lock; or cargo update -p base@1.0.1 --precise 1.0.0" in said
     assert "4.0 s  in 1 more: --top 2, or --json" in said
     assert len(said.splitlines()) < 15
+
+
+def test_without_causes_none_is_announced(report: CheckReport, capsys: pytest.CaptureFixture[str]) -> None:
+    print_check(report, Output(), top=0)
+    assert "3 units miss, 9.0 s to compile, for 2 reasons:\n" in capsys.readouterr().out
 
 
 def test_where_nothing_misses_it_says_so(found: Scan, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +192,36 @@ def test_a_pin_is_the_only_cause_unless_it_is_ignored(found: Scan) -> None:
     assert [(miss.root.cause, miss.root.yours) for miss in answer.misses] == [(Cause.TOOLCHAIN, "1.80.0")]
     ignored = check(found, pinned, warm, Question(ignore_pin=True), costs=costs([hit]), jobs=1)
     assert ignored.hit == ignored.total == Amount(1, 1.0)
+
+
+VENDORED = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\ndirectory = "vendor"\n'
+MIRRORED = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\nregistry = "sparse+https://mirror.example/"\n'
+
+
+@pytest.mark.parametrize(("config", "fresh"), [(VENDORED, 0), (MIRRORED, 1), ('[source.mine]\ndirectory = "x"\n', 1)])
+def test_of_vendored_sources_nothing_is_fresh(found: Scan, config: str, fresh: int) -> None:
+    (workspace,) = found.workspaces
+    write_files(workspace.root, {".cargo/config.toml": config})
+    hit = unit("hit")
+    warm = warm_from_plan(plan_for({"core": [hit]}), name="plan.json")
+    answer = check(found, analysed(found, [hit]), warm, Question(), costs=costs([hit]), jobs=1)
+    assert answer.hit.units == fresh
+    assert [(miss.root.cause, miss.root.yours, str(miss.place)) for miss in answer.misses] == [
+        (Cause.SOURCES, "vendored sources", ".cargo/config.toml:2")
+    ] * (1 - fresh)
+
+
+def test_a_version_that_the_plan_left_out_is_no_reason_to_plan_again(found: Scan) -> None:
+    base = unit("base", version="1.0.1")
+    plan = plan_for({"core": [unit("base")]})
+    left_out = Exclusion(package="base@1.0.1", reason="over the budget", units=1, repos=2)
+    warm = warm_from_plan(replace(plan, excluded=(left_out,)), name="plan.json")
+    (miss,) = check(found, analysed(found, [base]), warm, Question(), costs=costs([base]), jobs=1).misses
+    assert miss.root.cause is Cause.VERSION
+    assert miss.remedy == (
+        "over the budget: raise the budget, or report the miss so that it weighs more: --report-to; "
+        "or cargo update -p base@1.0.1 --precise 1.0.0"
+    )
 
 
 def test_an_unresolved_workspace_is_told_and_not_counted(found: Scan, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,3 +296,22 @@ def test_a_directory_that_does_not_say_what_is_warm_is_refused(tmp_path: Path, t
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not a completely cooked directory"):
         warm_from_directory(tmp_path)
+
+
+def test_a_patch_after_which_more_is_compiled_is_idle_though_more_is_warm(found: Scan) -> None:
+    """The newer versions of what it has take longer to compile: their warm part too."""
+    small, large, other = unit("small"), unit("large"), unit("other")
+    warm = warm_from_plan(plan_for({"core": [small, large]}), name="plan.json")
+    seconds = {
+        one.key: UnitCost(seconds=number, bytes=1, measured=True)
+        for one, number in ((small, 1.0), (large, 5.0), (other, 2.0))
+    }
+
+    def state(*units: Unit) -> State:
+        return State(report=check(found, analysed(found, units), warm, Question(), costs=seconds, jobs=1))
+
+    assert why_idle(state(small), state(large, other)) == (
+        "only proposed: with this plan 2.0 s more would have to be compiled"
+    )
+    assert why_idle(state(small, other), state(large, other)) == ""
+    assert "nothing more would be warm" in why_idle(state(small), state(small))

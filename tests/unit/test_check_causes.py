@@ -105,6 +105,16 @@ def test_dependencies_that_come_with_a_feature_are_not_causes() -> None:
     assert causes(explain(mine, there), top) == {(Cause.FEATURES, "top@1.0.0")}
 
 
+def test_a_dependency_of_another_range_is_no_version_to_update_to() -> None:
+    """`cargo update --precise` stays within a range; which one it is decides whoever asks for the crate."""
+    there = [old := unit("itoa", version="0.4.8"), new := unit("itoa"), unit("http", new), unit("user", old)]
+    mine = [old, http := unit("http", old)]
+    root = only_root(explain(mine, there), http)
+    assert (root.cause, root.warm, root.yours) == (Cause.DEPENDENCIES, "itoa@1.0.0", "itoa@0.4.8")
+    newer = unit("http", old, version="1.0.1")
+    assert causes(explain([old, newer], there), newer) == {(Cause.VERSION, "http@1.0.1")}
+
+
 def test_what_differs_in_nothing_that_is_recorded_still_has_a_cause() -> None:
     there = [a := unit("a"), unit("top", a)]
     renamed = unit("top", a, dependencies=tuple(replace(edge, extern_name="b") for edge in unit("x", a).dependencies))

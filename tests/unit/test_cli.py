@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 from factory import __version__, cli, process
 from factory.analysis.model import analysis_to_json
+from factory.cargo.toolchain import INSTALL_ADVICE
 from factory.errors import (
     BadAnswerError,
     BuildFailedError,
@@ -280,7 +282,9 @@ class TestFilesBetweenStages:
         Path(file).write_text(content)
         answer = call(*words)
         assert (answer.code, answer.out) == (2, "")
-        assert "that this version of factory reads" in answer.err
+        assert answer.err.startswith(f"error: {file}: not a")
+        assert "that this version of factory reads: " in answer.err
+        assert "Error(" not in answer.err, "how Python writes an exception says nothing to a user"
         assert answer.err.endswith(f"Run `{made_by}` again.\n")
 
     def test_a_directory_in_its_place_is_no_crash(self, call: Call, words: list[str], file: str, made_by: str) -> None:
@@ -381,6 +385,16 @@ def test_anything_else_is_our_bug(call: Call, monkeypatch: pytest.MonkeyPatch, e
     assert (answer.code, answer.out) == (70, "")
     assert answer.err == (
         f"error: {type(error).__name__}: {error}\nThis is a bug in factory. FACTORY_DEBUG=1 shows where it happened.\n"
+    )
+
+
+def test_a_full_disk_under_the_answer_is_no_bug_of_ours(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`factory check . >/dev/full`, without the noise of Python's own flush at its end."""
+    monkeypatch.setattr(analyzing, "scan", failing(OSError(errno.ENOSPC, "No space left on device")))
+    answer = call("analyze", ".")
+    assert answer.code == 4
+    assert answer.err == (
+        "error: No space left on device\nMake room where the answer is written to, and run the command again.\n"
     )
 
 
@@ -575,3 +589,23 @@ def test_with_several_platforms_every_command_reads_the_files_of_its_platform(
     (tmp_path / "registry-config.yaml").write_text("platforms: [linux/amd64, linux/arm64]\n")
     answer = call("--platform", "linux/arm64", *words)
     assert (answer.code, f"{file}-linux-arm64.json: no such file" in answer.err) == (2, True), answer.err
+
+
+def test_costs_that_are_not_there_are_told_without_python(call: Call) -> None:
+    answer = call("costs", "import", "nowhere.jsonl")
+    assert answer.code == 2
+    assert answer.err.startswith("error: nowhere.jsonl: cannot be read: No such file or directory\n")
+
+
+def test_a_compiler_that_is_not_here_can_be_installed_where_no_engine_is(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "nowhere://")
+    write_json(Path("plan.json"), plan_to_json(plan_for({"core": [unit("a")]})))
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo/Cargo.toml").write_text('[package]\nname = "a"\nversion = "0.1.0"\n')
+    answer = call("check", "repo")
+    assert answer.code == 4
+    assert "error: `cargo` was not found on PATH, and rust:" in answer.err
+    assert f"\n{INSTALL_ADVICE}\n" in answer.err

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +19,6 @@ from factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
@@ -100,6 +101,28 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
         seen.add(path.read_text(encoding="utf-8"))
     writer.join()
     assert seen <= set(texts)
+
+
+def test_a_pipe_gets_the_text_and_stays_a_pipe(tmp_path: Path) -> None:
+    """As root, to replace /dev/null by a plan would take it from the whole machine."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    seen: list[str] = []
+    reader = threading.Thread(target=lambda: seen.append(path.read_text(encoding="utf-8")), daemon=True)
+    reader.start()
+    files.write_text(path, "a plan")
+    reader.join(10)
+    assert path.is_fifo()
+    assert seen == ["a plan"]
+
+
+def test_a_socket_is_no_place_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # addresses of sockets are short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        with pytest.raises(ConfigurationError, match="socket: cannot be written: a disk or a socket"):
+            files.write_text(Path("socket"), "a plan")
+        assert Path("socket").is_socket()
 
 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:

@@ -184,6 +184,17 @@ def test_workflows_are_valid_by_the_schema_of_their_platform(
     assert "registry.test" in text
 
 
+def test_gitlabs_builder_stands_on_a_context() -> None:
+    """Without one buildx refuses the certificates by which a job reaches its engine: docker/buildx#413."""
+    made = make_files(read_project(SAMPLES / "notes-web"), choices(ci=Ci.GITLAB), Settings())
+    steps = YAML(typ="safe").load(made.texts[".gitlab-ci.yml"])["publish"]["before_script"]
+    (number,) = (number for number, step in enumerate(steps) if step.startswith("docker buildx create "))
+    assert steps[number - 1 : number + 1] == [
+        "docker context create engine",
+        "docker buildx create --use --driver docker-container engine",
+    ]
+
+
 def test_the_registry_mount_starts_with_what_the_image_has() -> None:
     settings = Settings(
         user=UserSettings(name="builder", uid=2000, gid=3000),

@@ -94,56 +94,56 @@ def test_a_profile_is_read(tmp_path: Path) -> None:
 
 
 ONE_FAULT = {
-    "unknown key": ('anchor = ["a"]\n', "core.toml: anchor: unknown key; did you mean anchors?"),
+    "unknown key": ('anchor = ["a"]\n', "core.toml:1: anchor: unknown key; did you mean anchors?"),
     "unknown table": (
         "[zzz]\na = 1\n",
-        "core.toml: [zzz]: unknown key; remove it, known keys here are parent, description, anchors, repos, "
+        "core.toml:1: [zzz]: unknown key; remove it, known keys here are parent, description, anchors, repos, "
         "budget, min_repos, always, never, packages, never_packages",
     ),
     "table for a value": (
         "[budget]\nsize = 1\n",
-        'core.toml: [budget]: a size needs a number and a unit; write it like "500 MB" or "1.5 GiB"',
+        'core.toml:1: [budget]: a size needs a number and a unit; write it like "500 MB" or "1.5 GiB"',
     ),
     "size": (
         'budget = "much"\n',
-        'core.toml: budget: "much" is not a size; write a number and a unit, like "500 MB" or "1.5 GiB"',
+        'core.toml:1: budget: "much" is not a size; write a number and a unit, like "500 MB" or "1.5 GiB"',
     ),
     "size without unit": (
         "budget = 500\n",
-        'core.toml: budget: a size needs a number and a unit; write it like "500 MB" or "1.5 GiB"',
+        'core.toml:1: budget: a size needs a number and a unit; write it like "500 MB" or "1.5 GiB"',
     ),
     "number": (
         'min_repos = "2"\n',
-        'core.toml: min_repos: "2" is text, and a whole number is needed; remove the quotes',
+        'core.toml:1: min_repos: "2" is text, and a whole number is needed; remove the quotes',
     ),
-    "small number": ("min_repos = 0\n", "core.toml: min_repos: 0 is too small; write 1 or more"),
-    "list": ('anchors = "axum"\n', 'core.toml: anchors: is "axum", and a list is needed; write ["axum"]'),
-    "text": ("description = 1\n", 'core.toml: description: 1 is a number, and text is needed; quote it: "1"'),
+    "small number": ("min_repos = 0\n", "core.toml:1: min_repos: 0 is too small; write 1 or more"),
+    "list": ('anchors = "axum"\n', 'core.toml:1: anchors: is "axum", and a list is needed; write ["axum"]'),
+    "text": ("description = 1\n", 'core.toml:1: description: 1 is a number, and text is needed; quote it: "1"'),
     "crate with version": (
         'never = ["a", "b@1.0"]\n',
-        'core.toml: never.1: "b@1.0" does not fit; write the name of a crate alone, without version or features',
+        'core.toml:1: never.1: "b@1.0" does not fit; write the name of a crate alone, without version or features',
     ),
     "crate twice": (
         'always = ["tokio-util", "tokio_util"]\n',
-        "core.toml: always: tokio_util is listed twice; name each crate once",
+        "core.toml:1: always: tokio_util is listed twice; name each crate once",
     ),
     "repository as a folder": (
         'repos = ["orders/"]\n',
-        'core.toml: repos.0: "orders/" does not fit; write the name of a repository, or the end of its path or URL',
+        'core.toml:1: repos.0: "orders/" does not fit; write the name of a repository, or the end of its path or URL',
     ),
-    "repository twice": ('repos = ["a", "a"]\n', "core.toml: repos: a is listed twice; name each once"),
+    "repository twice": ('repos = ["a", "a"]\n', "core.toml:1: repos: a is listed twice; name each once"),
     "always and never": (
         'always = ["a", "b"]\nnever = ["b"]\n',
-        "core.toml: never: b is in always too; keep it in one of them",
+        "core.toml:2: never: b is in always too; keep it in one of them",
     ),
     "parent's name": (
         'parent = "../x"\n',
-        'core.toml: parent: "../x" does not fit; write the name of a layer: the name of its file without .toml',
+        'core.toml:1: parent: "../x" does not fit; write the name of a layer: the name of its file without .toml',
     ),
-    "unknown parent": ('parent = "cor"\n', "core.toml: parent: there is no layer cor; did you mean core?"),
+    "unknown parent": ('parent = "cor"\n', "core.toml:1: parent: there is no layer cor; did you mean core?"),
     "parent of itself": (
         'parent = "core"\n',
-        "core.toml: parent: core → core is a circle; let one of them stand on a layer outside of it",
+        "core.toml:1: parent: core → core is a circle; let one of them stand on a layer outside of it",
     ),
     "syntax": (
         'budget = "1 MB"\nanchors = [a]\n',
@@ -172,7 +172,7 @@ def test_a_fault_has_its_place_and_its_remedy(tmp_path: Path, text: str | bytes,
 
 def test_a_date_is_no_text(tmp_path: Path) -> None:
     assert faults(tmp_path, {"core": "min_repos = 2026-01-01\n"}) == [
-        'core.toml: min_repos: is "2026-01-01", and a whole number is needed; write it in digits'
+        'core.toml:1: min_repos: is "2026-01-01", and a whole number is needed; write it in digits'
     ]
 
 
@@ -202,13 +202,13 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         "zoo": 'anchors = ["x"]\n',
     }
     assert faults(tmp_path, files) == [
-        "core.toml: min_repos: 0 is too small; write 1 or more",
-        "core.toml: budgte: unknown key; did you mean budget?",
+        "core.toml:2: min_repos: 0 is too small; write 1 or more",
+        "core.toml:1: budgte: unknown key; did you mean budget?",
         "web.toml: not TOML: invalid initial character for a key part at the end of the file; correct the syntax",
-        "db.toml: parent: there is no layer wbe; did you mean web?",
+        "db.toml:1: parent: there is no layer wbe; did you mean web?",
         'zoo.toml: parent: is missing, and other has none either; write one, like parent = "other"',
-        "other.toml: anchors: Axum is an anchor of db too; keep it in one of them",
-        "zoo.toml: anchors: x is an anchor of other too; keep it in one of them",
+        "other.toml:1: anchors: Axum is an anchor of db too; keep it in one of them",
+        "zoo.toml:1: anchors: x is an anchor of other too; keep it in one of them",
     ]
 
 
@@ -218,7 +218,7 @@ def test_a_repository_belongs_to_one_layer(tmp_path: Path) -> None:
         "web": 'parent = "core"\nrepos = ["orders", "b"]\n',
         "zoo": 'parent = "core"\nrepos = ["b.git"]\n',
     }
-    assert faults(tmp_path, files) == ["zoo.toml: repos: b.git belongs to web too; keep it in one of them"]
+    assert faults(tmp_path, files) == ["zoo.toml:2: repos: b.git belongs to web too; keep it in one of them"]
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,19 @@ def test_a_plan_is_printed_with_its_forecast(capsys: pytest.CaptureFixture[str])
     assert lines.count(["repos/web", "rust-toolchain", "pins", "1.80.0"]) == 1
 
 
+def test_the_forecast_says_once_that_it_is_by_image(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = plan_for({"core": [unit("a")]})
+    tables.print_plan(replace(plan, forecast=(forecast_row("repos/web", 10, {"core": 3}),)), Output())
+    assert capsys.readouterr().out.count("by image") == 1
+
+
+@pytest.mark.parametrize(("gap", "shown"), [(0.0, "0 %"), (4.1e-8, "0.001 %"), (0.0123, "1.2 %")])
+def test_what_a_solver_rounds_is_no_power_of_ten(capsys: pytest.CaptureFixture[str], gap: float, shown: str) -> None:
+    plan = plan_for({"core": [unit("a")]})
+    tables.print_plan(replace(plan, quality=replace(plan.quality, saved=1 - gap, bound=1.0)), Output())
+    assert f"is worth more than {shown} above this one" in capsys.readouterr().out
+
+
 def test_of_many_images_each_workspace_has_the_one_that_is_for_it(capsys: pytest.CaptureFixture[str]) -> None:
     plan = plan_for({"core": [unit("a")], **{f"web-{number}": [] for number in range(1, 6)}})
     hits = {layer.name: 100 for layer in plan.layers}

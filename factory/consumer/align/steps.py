@@ -43,6 +43,8 @@ class Aligner:
     versions: VersionRules
     features: FeatureRules
     measure: Callable[[FoundWorkspace, Analysis], CheckReport]
+    tell: Callable[[str], None]
+    """Gets a line before what takes long: cargo resolves every step anew."""
 
 
 def align_repository(scan: Scan, aligner: Aligner, wishes: Wishes, *, warm: str, advisories: str) -> AlignReport:
@@ -89,6 +91,7 @@ class _Alignment:
 
     def run(self) -> WorkspaceAlignment:
         original = self.copy.read()
+        self._tell("as it is")
         analysis = self.copy.analyze()
         first = self._state(analysis)
         if first.problem:
@@ -107,9 +110,10 @@ class _Alignment:
             return self._unaligned(error.what, first)
         files = self._files(original)
         self._propose_profile(analysis, state)
-        if files and not _gains(first, state):
+        idle = why_idle(first, state)
+        if files and idle:
             state, files = first, {}
-            self._only_propose()
+            self._only_propose(idle)
         return WorkspaceAlignment(
             path=self.copy.found.path,
             folder=self.copy.found.repo_root,
@@ -119,6 +123,9 @@ class _Alignment:
             steps=tuple(self.steps),
             files=files,
         )
+
+    def _tell(self, what: str) -> None:
+        self.aligner.tell(f"resolving {self.copy.found.path}: {what}")
 
     @property
     def _root(self) -> str:
@@ -160,6 +167,7 @@ class _Alignment:
         if not changes and not flags:
             return analysis, state
         before = self.copy.read()
+        self._tell(StepName.PROFILE)
         manifest = "Cargo.toml" if self._root == "." else f"{self._root}/Cargo.toml"
         after_analysis, after = analysis, state
         notes: tuple[str, ...] = ()
@@ -184,13 +192,13 @@ class _Alignment:
         )
         return after_analysis, after
 
-    def _only_propose(self) -> None:
+    def _only_propose(self, why: str) -> None:
         """Take back what would be written: a patch that gains nothing is not worth a review."""
         written = [number for number, step in enumerate(self.steps) if step.chosen and step.patch]
         for number in written:
             self.steps[number] = replace(self.steps[number], chosen=False)
         for number in written[-1:]:
-            self.steps[number] = replace(self.steps[number], notes=(*self.steps[number].notes, _NO_GAIN))
+            self.steps[number] = replace(self.steps[number], notes=(*self.steps[number].notes, why))
 
     def _versions_and_features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
         """Take both steps; versions that are worth nothing by themselves stay only where features gain more with them.
@@ -215,6 +223,7 @@ class _Alignment:
         if StepName.VERSIONS not in self.wishes.steps:
             return analysis, state
         before = self.copy.read()
+        self._tell(StepName.VERSIONS)
         changes, left = move_versions(self.copy, self.aligner.versions, _packages(analysis))
         made = self.copy.analyze()
         return self._took(StepName.VERSIONS, changes, left, before, analysis, state, made, doubtful=doubtful)
@@ -223,6 +232,7 @@ class _Alignment:
         if StepName.FEATURES not in self.wishes.steps:
             return analysis, state
         before = self.copy.read()
+        self._tell(StepName.FEATURES)
         rules = self.aligner.features
         if rules.by is FeaturesBy.AUTO and self.had_hack:
             # To go from one way to the other would be a patch that gains nothing.
@@ -286,10 +296,9 @@ class _Alignment:
 
     def _refusal(self, state: State, after: State) -> str:
         """Say why a step from `state` to `after` is not worth taking; "" where it is."""
-        lost = after.missing_seconds - state.missing_seconds
-        if lost > _NOTHING:
-            # The plan has this repository as it is: the baseline helps it only where it is cooked.
-            return f"with this plan {lost:.1f} s more would have to be compiled"
+        lost = _loss(state, after)
+        if lost:
+            return lost
         # A step that gains nothing may be what lets the next one gain: only where one has gained already it is not.
         if any(_gains(step.before, step.after) for step in self.steps) and not _gains(state, after):
             return "with this plan it gains nothing more"
@@ -305,6 +314,22 @@ class _Alignment:
             with_script = "build-dependencies]" in final[f"{folder}/Cargo.toml"]
             files |= {f"{folder}/{path}": text for path, text in source_texts(with_script).items()}
         return {self.copy.shown(path): text for path, text in files.items()}
+
+
+def why_idle(before: State, after: State) -> str:
+    """Say why all steps together are not worth writing; "" where they are."""
+    lost = _loss(before, after)
+    if lost:
+        # More can be warm and more be missing at once: other versions take longer to compile.
+        return f"only proposed: {lost}"
+    return "" if _gains(before, after) else _NO_GAIN
+
+
+def _loss(before: State, after: State) -> str:
+    """Say how much more would have to be compiled; "" where it is no more."""
+    lost = after.missing_seconds - before.missing_seconds
+    # The plan has this repository as it is: the baseline helps it only where it is cooked.
+    return f"with this plan {lost:.1f} s more would have to be compiled" if lost > _NOTHING else ""
 
 
 def _gains(before: State, after: State) -> bool:
