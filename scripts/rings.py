@@ -65,7 +65,7 @@ class Outcome:
 
 def _pytest(*arguments: str) -> tuple[str, ...]:
     color = "yes" if sys.stdout.isatty() else "auto"
-    return (PYTHON, "-m", "pytest", f"--color={color}", "-ra", *arguments)
+    return (PYTHON, "-m", "pytest", f"--color={color}", "-ra", "--durations=12", "--durations-min=10", *arguments)
 
 
 _BY_MODULE = ("--dist", "loadfile", "--no-loadscope-reorder", "-n")
@@ -84,9 +84,9 @@ RINGS = (
         seconds=300 * PATIENCE,
     ),
     Ring(name="fast", commands=(_pytest("tests/unit", *_BY_MODULE, "auto"),), seconds=60 * PATIENCE),
-    # Two at a time, on machines with more cores too: cargo and Docker use all of them.
+    # Few at a time, on machines with more cores too: cargo and Docker use all of them. An engine also waits for its disk.
     Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE, "2"),), seconds=8 * 60 * PATIENCE),
-    Ring(name="docker", commands=(_pytest("tests/docker", *_BY_MODULE, "2"),), seconds=25 * 60 * PATIENCE),
+    Ring(name="docker", commands=(_pytest("tests/docker", *_BY_MODULE, "3"),), seconds=25 * 60 * PATIENCE),
 )
 
 
