@@ -84,7 +84,7 @@ RINGS = (
         seconds=300 * PATIENCE,
     ),
     Ring(name="fast", commands=(_pytest("tests/unit", *_BY_MODULE, "auto"),), seconds=60 * PATIENCE),
-    # Few at a time, on machines with more cores too: cargo and Docker use all of them. An engine also waits for its disk.
+    # Few at a time, on machines with more cores too: cargo and Docker use all of them. An engine waits for disks, too.
     Ring(name="cargo", commands=(_pytest("tests/cargo", *_BY_MODULE, "2"),), seconds=8 * 60 * PATIENCE),
     Ring(name="docker", commands=(_pytest("tests/docker", *_BY_MODULE, "3"),), seconds=25 * 60 * PATIENCE),
 )
