@@ -20,16 +20,18 @@ def run_factory(
     folder: Path | None = None,
     variables: Mapping[str, str] | None = None,
     may_fail: bool = False,
+    seconds: float | None = None,
 ) -> str:
     """Run `factory WORDS` in `folder` with `variables` besides this process's own, and return what it answers.
 
     What it says of its progress goes on to stderr. Raises `ProgramFailedError` where it fails; with `may_fail` only
-    where it has no answer either.
+    where it has no answer either; `ProgramTimeoutError` where it takes longer than `seconds`.
     """
     answer = process.run(
         [sys.executable, "-m", "factory", *words],
         cwd=folder,
         env={**os.environ, **(variables or {})},
+        timeout=seconds,
         check=not may_fail,
         on_stderr=lambda line: print(line, file=sys.stderr),
     )

@@ -104,7 +104,7 @@ def _program(image: str, variant: str, repo: Path) -> str:
 
 def _factory(folder: str, *words: str) -> str:
     variables = {"FACTORY_PROFILES": str(Path(folder, "profiles"))}
-    return run_factory("-q", *words, folder=Path(folder), variables=variables)
+    return run_factory("-q", *words, folder=Path(folder), variables=variables, seconds=SECONDS)
 
 
 if __name__ == "__main__":
