@@ -14,6 +14,7 @@ import pytest
 from factory import process
 from factory.cargo.toolchain import find_toolchain
 from tests.order import bring_forward
+from tests.quick_samples import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,4 +81,4 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """Return the folder of the sample repositories."""
-    return ROOT / "tests" / "samples"
+    return SAMPLES

@@ -27,8 +27,8 @@ from factory.consumer.init import (
 )
 from factory.consumer.project import Project, layer_by_anchors, read_project
 from factory.errors import ConfigurationError
+from tests.quick_samples import SAMPLES
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 TOOLS = Path(sys.executable).parent
 EVERY_WAY = list(itertools.product(Flavour, Runtime, CompilerCache))
 
