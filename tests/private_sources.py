@@ -37,11 +37,16 @@ _WITNESS = r"""
     for (name, value) in env::vars().filter(|(name, _)| !name.contains("MAKEFLAGS")) {
         seen += &format!("env {name}={value}\n");
     }
+    let mut paths = vec![];
     for folder in ["/run/secrets", "/run/factory", "/tmp/factory", "/tmp/factory/tokens", "/tmp/factory/config"] {
         if let Ok(listed) = fs::read_dir(folder) {
-            for entry in listed { seen += &format!("path {}\n", entry.unwrap().path().display()); }
+            for entry in listed { paths.push(entry.unwrap().path().display().to_string()); }
         }
     }
+    // Listed in the file system's order, and the clock and the log are begun beside cargo, earlier or later.
+    paths.sort();
+    paths.retain(|path| path != "/tmp/factory/clock" && path != "/tmp/factory/log");
+    for path in paths { seen += &format!("path {path}\n"); }
     fs::write(Path::new(&env::var("OUT_DIR").unwrap()).join("witness.txt"), seen).unwrap();
     println!("cargo:rerun-if-changed=src/lib.rs");
 """
