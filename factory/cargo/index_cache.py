@@ -64,7 +64,9 @@ class CrateIndex:
     """The facts about crates of crates.io that a CARGO_HOME knows: its own, or those of the mirror that it asks."""
 
     def __init__(self, cargo_home: Path) -> None:
-        self._folders = sorted((cargo_home / "registry" / "index").glob(f"{_host(cargo_home)}-*/.cache"))
+        self._index = cargo_home / "registry" / "index"
+        self._pattern = f"{_host(cargo_home)}-*/.cache"
+        self._folders: list[Path] = []
         self._lines: dict[str, Mapping[str, bytes]] = {}
         self._facts: dict[PackageId, CrateFacts] = {}
 
@@ -88,12 +90,15 @@ class CrateIndex:
         return tuple(self._of(name))
 
     def _of(self, name: str) -> Mapping[str, bytes]:
-        if name not in self._lines:
+        # Of what cargo has not asked for yet there is nothing; it may do so at any time.
+        if not self._lines.get(name):
             self._lines[name] = self._read(name)
         return self._lines[name]
 
     def _read(self, name: str) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
+        # A new CARGO_HOME has none until cargo has asked for the first crate.
+        self._folders = self._folders or sorted(self._index.glob(self._pattern))
         for folder in self._folders:
             try:
                 content = (folder / index_path(name)).read_bytes()

@@ -34,6 +34,16 @@ def costs_of_analysis(run: Run, analysis: Analysis) -> Mapping[UnitKey, UnitCost
     measured = {r.key: r.cost for r in records if (r.rustc, r.platform) == (rustc, platform)}
     estimator = fit([*shipped_records(), *records])
     costs = weighed_costs(analysis, measured, estimator, sources)
+    unseen = {
+        unit.package
+        for key, unit in analysis.units.items()
+        if key not in measured and unit.is_registry and sources(unit.package) is None
+    }
+    if unseen:
+        run.output.warn(
+            f"the sources of {len(unseen)} crates were not downloaded here, so seconds and bytes are estimated without "
+            "their size: plan where you analyze"
+        )
     run.output.say(how_sure(costs, estimator))
     return costs
 

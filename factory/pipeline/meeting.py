@@ -73,7 +73,7 @@ def with_aligned(run: Run, analysis: Analysis, aligned: Analysis) -> Analysis:
 
 
 def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
-    baseline = baseline_of(run, analysis, resolver.cargo_home)
+    baseline = baseline_of(run, analysis, resolver.toolchain, resolver.cargo_home, offline=resolver.offline)
     facts, host = CrateIndex(resolver.cargo_home), resolver.toolchain.host
     return Meeting(
         resolver=resolver,

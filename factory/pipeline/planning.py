@@ -7,11 +7,13 @@ from importlib.util import find_spec
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
+from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
 from factory.config.access import fetching
 from factory.config.layers import load_layer_profiles, profile_files
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import write_text
+from factory.model import CRATES_IO
 from factory.pipeline.artefacts import read_analysis, read_plan
 from factory.pipeline.costing import costs_of_analysis
 from factory.pipeline.toolchains import resolving
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from factory.analysis.model import Analysis
+    from factory.cargo.toolchain import Toolchain
+    from factory.model import PackageId
     from factory.pipeline.run import Run
     from factory.planning.baseline import Baseline
     from factory.planning.choose import Choice
@@ -66,7 +70,7 @@ def plan(
         raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
     if not baseline:
         return made
-    meeting = baseline_of(run, as_it_is or analysis, cargo_home)
+    meeting = baseline_of(run, as_it_is or analysis, toolchain, cargo_home)
     return replace(made, baseline=meeting, agreement=agreement(as_it_is or analysis, meeting, choice.costs))
 
 
@@ -143,13 +147,26 @@ def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:
     return choice
 
 
-def baseline_of(run: Run, analysis: Analysis, cargo_home: Path) -> Baseline:
+def baseline_of(
+    run: Run, analysis: Analysis, toolchain: Toolchain, cargo_home: Path, *, offline: bool = False
+) -> Baseline:
     """Return the point at which the repositories of an analysis could meet."""
     settings = run.settings.baseline
+    facts = CrateIndex(cargo_home)
+    # An analysis of another machine: without the index, what was yanked or needs a newer rustc would be chosen.
+    unknown = [package for package in _packages(analysis) if not facts.versions(package.name)]
+    problem = "offline" if offline and unknown else refresh_index(unknown, toolchain=toolchain, cargo_home=cargo_home)
+    if problem:
+        run.output.warn(f"the baseline knows neither yanks nor `rust-version` of {len(unknown)} crates: {problem}")
     rules = BaselineRules(
         min_repos=settings.min_repos,
         msrv_share=settings.msrv_percent / 100,
         never=read_behaviour_features(),
-        facts=CrateIndex(cargo_home),
+        facts=facts,
     )
     return derive_baseline(analysis, rules)
+
+
+def _packages(analysis: Analysis) -> list[PackageId]:
+    """Return those of crates.io that an analysis has units of."""
+    return sorted({unit.package for unit in analysis.units.values() if unit.package.source == CRATES_IO})

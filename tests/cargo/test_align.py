@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from factory import process
+from factory.cargo.home import user_cargo_home
+from factory.cargo.index_cache import CrateIndex
 from factory.cargo.toolchain import find_toolchain
 from tests.cargo.scenario import Workspace
+from tests.hostile import write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +76,39 @@ def cargo(folder: Path, *args: str, home: Path | None = None) -> None:
 def texts(folder: Path) -> Mapping[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file() and not {".git", "target"} & set(path.parts))
     return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
+
+
+@pytest.fixture
+def new_machine(program: Program, tmp_path: Path) -> Program:
+    """The program where cargo has neither asked for nor downloaded anything: with the user's way to crates.io alone."""
+    home = tmp_path / "new" / "cargo-home"
+    home.mkdir(parents=True)
+    configured = user_cargo_home() / "config.toml"
+    if configured.is_file():
+        shutil.copy(configured, home)
+    return program.under({"CARGO_HOME": str(home), "FACTORY_CACHE_DIR": str(tmp_path / "new" / "cache")})
+
+
+def test_a_new_machine_aligns_as_any_other(new_machine: Program, plan: Path, tmp_path: Path) -> None:
+    shown = new_machine.json("align", write(tmp_path / "repo", BEHIND), "--plan", plan)
+    (workspace,) = shown["workspaces"]
+    assert [step["step"] for step in workspace["steps"]] == ["versions", "features"]
+    assert workspace["after"]["units"] == FULL
+
+
+def test_a_new_machine_plans_the_baseline_of_any_other(new_machine: Program, plan: Path, tmp_path: Path) -> None:
+    """The analysis is another machine's: what the registry says of its crates is asked for."""
+    # Of what it plans, cargo asks the registry anyway.
+    write_files(tmp_path / "profiles", {"all.toml": 'description = "all"\nanchors = []\nnever = ["itoa"]\n'})
+    words = ("--analysis", plan.with_name("analysis.json"), "--profiles", tmp_path / "profiles")
+    made = new_machine("plan", *words, "--out", tmp_path / "plan.json")
+    # By the sizes of sources, which only a download tells, units that nobody measured are estimated.
+    assert "the sources of 4 crates were not downloaded here" in made.stderr
+    assert "the baseline knows neither" not in made.stderr
+    index = CrateIndex(tmp_path / "new" / "cache" / "cargo-home")
+    here, there = (json.loads(path.read_text("utf-8"))["baseline"] for path in (tmp_path / "plan.json", plan))
+    assert here == there
+    assert all(index.versions(crate["name"]) for crate in here["crates"])
 
 
 @pytest.mark.parametrize("by", ["auto", "hack"])

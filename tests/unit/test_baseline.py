@@ -299,11 +299,13 @@ LINE = {
 
 
 def test_index_lines_tell_what_a_version_is(tmp_path: Path) -> None:
+    index = CrateIndex(tmp_path)
+    assert index.versions("serde") == (), "a new CARGO_HOME has no index yet"
     content = b"\x03\x02\x00\x00\x00etag: x\x001.0.9\x00" + json.dumps(LINE).encode() + b"\x001.0.10\x00{}\x00"
     folder = tmp_path / "registry" / "index" / "index.crates.io-abc" / ".cache" / "se" / "rd"
     folder.mkdir(parents=True)
     (folder / "serde").write_bytes(content)
-    index = CrateIndex(tmp_path)
+    assert index.versions("serde") == ("1.0.9", "1.0.10")
     facts = index(package("serde", "1.0.9"))
     assert facts is not None
     assert (facts.yanked, facts.rust_version, facts.links, facts.checksum) == (True, "1.56", "z", "0f")
