@@ -27,6 +27,8 @@ def describe(error: ErrorDetails, *, schema: Mapping[str, Any], written: str | N
         return unknown_key(error["loc"], schema)
     if kind == "value_error":
         return str(error["ctx"]["error"])
+    if kind == "model_type":
+        return _table(error, quoted(error["input"], written), keys_at(schema, error["loc"]))
     phrase = _PHRASES.get(kind)
     if phrase is None:
         return f"{error['msg'][:1].lower()}{error['msg'][1:]}; see the documentation of this key"
@@ -89,9 +91,9 @@ def _list(error: ErrorDetails, value: str) -> str:
     return f"is {value}, and a list is needed; {remedy}"
 
 
-def _table(error: ErrorDetails, value: str) -> str:
+def _table(error: ErrorDetails, value: str, keys: Iterable[str]) -> str:
     remedy = "put keys under it, or remove it" if error["input"] is None else 'write "key: value" lines under it'
-    return f"is {value}, and keys are needed; {remedy}"
+    return f"is {value}, and keys are needed ({', '.join(keys)}); {remedy}"
 
 
 def _choice(error: ErrorDetails, value: str) -> str:
@@ -109,7 +111,6 @@ _PHRASES: Mapping[str, Callable[[ErrorDetails, str], str]] = {
     "bool_type": _yes_or_no,
     "tuple_type": _list,
     "list_type": _list,
-    "model_type": _table,
     "enum": _choice,
     "literal_error": _choice,
     "missing": lambda _error, _value: "is missing; add it",

@@ -27,7 +27,7 @@ from factory.config.load import (
 )
 from factory.config.model import BudgetSettings, ImageSettings, Settings, StrictModel
 from factory.config.positions import parse_yaml
-from factory.config.schema import leaves, schema_of
+from factory.config.schema import keys_at, leaves, schema_of
 from factory.config.wording import describe
 from factory.errors import ConfigurationError, FactoryError
 from factory.platforms import Platform
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+IMAGE_KEYS = ", ".join(keys_at(schema_of(Settings), ("image",)))
 
 
 def load(folder: Path, text: str | None = None, environ: Mapping[str, str] | None = None) -> Configuration:
@@ -243,9 +244,12 @@ ONE_FAULT = {
     ),
     "table as list": (
         "image: [a]\n",
-        '1:1: image: is a list, and keys are needed; write "key: value" lines under it',
+        f'1:1: image: is a list, and keys are needed ({IMAGE_KEYS}); write "key: value" lines under it',
     ),
-    "empty table": ("image:\n", "1:1: image: is nothing, and keys are needed; put keys under it, or remove it"),
+    "empty table": (
+        "image:\n",
+        f"1:1: image: is nothing, and keys are needed ({IMAGE_KEYS}); put keys under it, or remove it",
+    ),
     "list as text": (
         "platforms: linux/amd64\n",
         '1:1: platforms: is "linux/amd64", and a list is needed; write ["linux/amd64"]',
@@ -405,7 +409,7 @@ ONE_FAULT = {
     ),
     "source as text": (
         "sources: [a]\n",
-        '1:11: sources.0: is "a", and keys are needed; write "key: value" lines under it',
+        '1:11: sources.0: is "a", and keys are needed (path, git, ref, builds); write "key: value" lines under it',
     ),
     "git option": (
         "sources: [{git: --upload-pack=x}]\n",
@@ -691,7 +695,9 @@ def test_a_variable_at_odds_with_a_default_is_told_without_a_file(tmp_path: Path
 
 def test_a_variable_does_not_repair_a_table_that_is_none(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, "image: 5\n", {"FACTORY_IMAGE_NAME": "a/b"})
-    assert line == f'{FILE_NAME}:1:1: image: is 5, and keys are needed; write "key: value" lines under it'
+    assert (
+        line == f'{FILE_NAME}:1:1: image: is 5, and keys are needed ({IMAGE_KEYS}); write "key: value" lines under it'
+    )
 
 
 # Where the file is
