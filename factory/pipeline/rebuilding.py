@@ -55,6 +55,7 @@ from factory.upkeep.decide import (
     Rules,
     Yield,
     age_reasons,
+    carry_over,
     concern_reasons,
     concerns,
     decide,
@@ -221,6 +222,8 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
                 finished = _last_push(there)
                 decision = _by_registry(run, wishes, new, there, base=base, notes=_notes(found))
             else:
+                begun = _begun_plan(wishes)
+                new = new if begun is None else carry_over(begun, new)
                 names = tuple(layer.name for layer in new.layers)
                 decision = Decision(plan=new, reasons=reasons, notes=(), changed=names)
     return _Decided(run=run, wishes=wishes, decision=decision, concerns=found, inputs=inputs, finished=finished)
@@ -298,6 +301,13 @@ def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan 
     if plan.digest != state.plan:
         return None, (Reason(cause=Cause.FIRST, detail="the last rebuild did not come to its end"),)
     return plan, ()
+
+
+def _begun_plan(wishes: RebuildWishes) -> Plan | None:
+    """Return the plan of a rebuild that did not come to its end, if any: layers that it pushed keep their bytes so."""
+    with contextlib.suppress(ConfigurationError):
+        return read_plan(wishes.state / "plan.json")
+    return None
 
 
 def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis, base: str) -> Inputs:

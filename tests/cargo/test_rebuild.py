@@ -148,8 +148,13 @@ def test_a_run_that_is_killed_leaves_the_work_to_the_next_one(small: Path, stage
     child.communicate(timeout=60)
     assert child.returncode == -signal.SIGKILL
     assert not (small / "rebuild/rebuild-state.json").exists()
+    plan = small / "rebuild/plan.json"
+    begun = json.loads(plan.read_text("utf-8"))["units"] if plan.exists() else None
+    assert (begun is not None) == (stage == "verifying")
     code, answer, err = finished(small)
     assert (code, answer.get("built")) == (0, True), err
+    # Units were measured meanwhile; but layers that may be published by now tell what was estimated.
+    assert begun in (None, json.loads(plan.read_text("utf-8"))["units"])
     code, answer, err = ended(small)
     assert (code, answer["built"]) == (3, False), err
 
