@@ -58,7 +58,7 @@ def print_analysis(analysis: Analysis, packages: Sequence[PackageUse], output: O
             [(use.package, _PURPOSES[use.purpose], _few(use.crates), len(use.repos)) for use in packages],
             right=("repos",),
         )
-    remarks = [(w.path, w.status.value, w.reason) for w in analysis.workspaces if w.reason]
+    remarks = [(w.path, w.status.value, w.remark) for w in analysis.workspaces if w.remark]
     if remarks:
         output.answer_table("Skipped, or with a remark", ("workspace", "status", "why"), remarks)
     ignored = sorted({row for workspace in analysis.workspaces for row in workspace.ignored})

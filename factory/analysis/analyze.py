@@ -21,7 +21,6 @@ from factory.analysis.model import (
     join,
     merge_units,
 )
-from factory.analysis.uses import DOUBT
 from factory.cargo.home import known_registries
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
 _CACHE_GENERATION = 5
+_DOUBT = "forecasts may be too good"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +100,8 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
         repo=found.repo,
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
-        reason="; ".join(
-            filter(None, (kept.workspaces[0].reason, *_doubts(recorded), _overridden(recorded, kept, resolver)))
-        ),
         ignored=tuple(str(setting) for setting in recorded.ignored),
+        doubts=(*_doubts(recorded), *_overridden(recorded, kept, resolver)),
     )
     return replace(kept, workspaces=(workspace,))
 
@@ -133,19 +131,18 @@ def _doubts(recorded: RecordedConfig) -> Iterator[str]:
     """Say under which settings of the repository a build finds less than its unit graph promises."""
     places = {setting.key: setting.place for setting in reversed(recorded.ignored)}
     for key, what in recorded.doubts:
-        yield f"{DOUBT}: `{key}` ({places.get(key, '.cargo/config.toml')}) {what}"
+        yield f"{_DOUBT}: `{key}` ({places.get(key, '.cargo/config.toml')}) {what}"
 
 
-def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver) -> str:
-    """Say which build scripts cargo replaces by settings, as its unit graph does not; "" for none."""
+def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver) -> Iterator[str]:
+    """Say which build scripts cargo replaces by settings, as its unit graph does not."""
     triples = dict.fromkeys(platform or resolver.toolchain.host for platform in _platforms(recorded, resolver))
     names = sorted(set(analysis.links.values()))
     found = [recorded.build_script_override(triple, name) for triple in triples for name in names]
     settings = sorted({setting for setting in found if setting is not None})
-    if not settings:
-        return ""
-    places = ", ".join(f"`{setting.key}` ({setting.place})" for setting in settings)
-    return f"{DOUBT}: {places} replaces a build script, and what stands on it is compiled anew"
+    if settings:
+        places = ", ".join(f"`{setting.key}` ({setting.place})" for setting in settings)
+        yield f"{_DOUBT}: {places} replaces a build script, and what stands on it is compiled anew"
 
 
 def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: frozenset[str]) -> tuple[Analysis, bool]:

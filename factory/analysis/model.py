@@ -16,7 +16,7 @@ from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Status(enum.StrEnum):
@@ -44,7 +44,10 @@ class VariantUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """One workspace with what it uses by variant, or why it was skipped; a pin is told, and does not skip."""
+    """One workspace with what it uses by variant, or why it was skipped; a pin is told, and does not skip.
+
+    `doubts` say under which settings a build finds less warm than its units are: cargo's unit graph does not show them.
+    """
 
     path: str
     repo: str
@@ -53,12 +56,18 @@ class Workspace:
     toolchain_pin: str | None = None
     rust_version: str | None = None
     ignored: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     builds: float = 1.0
     """How often it is built, compared with others: what it saves counts as often."""
     aligned: str = ""
     """What was moved onto the baseline (`versions`, `features`, `profile`): empty for a workspace as it is."""
     variants: Mapping[str, VariantUse]
     lock: Lock
+
+    @property
+    def remark(self) -> str:
+        """All that a reader has to know of it, "" for nothing."""
+        return "; ".join(filter(None, (self.reason, *self.doubts)))
 
     @property
     def registry_units(self) -> int:
@@ -178,6 +187,7 @@ def _workspace_to_json(workspace: Workspace) -> dict[str, Any]:
         "toolchain_pin": workspace.toolchain_pin,
         "rust_version": workspace.rust_version,
         "ignored": list(workspace.ignored),
+        "doubts": list(workspace.doubts),
         "builds": workspace.builds,
         **({"aligned": workspace.aligned} if workspace.aligned else {}),
         "variants": {name: _use_to_json(use) for name, use in workspace.variants.items()},
@@ -194,6 +204,7 @@ def _workspace(raw: Mapping[str, Any], packages: dict[tuple[str, str, str], Pack
         toolchain_pin=raw["toolchain_pin"],
         rust_version=raw["rust_version"],
         ignored=tuple(raw["ignored"]),
+        doubts=tuple(raw["doubts"]),
         builds=raw["builds"],
         aligned=raw.get("aligned", ""),
         variants={name: _use(use) for name, use in raw["variants"].items()},

@@ -86,14 +86,9 @@ def pin_conflict(workspace: Workspace, version: str) -> str | None:
     return f"rust-toolchain pins {pin}: fresh only when it is built with {version}"
 
 
-DOUBT = "forecasts may be too good"
-"""How remarks begin on settings that cargo's unit graph does not show."""
-
-
 def forecast_doubts(workspace: Workspace, version: str) -> str:
     """Say why a workspace may find less warm than its units are, on images with rustc `version`; "" for no doubt."""
-    told = [part for part in workspace.reason.split("; ") if part.startswith(DOUBT)]
-    return "; ".join(filter(None, (pin_conflict(workspace, version), *told)))
+    return "; ".join(filter(None, (pin_conflict(workspace, version), *workspace.doubts)))
 
 
 def _counted(counts: dict[str, int] | Counter[str]) -> tuple[tuple[str, int], ...]:

@@ -56,16 +56,19 @@ def analyze(
             run.output.say(f"wrote {run.file(aligned)}")
     if unresolved:
         where = f" ({', '.join(run.name for run in unresolved)})" if unresolved[0].name else ""
-        raise NothingToDoError(f"no workspace could be resolved{where}", advice="The rows above say why.")
+        raise NothingToDoError(
+            f"no workspace could be resolved{where}, so nothing was written", advice="The rows above say why."
+        )
 
 
 def _analyze(run: Run, found: Scan, out: Path, *, top: int, offline: bool, json: bool) -> Analysis:
-    """Analyse for one row of the matrix: write the file, print the answer."""
+    """Analyse for one row of the matrix: print the answer, and write the file, unless it would have nothing."""
     analysis = analyzing.analyze(run, found, offline=offline)
     packages = analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
     document = analysis_to_json(analysis) | {"system_packages": uses_to_json(packages)}
-    write_json(run.file(out), document)
-    run.output.say(f"wrote {run.file(out)}")
+    if analysis.resolved:
+        write_json(run.file(out), document)
+        run.output.say(f"wrote {run.file(out)}")
     if json:
         run.output.answer_json(document)
     else:

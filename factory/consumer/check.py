@@ -141,7 +141,7 @@ class _Forecaster:
             path=self.workspace.path,
             repo=self.workspace.repo,
             skipped="",
-            remarks=tuple(filter(None, (self.workspace.reason,))),
+            remarks=tuple(filter(None, (self.workspace.remark,))),
             variants={name: self._variant(name) for name in sorted(self.workspace.variants)},
         )
 

@@ -156,7 +156,7 @@ def _use_of_nothing(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda document: document.update(schema=1), "schema 1, not 2"),
+        (lambda document: document.update(schema=1), "schema 1, not 3"),
         (lambda document: document.pop("schema"), "schema"),
         (lambda document: document.pop("units"), "units"),
         (lambda document: document.update(units=[]), "items"),
