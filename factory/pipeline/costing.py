@@ -41,8 +41,8 @@ def costs_of_analysis(run: Run, analysis: Analysis) -> Mapping[UnitKey, UnitCost
     }
     if unseen:
         run.output.warn(
-            f"the sources of {len(unseen)} crates were not downloaded here, so seconds and bytes are estimated without "
-            "their size: plan where you analyze"
+            f"the sources of {len(unseen)} crates are not among cargo's downloads here, so seconds and bytes are "
+            "estimated without their size: plan where they are"
         )
     run.output.say(how_sure(costs, estimator))
     return costs
