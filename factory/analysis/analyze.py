@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
 _CACHE_GENERATION = 5
+
 _DOUBT = "forecasts may be too good"
 
 

@@ -45,17 +45,21 @@ class Sources:
         self._homes = tuple(homes)
         self._memory = memory
         self._known = _remembered(memory)
+        self._absent: set[str] = set()
         self._added = False
 
     def __call__(self, package: PackageId) -> SourceSizes | None:
         """Return the sizes of a package's sources; `None` where it was not downloaded."""
         name = _file_stem(package)
-        if name not in self._known:
+        if name not in self._known and name not in self._absent:
             self._keep({name: self._measured(name)})
         return self._known.get(name)
 
     def weigh(self, packages: Iterable[PackageId]) -> None:
-        """Measure what is not known of many packages: side by side, as most of it is decompressing."""
+        """Measure what is not known of many packages: side by side, as most of it is decompressing.
+
+        What is not there now is not looked for again before the next time.
+        """
         names = sorted({_file_stem(package) for package in packages} - self._known.keys())
         with ThreadPoolExecutor() as pool:
             self._keep(dict(zip(names, pool.map(self._measured, names), strict=True)))
@@ -69,6 +73,7 @@ class Sources:
     def _keep(self, measured: Mapping[str, SourceSizes | None]) -> None:
         found = {name: sizes for name, sizes in measured.items() if sizes is not None}
         self._known |= found
+        self._absent = (self._absent | measured.keys()) - found.keys()
         self._added |= bool(found)
 
     def _measured(self, name: str) -> SourceSizes | None:

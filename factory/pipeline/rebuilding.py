@@ -195,7 +195,8 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
     analysis = _analyzed(run, wishes)
     inputs = _inputs(run, wishes, analysis, base)
     state = read_state(wishes.state, target=wishes.target(run))
-    old, reasons = _last_plan(wishes, state)
+    last, reasons = _last_plan(wishes, state)
+    old = None if reasons else last
     finished = None if state is None else state.finished
     found: tuple[Concern, ...] = ()
     if old is not None and state is not None:
@@ -222,8 +223,8 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
                 finished = _last_push(there)
                 decision = _by_registry(run, wishes, new, there, base=base, notes=_notes(found))
             else:
-                begun = _begun_plan(wishes)
-                new = new if begun is None else carry_over(begun, new)
+                # Layers that a rebuild pushed before it was killed keep their bytes so.
+                new = new if last is None else carry_over(last, new)
                 names = tuple(layer.name for layer in new.layers)
                 decision = Decision(plan=new, reasons=reasons, notes=(), changed=names)
     return _Decided(run=run, wishes=wishes, decision=decision, concerns=found, inputs=inputs, finished=finished)
@@ -290,24 +291,17 @@ def _something_to_build() -> Iterator[None]:
 
 
 def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan | None, tuple[Reason, ...]]:
-    """Return the plan of the last successful rebuild; without one, the reason to build everything."""
-    if state is None:
-        detail = f"{wishes.state} has no state of an earlier rebuild"
-        return None, (Reason(cause=Cause.FIRST, detail=detail),)
+    """Return the plan that was last built by, and why everything is to be built where that did not come to its end."""
+    plan, detail = None, "the last rebuild did not come to its end"
     try:
         plan = read_plan(wishes.state / "plan.json")
     except ConfigurationError as error:
-        return None, (Reason(cause=Cause.FIRST, detail=error.what),)
-    if plan.digest != state.plan:
-        return None, (Reason(cause=Cause.FIRST, detail="the last rebuild did not come to its end"),)
-    return plan, ()
-
-
-def _begun_plan(wishes: RebuildWishes) -> Plan | None:
-    """Return the plan of a rebuild that did not come to its end, if any: layers that it pushed keep their bytes so."""
-    with contextlib.suppress(ConfigurationError):
-        return read_plan(wishes.state / "plan.json")
-    return None
+        detail = error.what
+    if state is None:
+        detail = f"{wishes.state} has no state of an earlier rebuild"
+    elif plan is not None and plan.digest == state.plan:
+        return plan, ()
+    return plan, (Reason(cause=Cause.FIRST, detail=detail),)
 
 
 def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis, base: str) -> Inputs:

@@ -60,3 +60,12 @@ def test_downloads_that_are_missing_or_damaged_have_no_size(tmp_path: Path) -> N
     sources = Sources([tmp_path], tmp_path / "memory.json")
     sources.weigh(map(package, names))
     assert [sources(package(name)) for name in names] == [None] * len(names)
+
+
+def test_what_is_downloaded_later_is_found_when_crates_are_weighed_anew(tmp_path: Path) -> None:
+    sources = Sources([tmp_path], tmp_path / "memory.json")
+    sources.weigh([package("crate")])
+    download(tmp_path, "crate", {"src/lib.rs": 10})
+    assert sources(package("crate")) is None
+    sources.weigh([package("crate")])
+    assert sources(package("crate")) == SourceSizes(rust=10, script=0, native=0)
