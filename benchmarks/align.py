@@ -105,10 +105,11 @@ class Bench:
 
     def aligner(self, *, edit_requirements: bool) -> Aligner:
         """Return what aligns a workspace."""
+        versions = _version_rules(self.baseline, self.facts, edit_requirements=edit_requirements)
         return Aligner(
             resolver=self.resolver,
-            versions=_version_rules(self.baseline, self.facts, edit_requirements=edit_requirements),
-            features=_feature_rules(self.resolver, self.baseline, self.facts, self.cfgs, self.growth),
+            versions=versions,
+            features=_feature_rules(self.resolver, versions, self.cfgs, self.growth),
             measure=self.measure,
             tell=lambda _line: None,
         )
@@ -118,7 +119,7 @@ def main() -> int:
     """Print a row for each unseen workspace, the means, and what is still cold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unseen", type=int, required=True, help="how many of the paths nobody planned for")
-    parser.add_argument("--growth", type=int, default=0, help="per cent that features may make graphs larger")
+    parser.add_argument("--growth", type=int, default=10, help="per cent that features may make graphs larger")
     parser.add_argument("--out", type=Path, help="a file to write the answer into, beside printing it")
     parser.add_argument("paths", nargs="+", type=Path)
     options = parser.parse_args()
@@ -160,11 +161,12 @@ def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]
             facts=facts,
         ),
     )
+    versions = _version_rules(baseline, facts)
     meeting = Meeting(
         resolver=resolver,
-        versions=_version_rules(baseline, facts),
+        versions=versions,
         # In either way cargo compiles the same units, and this one needs no second attempt.
-        features=replace(_feature_rules(resolver, baseline, facts, cfgs, growth), by=FeaturesBy.HACK),
+        features=replace(_feature_rules(resolver, versions, cfgs, growth), by=FeaturesBy.HACK),
     )
 
     def one(found: FoundWorkspace) -> Analysis | None:
@@ -196,11 +198,9 @@ def _version_rules(baseline: Baseline, facts: CrateIndex, *, edit_requirements: 
     )
 
 
-def _feature_rules(
-    resolver: Resolver, baseline: Baseline, facts: CrateIndex, cfgs: CfgSet, growth: float
-) -> FeatureRules:
+def _feature_rules(resolver: Resolver, versions: VersionRules, cfgs: CfgSet, growth: float) -> FeatureRules:
     never, triple = read_behaviour_features(), resolver.toolchain.host
-    return FeatureRules(baseline=baseline, facts=facts, never=never, cfgs=cfgs, triple=triple, growth=growth)
+    return FeatureRules(versions=versions, never=never, cfgs=cfgs, triple=triple, growth=growth)
 
 
 def _costs(resolver: Resolver, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import semver
 
@@ -16,6 +17,15 @@ def is_met(requirement: str, version: str) -> bool:
     """Whether a version meets a requirement as cargo reads it; raise `ValueError` for what is none."""
     parsed = semver.Version.parse(version)
     return all(_meets(part.strip(), parsed) for part in requirement.split(","))
+
+
+@cache
+def allows(requirement: str, version: str) -> bool:
+    """Whether a version meets a requirement; one that we cannot read is left to cargo."""
+    try:
+        return is_met(requirement, version)
+    except ValueError:
+        return True
 
 
 def check_requirement(requirement: str) -> None:

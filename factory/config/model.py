@@ -473,7 +473,7 @@ class BaselineSettings(StrictModel):
         80, description="Part of a crate's repositories whose rust-version has to allow the version that is taken."
     )
     growth_percent: Annotated[int, Field(ge=0, le=100)] = Field(
-        0,
+        10,
         description="How much larger features that bring crates may make a repository's graph; 0 for no such features.",
     )
     adopt_percent: Annotated[int, Field(ge=0, le=100)] = Field(

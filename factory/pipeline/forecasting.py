@@ -168,19 +168,19 @@ def _aligner(
             jobs=run.settings.worth.jobs,
         )
 
+    versions = VersionRules(
+        baseline=baseline,
+        facts=facts,
+        versions=facts.versions,
+        advisories=None if wishes.advisory_db is None else read_advisories(wishes.advisory_db),
+        allow_downgrade=wishes.allow_downgrade,
+        edit_requirements=wishes.edit_requirements,
+    )
     return Aligner(
         resolver=resolver,
-        versions=VersionRules(
-            baseline=baseline,
-            facts=facts,
-            versions=facts.versions,
-            advisories=None if wishes.advisory_db is None else read_advisories(wishes.advisory_db),
-            allow_downgrade=wishes.allow_downgrade,
-            edit_requirements=wishes.edit_requirements,
-        ),
+        versions=versions,
         features=FeatureRules(
-            baseline=baseline,
-            facts=facts,
+            versions=versions,
             never=read_behaviour_features(),
             cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
             triple=host,

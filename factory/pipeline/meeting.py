@@ -75,14 +75,14 @@ def with_aligned(run: Run, analysis: Analysis, aligned: Analysis) -> Analysis:
 def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
     baseline = baseline_of(run, analysis, resolver.toolchain, resolver.cargo_home, offline=resolver.offline)
     facts, host = CrateIndex(resolver.cargo_home), resolver.toolchain.host
+    versions = VersionRules(
+        baseline=baseline, facts=facts, versions=facts.versions, advisories=None, allow_downgrade=False
+    )
     return Meeting(
         resolver=resolver,
-        versions=VersionRules(
-            baseline=baseline, facts=facts, versions=facts.versions, advisories=None, allow_downgrade=False
-        ),
+        versions=versions,
         features=FeatureRules(
-            baseline=baseline,
-            facts=facts,
+            versions=versions,
             never=read_behaviour_features(),
             cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
             triple=host,

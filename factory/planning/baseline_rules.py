@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import semver
 
 from factory.cargo.profile_table import ProfileTable
+from factory.cargo.requirement import allows
 from factory.model import PackageId, Side
 from factory.planning.baseline import Baseline, BaselineCrate, BaselineProfile, NotInBaseline, caret_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.index_cache import CrateFacts
     from factory.model import Unit
     from factory.planning.behaviour import BehaviourFeatures
+
+_ROUNDS = 5
+"""What is settled on one version may ask for others below."""
 
 RangeId = tuple[str, str, str]
 """Name, source and semver range of a crate."""
@@ -41,15 +45,11 @@ class BaselineRules:
 
 def derive_baseline(analysis: Analysis, rules: BaselineRules) -> Baseline:
     """Return the baseline of all resolved workspaces; the same for whatever order they come in."""
-    crates: list[BaselineCrate] = []
+    uses = {range_id: use for range_id, use in _uses(analysis).items() if len(use.repos) >= rules.min_repos}
     left_out: list[NotInBaseline] = []
-    for range_id, use in sorted(_uses(analysis).items()):
-        if len(use.repos) < rules.min_repos:
-            continue
-        made, rows = _crate(range_id, use, rules)
-        left_out += rows
-        if made is not None:
-            crates.append(made)
+    able = {range_id: _able(range_id, use, rules, left_out) for range_id, use in sorted(uses.items())}
+    agreed = _agreed({range_id: versions for range_id, versions in able.items() if versions}, uses, rules, left_out)
+    crates = [_crate(range_id, version, uses[range_id], rules, left_out) for range_id, version in agreed.items()]
     needed = [rules.facts(PackageId(crate.name, crate.version, crate.source)) for crate in crates]
     versions = [facts.rust_version for facts in needed if facts is not None and facts.rust_version is not None]
     return Baseline(
@@ -70,7 +70,7 @@ def rust_release(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """Who uses a range: repositories by version, and by side and feature.
+    """Who uses a range: repositories by version, by side and feature, and by the range that it depends on.
 
     `declared` has the lowest `rust-version` of a repository's workspaces that use it: what others of its workspaces,
     such as fixtures of tests, declare holds nobody back.
@@ -78,6 +78,7 @@ class _Use:
 
     versions: Mapping[str, set[str]]
     features: Mapping[Side, Mapping[str, set[str]]]
+    depends: Mapping[RangeId, set[str]]
     declared: dict[str, str]
 
     @property
@@ -93,12 +94,15 @@ def _uses(analysis: Analysis) -> dict[RangeId, _Use]:
             if not unit.is_library:
                 continue
             use = found.setdefault(
-                range_of(unit), _Use(defaultdict(set), {side: defaultdict(set) for side in Side}, {})
+                range_of(unit),
+                _Use(defaultdict(set), {side: defaultdict(set) for side in Side}, defaultdict(set), {}),
             )
             if workspace.rust_version is not None:
                 lowest = use.declared.get(workspace.repo, workspace.rust_version)
                 use.declared[workspace.repo] = min(lowest, workspace.rust_version, key=rust_release)
             use.versions[unit.package.version].add(workspace.repo)
+            for edge in unit.dependencies:
+                use.depends[range_of(analysis.units[edge.key])].add(workspace.repo)
             for side in unit.sides:
                 for feature in unit.features:
                     use.features[side][feature].add(workspace.repo)
@@ -111,48 +115,101 @@ def range_of(unit: Unit) -> RangeId:
     return (package.name, package.source, caret_range(package.version))
 
 
-def _crate(range_id: RangeId, use: _Use, rules: BaselineRules) -> tuple[BaselineCrate | None, list[NotInBaseline]]:
-    name, source, caret = range_id
-    rows: list[NotInBaseline] = []
-    version = _version(range_id, use, rules, rows)
-    if version is None:
-        return None, rows
-    facts = rules.facts(PackageId(name, version, source))
-    features = {side: _features(f"{name}@{version}", name, use.features[side], facts, rules, rows) for side in Side}
-    return (
-        BaselineCrate(
-            name=name,
-            range=caret,
-            version=version,
-            source=source,
-            features_target=features[Side.TARGET],
-            features_host=features[Side.HOST],
-            repos=len(use.repos),
-            held_back=len(_held_back(facts, use)),
-        ),
-        list(dict.fromkeys(rows)),
-    )
-
-
-def _version(range_id: RangeId, use: _Use, rules: BaselineRules, rows: list[NotInBaseline]) -> str | None:
-    """Return the newest version in use that is not yanked and that enough repositories may take."""
+def _able(range_id: RangeId, use: _Use, rules: BaselineRules, left_out: list[NotInBaseline]) -> tuple[str, ...]:
+    """Return the versions in use that are not yanked and that enough repositories may take, the newest first."""
     name, source, _ = range_id
     repos = use.repos
     may_take: dict[str, int] = {}
+    able: list[str] = []
     for version in sorted(use.versions, key=semver.Version.parse, reverse=True):
         facts = rules.facts(PackageId(name, version, source))
-        label = f"{name}@{version}"
+        label, users = f"{name}@{version}", len(use.versions[version])
         if facts is not None and facts.yanked:
-            rows.append(_row(label, len(use.versions[version]), "yanked"))
+            # Of what is older than one that is taken nobody asks.
+            left_out += [] if able else [_row(label, users, "yanked")]
             continue
-        able = len(repos) - len(_held_back(facts, use))
-        if able >= rules.msrv_share * len(repos):
-            return version
-        needs = facts.rust_version if facts is not None else None
-        rows.append(_row(label, len(use.versions[version]), f"needs rustc {needs}, which too many repositories forbid"))
-        may_take[version] = able
+        may_take[version] = len(repos) - len(_held_back(facts, use))
+        if may_take[version] >= rules.msrv_share * len(repos):
+            able.append(version)
+        elif not able:
+            needs = facts.rust_version if facts is not None else None
+            left_out.append(_row(label, users, f"needs rustc {needs}, which too many repositories forbid"))
     # None satisfies enough of them: the one that most can take, the newest of several.
-    return max(may_take, key=lambda version: (may_take[version], semver.Version.parse(version)), default=None)
+    best = max(may_take, key=lambda version: (may_take[version], semver.Version.parse(version)), default=None)
+    return tuple(able) or (() if best is None else (best,))
+
+
+def _agreed(
+    able: Mapping[RangeId, Sequence[str]],
+    uses: Mapping[RangeId, _Use],
+    rules: BaselineRules,
+    left_out: list[NotInBaseline],
+) -> Mapping[RangeId, str]:
+    """Return a version of each range: the newest that goes with what most of its users have above it.
+
+    `crypto-common@0.1.7` for one wants exactly `generic-array@0.14.7`, although newer ones are in use. What only few
+    of its users have decides nothing: they stay apart.
+    """
+    agreed = {range_id: versions[0] for range_id, versions in able.items()}
+    for _ in range(_ROUNDS):
+        demands = _demands(agreed, uses, rules)
+        now = {range_id: _newest_allowed(versions, demands.get(range_id, {})) for range_id, versions in able.items()}
+        if now == agreed:
+            break
+        agreed = now
+    demands = _demands(agreed, uses, rules)
+    for range_id, version in agreed.items():
+        newest = able[range_id][0]
+        if version != newest:
+            asking = sorted(demands.get(range_id, {}).items())
+            why = "; ".join(f"{by} wants `{demand}`" for demand, by in asking if not allows(demand, newest))
+            label = f"{range_id[0]}@{newest}"
+            left_out.append(
+                _row(label, len(uses[range_id].versions[newest]), f"{why}, and most of its users have both")
+            )
+    return agreed
+
+
+def _demands(
+    agreed: Mapping[RangeId, str], uses: Mapping[RangeId, _Use], rules: BaselineRules
+) -> Mapping[RangeId, Mapping[str, str]]:
+    """Return by range what is asked for of it, each with who asks, by what most of its users have."""
+    found: dict[RangeId, dict[str, str]] = defaultdict(dict)
+    for (name, source, caret), version in agreed.items():
+        facts = rules.facts(PackageId(name, version, source))
+        for below, repos in uses[name, source, caret].depends.items():
+            if facts is None or below not in agreed or 2 * len(repos) <= len(uses[below].repos):
+                continue
+            for row in facts.dependencies:
+                if row.kind != "dev" and row.package == below[0]:
+                    found[below].setdefault(row.requirement, f"{name}@{version}")
+    return found
+
+
+def _newest_allowed(versions: Sequence[str], demands: Mapping[str, str]) -> str:
+    """Return the newest version that meets all demands which any of them meets: others are about another range."""
+    about = [demand for demand in demands if any(allows(demand, version) for version in versions)]
+    return next((one for one in versions if all(allows(demand, one) for demand in about)), versions[0])
+
+
+def _crate(
+    range_id: RangeId, version: str, use: _Use, rules: BaselineRules, left_out: list[NotInBaseline]
+) -> BaselineCrate:
+    name, source, caret = range_id
+    rows: list[NotInBaseline] = []
+    facts = rules.facts(PackageId(name, version, source))
+    features = {side: _features(f"{name}@{version}", name, use.features[side], facts, rules, rows) for side in Side}
+    left_out += dict.fromkeys(rows)
+    return BaselineCrate(
+        name=name,
+        range=caret,
+        version=version,
+        source=source,
+        features_target=features[Side.TARGET],
+        features_host=features[Side.HOST],
+        repos=len(use.repos),
+        held_back=len(_held_back(facts, use)),
+    )
 
 
 def _held_back(facts: CrateFacts | None, use: _Use) -> frozenset[str]:
@@ -172,10 +229,10 @@ def _features(
 ) -> tuple[str, ...]:
     """Return the features that enough repositories use, without those that nobody gets unasked."""
     chosen = []
-    for feature, repos in sorted(users.items()):
-        if len(repos) < rules.min_repos:
-            continue
-        why = rules.never.why_never(name, feature)
+    shared = {feature for feature, repos in users.items() if len(repos) >= rules.min_repos}
+    for feature in sorted(shared):
+        repos = users[feature]
+        why = rules.never.why_never(name, feature, shared)
         if why is None and facts is not None and feature not in facts.features:
             why = "this version has no such feature"
         if why is None:

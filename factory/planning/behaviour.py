@@ -11,17 +11,21 @@ from factory.errors import FactoryError
 from factory.resources import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Features of a crate that nobody gets unasked; both are patterns as of the shell."""
+    """Features of a crate that nobody gets unasked; both are patterns as of the shell.
+
+    They are harmless where the crate has a feature `unless` on; "" for nowhere.
+    """
 
     crate: str
     features: tuple[str, ...]
     why: str
+    unless: str = ""
 
 
 class BehaviourFeatures:
@@ -30,11 +34,13 @@ class BehaviourFeatures:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
 
-    def why_never(self, crate: str, feature: str) -> str | None:
-        """Say why a feature is never added; `None` where it may be."""
+    def why_never(self, crate: str, feature: str, on: Collection[str]) -> str | None:
+        """Say why a feature is never added where a crate has the features `on`; `None` where it may be."""
         for rule in self.rules:
-            if fnmatch.fnmatchcase(crate, rule.crate) and any(
-                fnmatch.fnmatchcase(feature, pattern) for pattern in rule.features
+            if (
+                rule.unless not in on
+                and fnmatch.fnmatchcase(crate, rule.crate)
+                and any(fnmatch.fnmatchcase(feature, pattern) for pattern in rule.features)
             ):
                 return rule.why
         return None
@@ -45,8 +51,6 @@ def read_behaviour_features(path: Path | None = None) -> BehaviourFeatures:
     path = path or shipped("behaviour-features.toml")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        return BehaviourFeatures(
-            [Rule(crate=row["crate"], features=tuple(row["features"]), why=row["why"]) for row in document["never"]]
-        )
+        return BehaviourFeatures([Rule(**row | {"features": tuple(row["features"])}) for row in document["never"]])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FactoryError(f"{path}: not a list of features: {error!r}", advice="Install the program again.") from error

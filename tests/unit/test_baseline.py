@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory.analysis.model import Analysis, Status, VariantUse, Workspace
-from factory.cargo.index_cache import CrateFacts, CrateIndex, index_path, parse_index_line, split_index_file
+from factory.cargo.index_cache import (
+    CrateFacts,
+    CrateIndex,
+    IndexDependency,
+    index_path,
+    parse_index_line,
+    split_index_file,
+)
 from factory.cargo.lock import Lock
 from factory.cargo.profile_table import derive_profile_table
 from factory.errors import FactoryError
@@ -147,6 +154,44 @@ def test_a_workspace_that_does_not_use_a_range_holds_nobody_back(fixture_uses_it
     assert [crate.version for crate in made.crates] == [expected]
 
 
+@pytest.mark.parametrize(
+    ("demand", "newer", "expected"),
+    [
+        ("=1.0.9", ("c",), "1.0.9"),
+        # Half of its users are not most of them.
+        ("=1.0.9", ("c", "d"), "1.0.10"),
+        ("^1.0.9", ("c",), "1.0.10"),
+        # About a range that stands beside this one.
+        ("^2", ("c",), "1.0.10"),
+    ],
+)
+def test_a_version_goes_with_what_most_of_its_users_have_above_it(
+    demand: str, newer: tuple[str, ...], expected: str
+) -> None:
+    old, new = serde("1.0.9"), serde("1.0.10")
+    with_both = (unit("above", old), old)
+    found = analysis({"a": with_both, "b": with_both, **dict.fromkeys(newer, (new,))})
+    asks = replace(PLAIN, dependencies=(requirement("serde", demand),))
+    made = derive_baseline(found, rules(facts={"above@1.0.0": asks}))
+    assert {crate.name: crate.version for crate in made.crates} == {"above": "1.0.0", "serde": expected}
+    told = [(row.crate, row.reason) for row in made.left_out]
+    why = f"above@1.0.0 wants `{demand}`, and most of its users have both"
+    assert told == ([("serde@1.0.10", why)] if expected == "1.0.9" else [])
+
+
+def requirement(crate: str, demand: str) -> IndexDependency:
+    return IndexDependency(
+        name=crate,
+        package=crate,
+        requirement=demand,
+        features=(),
+        default_features=True,
+        optional=False,
+        target=None,
+        kind="normal",
+    )
+
+
 def test_a_repository_without_rust_version_holds_nothing_back() -> None:
     found = analysis({"a": (serde("1.0.9"),), "b": (serde("1.0.10"),)})
     made = derive_baseline(found, rules(share=1.0, facts={"serde@1.0.10": replace(PLAIN, rust_version="1.94")}))
@@ -180,6 +225,14 @@ def test_features_that_change_behaviour_are_never_in_and_say_why() -> None:
     assert [(row.crate, row.feature, row.repos, row.reason) for row in made.left_out] == [
         ("serde@1.0.9", "full", 2, "changes all")
     ]
+
+
+def test_a_feature_that_is_harmless_with_another_is_in_where_that_is_in() -> None:
+    never = (Rule(crate="serde", features=("full",), why="changes all", unless="std"),)
+    with_std = analysis({"a": (serde("1.0.9", "std", "full"),), "b": (serde("1.0.9", "std", "full"),)})
+    assert derive_baseline(with_std, rules(never=never)).crates[0].features_target == ("full", "std")
+    without = analysis({"a": (serde("1.0.9", "std", "full"),), "b": (serde("1.0.9", "full"),)})
+    assert derive_baseline(without, rules(never=never)).crates[0].features_target == ()
 
 
 def test_features_that_the_version_has_not_are_left_out() -> None:
@@ -251,8 +304,9 @@ def test_shipped_list_names_what_it_keeps_out_and_leaves_the_harmless_alone() ->
         ("rustls", "aws_lc_rs"),
         ("tokio-rustls", "ring"),
         ("anything", "nightly-simd"),
+        ("once_cell", "critical-section"),
     ]:
-        assert shipped.why_never(crate, feature), f"{crate}/{feature}"
+        assert shipped.why_never(crate, feature, ()), f"{crate}/{feature}"
     for crate, feature in [
         ("serde_json", "std"),
         ("tokio", "full"),
@@ -260,7 +314,8 @@ def test_shipped_list_names_what_it_keeps_out_and_leaves_the_harmless_alone() ->
         ("cc", "parallel"),
         ("ring", "std"),
     ]:
-        assert shipped.why_never(crate, feature) is None, f"{crate}/{feature}"
+        assert shipped.why_never(crate, feature, ()) is None, f"{crate}/{feature}"
+    assert shipped.why_never("once_cell", "critical-section", {"alloc", "std"}) is None
 
 
 def test_every_shipped_rule_has_a_reason_of_its_own_words_and_names_features() -> None:

@@ -51,6 +51,11 @@ class CompiledCrates:
             macros=frozenset(macros),
         )
 
+    def on_wherever(self, crate: str) -> frozenset[str]:
+        """Return the features that a crate has in every version and on every side that is compiled."""
+        found = [features for (package, _), features in self.features.items() if package.name == crate]
+        return frozenset.intersection(*found) if found else frozenset()
+
     @property
     def all_packages(self) -> frozenset[PackageId]:
         """Every package, on whatever side."""

@@ -20,10 +20,9 @@ from factory.consumer.align.hack import (
 )
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.settle import settle
-from factory.consumer.align.versions import moved_lock
+from factory.consumer.align.versions import moved_lock, suspects
 from factory.model import CRATES_IO, PackageId, Side
 from factory.planning.baseline import caret_range
-from factory.planning.baseline_rules import rust_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.index_cache import CrateFacts
     from factory.consumer.align.copy import WorkingCopy
+    from factory.consumer.align.versions import VersionRules
     from factory.model import Unit
     from factory.planning.baseline import Baseline
     from factory.planning.behaviour import BehaviourFeatures
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 _UNITS_A_CRATE = 1.5
 """A crate is a unit, or three with its build script: what is brought is estimated before cargo is asked."""
+_MOST_BROUGHT = 2
+"""Crates that a feature may bring: of what brings more, repositories take different parts, and share less."""
 _WORD = re.compile(r"[\w-]+")
 _SYSTEM = "target_os"
 
@@ -58,17 +60,26 @@ class FeaturesBy(enum.StrEnum):
 class FeatureRules:
     """By what features are chosen; `cfgs` are those of the platform `triple` that the images are of.
 
-    Features that bring other crates are taken too as long as these make the graph larger by no more than a share
-    `growth`.
+    Features that bring other crates, which get their versions by `versions`, are taken too as long as these make the
+    graph larger by no more than a share `growth`.
     """
 
-    baseline: Baseline
-    facts: Callable[[PackageId], CrateFacts | None]
+    versions: VersionRules
     never: BehaviourFeatures
     cfgs: CfgSet
     triple: str
     growth: float = 0.0
     by: FeaturesBy = FeaturesBy.AUTO
+
+    @property
+    def baseline(self) -> Baseline:
+        """The baseline."""
+        return self.versions.baseline
+
+    @property
+    def facts(self) -> Callable[[PackageId], CrateFacts | None]:
+        """What the registry says of a package."""
+        return self.versions.facts
 
     @property
     def system(self) -> str:
@@ -121,6 +132,8 @@ class _Features:
     left: dict[Addition, str] = field(default_factory=dict)
     bringing: dict[Addition, frozenset[str]] = field(default_factory=dict)
     """What would bring crates, and their names."""
+    brought: frozenset[str] = frozenset()
+    """The names of crates that came in, or were to."""
     most_units: int | None = None
     """How large the graph may get; `None` as long as nothing is added that brings crates."""
     beyond: bool = False
@@ -133,13 +146,18 @@ class _Features:
         if not self.rules.growth or self.rules.by is not FeaturesBy.HACK:
             # What came in by edits would be the repository's own next time, and might grow once more.
             return FoundFeatures(free=free)
-        before = list(self.taken)
+        freely = list(self.taken)
         self.most_units = int(size * (1 + self.rules.growth))
-        self._bring(self.most_units - size)
-        if self.taken == before:
-            return FoundFeatures(free=free)
-        self._add_free(None)
-        return FoundFeatures(free=free, more=self._added(first))
+        for _ in range(_ROUNDS):
+            before = list(self.taken)
+            self._bring(self.most_units - len(self._units()))
+            if self.taken == before:
+                break
+            for one in self.bringing:
+                # With the crates that came, more may be free.
+                self.left.pop(one, None)
+            self._add_free(None)
+        return FoundFeatures(free=free, more=None if self.taken == freely else self._added(first))
 
     def _add_free(self, first: CompiledCrates | None) -> None:
         """Add what brings no crate; what does after all is taken back, where it is known what was compiled at first."""
@@ -160,7 +178,7 @@ class _Features:
 
     def _bring(self, most: int) -> None:
         """Add what brings crates, about `most` units of them, and half as many where cargo finds that they are more."""
-        while most:
+        while most > 0:
             chosen = self._chosen_to_bring(most)
             why = self._attempt(chosen) if chosen else ""
             if why != self._too_large:
@@ -173,14 +191,18 @@ class _Features:
         compiled = CompiledCrates.of(self._units())
         chosen: list[Addition] = []
         brought: frozenset[str] = frozenset()
-        closures = {one: self._closure(names, compiled) for one, names in self.bringing.items()}
+        closures = {
+            one: self._closure(names, compiled) for one, names in self.bringing.items() if one not in self.taken
+        }
         for one, closure in sorted(closures.items(), key=lambda row: (len(row[1] or ()), row[0])):
-            if closure is not None and len(brought | closure) * _UNITS_A_CRATE <= most:
+            if (
+                closure is not None
+                and len(closure) <= _MOST_BROUGHT
+                and len(brought | closure) * _UNITS_A_CRATE <= most
+            ):
                 chosen.append(one)
                 brought |= closure
-        for one in self.bringing:
-            # With the crates that come, more may be free.
-            self.left.pop(one, None)
+        self.brought |= brought
         return chosen
 
     def _closure(self, names: Iterable[str], compiled: CompiledCrates) -> frozenset[str] | None:
@@ -234,7 +256,7 @@ class _Features:
         place = (addition.package, addition.side, addition.feature)
         # `default` and the like turn on more: none of it may change what the program does.
         for crate, feature in sorted(expansion.turns_on(*place)):
-            never = self.rules.never.why_never(crate, feature)
+            never = self.rules.never.why_never(crate, feature, expansion.compiled.on_wherever(crate))
             if never is not None:
                 own = (crate, feature) == (addition.package.name, addition.feature)
                 return never if own else f"turns on {crate}/{feature}: {never}"
@@ -297,22 +319,18 @@ class _Features:
         before, now = (CompiledCrates.of(units).features for units in (self._units(), _units(made)))
         for (package, side), features in sorted(now.items()):
             for feature in sorted(features - before.get((package, side), features)):
-                never = self.rules.never.why_never(package.name, feature)
+                never = self.rules.never.why_never(package.name, feature, features)
                 if never is not None:
                     return f"turns on {package.name}/{feature}: {never}"
         return ""
 
     def _too_new(self, made: Analysis) -> str:
         """Say which crate that came in needs a newer Rust than the repository allows; "" for none."""
-        mine = self.copy.found.rust_version
-        if mine is None:
-            return ""
         new = {unit.package for unit in made.units.values()} - {unit.package for unit in self.analysis.units.values()}
         for package in sorted(new):
             facts = self.rules.facts(package)
-            needed = None if facts is None else facts.rust_version
-            if needed is not None and rust_release(needed) > rust_release(mine):
-                return f"brings {package.label}, which needs rustc {needed}"
+            if facts is not None and self.rules.versions.is_too_new(package, self.copy.found.rust_version):
+                return f"brings {package.label}, which needs rustc {facts.rust_version}"
         return ""
 
     def _write(self, additions: Sequence[Addition]) -> str:
@@ -321,7 +339,7 @@ class _Features:
             self.copy.write(self.plain)
             return ""
         lock = str(self.copy.lock.relative_to(self.copy.folder))
-        texts = self.plain | {lock: self.copy.lock.read_text(encoding="utf-8")}
+        texts = self.plain | {lock: self._lock()}
         if self.rules.by is FeaturesBy.HACK:
             self._write_hack(texts, additions)
         else:
@@ -332,23 +350,38 @@ class _Features:
                 return str(error)
         known = _locked(texts[lock])
         compiled = {unit.package for unit in self.analysis.units.values()}
-        return self.copy.settle_lock(compiled) or self._settle_new(known)
+        return self.copy.settle_lock(compiled) or self._settle_new(known, compiled)
 
-    def _settle_new(self, known: frozenset[PackageId]) -> str:
-        """Give what came into the lock the baseline's version: cargo takes the newest. It stays where that fails."""
-        before = self.copy.lock.read_text(encoding="utf-8")
+    def _settle_new(self, known: frozenset[PackageId], compiled: set[PackageId]) -> str:
+        """Give crates that came in the baseline's version; they stay where that fails.
+
+        Cargo takes the newest of what the lock did not have, and the locked one of what was not compiled so far.
+        """
         by_range = self.rules.baseline.by_range
         checksums: dict[Move, str] = {}
-        for package in _locked(before) - known:
+        for package in sorted(_locked(self._lock()) - compiled):
             crate = by_range.get((package.name, package.source, caret_range(package.version)))
-            facts = None if crate is None else self.rules.facts(replace(package, version=crate.version))
-            if crate is not None and crate.version != package.version and facts is not None and not facts.yanked:
-                checksums[Move(package=package, version=crate.version)] = facts.checksum
-        if checksums:
-            self.copy.lock.write_text(moved_lock(before, checksums), encoding="utf-8")
-            if self.copy.settle_lock():
+            if crate is None or crate.version == package.version:
+                continue
+            move = Move(package=package, version=crate.version)
+            facts = self.rules.facts(move.target)
+            came_in = package not in known or package.name in self.brought
+            if came_in and facts is not None and not self.rules.versions.refusal(move, self.copy.found.rust_version):
+                checksums[move] = facts.checksum
+
+        def attempt(moves: Sequence[Move]) -> str:
+            before = self._lock()
+            self.copy.lock.write_text(moved_lock(before, {one: checksums[one] for one in moves}), encoding="utf-8")
+            why = self.copy.settle_lock()
+            if why:
                 self.copy.lock.write_text(before, encoding="utf-8")
+            return why
+
+        settle(list(checksums), attempt, suspects)
         return ""
+
+    def _lock(self) -> str:
+        return self.copy.lock.read_text(encoding="utf-8")
 
     def _write_hack(self, texts: dict[str, str], additions: Sequence[Addition]) -> None:
         root = str(self.copy.root.relative_to(self.copy.folder))

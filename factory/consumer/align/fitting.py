@@ -6,12 +6,11 @@ Cargo refuses all of a set of moves where one of them does not fit. Most that do
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING
 
 import semver
 
-from factory.cargo.requirement import is_met
+from factory.cargo.requirement import allows
 from factory.consumer.align.model import Move
 from factory.planning.baseline import caret_range
 
@@ -172,12 +171,3 @@ class _Search:
                 if row.kind != "dev"
             )
         return self._known[package]
-
-
-@cache
-def allows(demand: str, version: str) -> bool:
-    """Whether a version meets a requirement; one that we cannot read is left to cargo."""
-    try:
-        return is_met(demand, version)
-    except ValueError:
-        return True

@@ -72,8 +72,7 @@ def _steps(copy: WorkingCopy, meeting: Meeting) -> Iterator[tuple[tuple[StepName
         copy.settle_lock()
     analysis = copy.analyze()
     yield (), analysis
-    move_versions(copy, meeting.versions, {unit.package for unit in analysis.units.values()})
-    analysis = copy.analyze()
+    analysis = move_versions(copy, meeting.versions, analysis).analysis
     yield (StepName.VERSIONS,), analysis
     analysis = add_features(copy, meeting.features, analysis).most.analysis
     yield (StepName.VERSIONS, StepName.FEATURES), analysis

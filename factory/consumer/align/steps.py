@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.consumer.align.features import Added, FeatureRules
     from factory.consumer.check_model import CheckReport
-    from factory.model import PackageId
     from factory.scan.model import FoundWorkspace, Scan
 
 _LOCK = "Cargo.lock"
@@ -224,9 +223,10 @@ class _Alignment:
             return analysis, state
         before = self.copy.read()
         self._tell(StepName.VERSIONS)
-        changes, left = move_versions(self.copy, self.aligner.versions, _packages(analysis))
-        made = self.copy.analyze()
-        return self._took(StepName.VERSIONS, changes, left, before, analysis, state, made, doubtful=doubtful)
+        moved = move_versions(self.copy, self.aligner.versions, analysis)
+        return self._took(
+            StepName.VERSIONS, moved.changes, moved.left, before, analysis, state, moved.analysis, doubtful=doubtful
+        )
 
     def _features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
         if StepName.FEATURES not in self.wishes.steps:
@@ -337,7 +337,3 @@ def _gains(before: State, after: State) -> bool:
     if before.report is None or after.report is None:
         return False
     return after.report.hit.seconds - before.report.hit.seconds > _NOTHING
-
-
-def _packages(analysis: Analysis) -> set[PackageId]:
-    return {unit.package for unit in analysis.units.values()}

@@ -19,6 +19,7 @@ from factory.planning.baseline_rules import rust_release
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from factory.analysis.model import Analysis
     from factory.cargo.advisories import Advisories
     from factory.cargo.index_cache import CrateFacts
     from factory.consumer.align.copy import WorkingCopy
@@ -44,12 +45,44 @@ class VersionRules:
     allow_downgrade: bool
     edit_requirements: bool = False
 
+    def refusal(self, move: Move, rust_version: str | None) -> str:
+        """Say why a repository with a `rust-version` shall not make a move; "" where it may."""
+        facts = self.facts(move.target)
+        if facts is None or not facts.checksum:
+            return "the registry's index here does not know this version"
+        if facts.yanked and not self.allow_downgrade:
+            return "yanked from the registry (--allow-downgrade takes it all the same)"
+        if self.is_too_new(move.target, rust_version):
+            return f"needs rustc {facts.rust_version}, and the repository says {rust_version}"
+        if self.advisories is not None and not self.allow_downgrade:
+            known = self.advisories.of(move.target)
+            added = sorted(known - self.advisories.of(move.package))
+            if added:
+                return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
+        return ""
+
+    def is_too_new(self, package: PackageId, rust_version: str | None) -> bool:
+        """Whether a package says that it needs a newer Rust."""
+        facts = self.facts(package)
+        if facts is None or facts.rust_version is None or rust_version is None:
+            return False
+        return rust_release(facts.rust_version) > rust_release(rust_version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What the step came to: what is left has the reason beside it; `analysis` is of the copy afterwards."""
+
+    changes: tuple[Change, ...]
+    left: tuple[Change, ...]
+    analysis: Analysis
+
 
 @dataclass(slots=True)
 class _Versions:
     copy: WorkingCopy
     rules: VersionRules
-    used: frozenset[PackageId]
+    analysis: Analysis
     own: tuple[Requirement, ...]
     first: frozenset[PackageId] = field(init=False)
     edits: list[tuple[str, str]] = field(default_factory=list)
@@ -57,7 +90,7 @@ class _Versions:
     def __post_init__(self) -> None:
         self.first = self._locked()
 
-    def run(self) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    def run(self) -> Moved:
         self.copy.ask_index(sorted({move.package.name for move in self._wanted() if self._facts(move) is None}))
         left: dict[Move, str] = {}
         # What a round brings or moves may let the next one move more.
@@ -72,7 +105,10 @@ class _Versions:
             )
             if self._locked() == before:
                 break
-        return self._changes(), tuple(sorted(move.row(why) for move, why in left.items()))
+            # A version may need what was locked before, and not compiled.
+            self.analysis = self.copy.analyze()
+        unmoved = tuple(sorted(move.row(why) for move, why in left.items()))
+        return Moved(changes=self._changes(), left=unmoved, analysis=self.analysis)
 
     def _changes(self) -> tuple[Change, ...]:
         """Tell what became of each package that was locked at first, and what is new."""
@@ -90,30 +126,17 @@ class _Versions:
 
     def _wanted(self) -> list[Move]:
         """Return what is locked at another version than the baseline's, of what is compiled or new."""
-        by_range = self.rules.baseline.by_range
+        by_range, compiled = self.rules.baseline.by_range, self._compiled()
         found = []
         for package in sorted(self._locked()):
             crate = by_range.get((package.name, package.source, caret_range(package.version)))
-            relevant = package in self.used or package not in self.first
+            relevant = package in compiled or package not in self.first
             if crate is not None and crate.version != package.version and relevant:
                 found.append(Move(package=package, version=crate.version))
         return found
 
     def _refusal(self, move: Move) -> str:
-        """Say why a move is not even tried; "" where it is."""
-        facts = self._facts(move)
-        if facts is None or not facts.checksum:
-            return "the registry's index here does not know this version"
-        if facts.yanked and not self.rules.allow_downgrade:
-            return "yanked from the registry (--allow-downgrade takes it all the same)"
-        if self._is_too_new(move.target):
-            return f"needs rustc {facts.rust_version}, and the repository says {self.copy.found.rust_version}"
-        if self.rules.advisories is not None and not self.rules.allow_downgrade:
-            known = self.rules.advisories.of(move.target)
-            added = sorted(known - self.rules.advisories.of(move.package))
-            if added:
-                return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
-        return ""
+        return self.rules.refusal(move, self.copy.found.rust_version)
 
     def _fit(self, moves: Sequence[Move]) -> Fitted:
         """Leave out what requirements exclude, and add what moves need beside them: cargo need not be asked."""
@@ -133,12 +156,6 @@ class _Versions:
     def _facts(self, move: Move) -> CrateFacts | None:
         return self.rules.facts(move.target)
 
-    def _is_too_new(self, package: PackageId) -> bool:
-        facts, mine = self.rules.facts(package), self.copy.found.rust_version
-        if facts is None or facts.rust_version is None or mine is None:
-            return False
-        return rust_release(facts.rust_version) > rust_release(mine)
-
     def _attempt(self, moves: Sequence[Move]) -> str:
         before = self.copy.read()
         known = self._locked()
@@ -146,7 +163,7 @@ class _Versions:
         texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
         lock = str(self.copy.lock.relative_to(self.copy.folder))
         self.copy.write(texts | {lock: moved_lock(texts[lock], checksums)})
-        why = self.copy.settle_lock(self.used) or self._disagreement(moves, known)
+        why = self.copy.settle_lock(self._compiled()) or self._disagreement(moves, known)
         if why:
             self.copy.write(before)
         else:
@@ -166,26 +183,27 @@ class _Versions:
         if missing:
             return "a manifest of the repository does not allow this version (--manifest changes it)"
         for package in sorted(now - known):
-            if self._is_too_new(package):
+            if self.rules.is_too_new(package, self.copy.found.rust_version):
                 facts = self.rules.facts(package)
                 needed = facts.rust_version if facts is not None else None
                 return f"brings {package.label}, which needs rustc {needed}"
         return ""
+
+    def _compiled(self) -> frozenset[PackageId]:
+        return frozenset(unit.package for unit in self.analysis.units.values())
 
     def _locked(self) -> frozenset[PackageId]:
         lock = parse_lock(self.copy.lock.read_text(encoding="utf-8"))
         return frozenset(entry.package for entry in lock.packages if entry.package.source == CRATES_IO)
 
 
-def move_versions(
-    copy: WorkingCopy, rules: VersionRules, used: Iterable[PackageId]
-) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
-    """Move the copy's lock onto the baseline's versions; return what changed, and what is left with the reason.
+def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) -> Moved:
+    """Move the lock of a copy, which is analysed, onto the baseline's versions.
 
     Cargo resolves: the lock is given to it with the wanted versions in it, and it completes or refuses them. Packages
-    that are not `used`, such as those for other platforms, stay where they are unless they are in the way.
+    that are not compiled, such as those for other platforms, stay where they are unless they are in the way.
     """
-    return _Versions(copy, rules, frozenset(used), _own_requirements(copy)).run()
+    return _Versions(copy, rules, analysis, _own_requirements(copy)).run()
 
 
 def _own_requirements(copy: WorkingCopy) -> tuple[Requirement, ...]:
