@@ -33,7 +33,10 @@ def main() -> None:
     home = cache_directory() / "cargo-home"
     sources = Sources([home], cache_directory() / "crate-sizes.json")
     costs = costs_of(analysis.units, {}, fit(shipped_records()), sources)
-    rules = BaselineRules(min_repos=2, msrv_share=0.8, never=read_behaviour_features(), facts=CrateIndex(home))
+    facts = CrateIndex(home)
+    rules = BaselineRules(
+        min_repos=2, msrv_share=0.8, never=read_behaviour_features(), facts=facts, versions=facts.versions
+    )
     start = time.process_time()
     baseline = derive_baseline(analysis, rules)
     derived = time.process_time()

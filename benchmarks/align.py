@@ -159,6 +159,7 @@ def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]
             msrv_share=settings.msrv_percent / 100,
             never=read_behaviour_features(),
             facts=facts,
+            versions=facts.versions,
         ),
     )
     versions = _version_rules(baseline, facts)

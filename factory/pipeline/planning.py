@@ -163,6 +163,7 @@ def baseline_of(
         msrv_share=settings.msrv_percent / 100,
         never=read_behaviour_features(),
         facts=facts,
+        versions=facts.versions,
     )
     return derive_baseline(analysis, rules)
 

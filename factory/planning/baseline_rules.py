@@ -14,7 +14,7 @@ from factory.model import PackageId, Side
 from factory.planning.baseline import Baseline, BaselineCrate, BaselineProfile, NotInBaseline, caret_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.index_cache import CrateFacts
@@ -34,13 +34,14 @@ class BaselineRules:
 
     A crate's range, and a feature of it, is in where at least `min_repos` repositories use it; a version where at least
     `msrv_share` of the range's repositories may take it by their `rust-version`. `facts` is what the registry says of a
-    package, `None` for what is not known.
+    package, `None` for what is not known; `versions` are all that it has of a crate.
     """
 
     min_repos: int
     msrv_share: float
     never: BehaviourFeatures
     facts: Callable[[PackageId], CrateFacts | None]
+    versions: Callable[[str], Iterable[str]]
 
 
 def derive_baseline(analysis: Analysis, rules: BaselineRules) -> Baseline:
@@ -116,8 +117,11 @@ def range_of(unit: Unit) -> RangeId:
 
 
 def _able(range_id: RangeId, use: _Use, rules: BaselineRules, left_out: list[NotInBaseline]) -> tuple[str, ...]:
-    """Return the versions in use that are not yanked and that enough repositories may take, the newest first."""
-    name, source, _ = range_id
+    """Return the versions in use that are not yanked and that enough repositories may take, the newest first.
+
+    Where all are yanked, it is the one that came after them.
+    """
+    name, source, caret = range_id
     repos = use.repos
     may_take: dict[str, int] = {}
     able: list[str] = []
@@ -134,9 +138,25 @@ def _able(range_id: RangeId, use: _Use, rules: BaselineRules, left_out: list[Not
         elif not able:
             needs = facts.rust_version if facts is not None else None
             left_out.append(_row(label, users, f"needs rustc {needs}, which too many repositories forbid"))
+    if not may_take:
+        newest = max(use.versions, key=semver.Version.parse)
+        later = [one for one in rules.versions(name) if caret_range(one) == caret and _is_newer(one, newest)]
+        return tuple(one for one in sorted(later, key=semver.Version.parse) if _suits(one, range_id, use, rules))[:1]
     # None satisfies enough of them: the one that most can take, the newest of several.
     best = max(may_take, key=lambda version: (may_take[version], semver.Version.parse(version)), default=None)
     return tuple(able) or (() if best is None else (best,))
+
+
+def _is_newer(version: str, than: str) -> bool:
+    return semver.Version.parse(version) > semver.Version.parse(than)
+
+
+def _suits(version: str, range_id: RangeId, use: _Use, rules: BaselineRules) -> bool:
+    """Whether a version that nobody uses so far is not yanked, and enough repositories may take it."""
+    facts = rules.facts(PackageId(range_id[0], version, range_id[1]))
+    if facts is None or facts.yanked:
+        return False
+    return len(use.repos) - len(_held_back(facts, use)) >= rules.msrv_share * len(use.repos)
 
 
 def _agreed(

@@ -62,12 +62,20 @@ def analysis(
 
 
 def rules(
-    *, never: tuple[Rule, ...] = (), share: float = 0.8, facts: Mapping[str, CrateFacts] | None = None
+    *,
+    never: tuple[Rule, ...] = (),
+    share: float = 0.8,
+    facts: Mapping[str, CrateFacts] | None = None,
+    versions: tuple[str, ...] = (),
 ) -> BaselineRules:
-    """Rules with a threshold of two; `facts` by `name@version`, all else is plain."""
+    """Rules with a threshold of two; `facts` by `name@version`, all else is plain; each crate has all `versions`."""
     known = facts or {}
     return BaselineRules(
-        min_repos=2, msrv_share=share, never=BehaviourFeatures(never), facts=lambda one: known.get(one.label, PLAIN)
+        min_repos=2,
+        msrv_share=share,
+        never=BehaviourFeatures(never),
+        facts=lambda one: known.get(one.label, PLAIN),
+        versions=lambda _name: versions,
     )
 
 
@@ -116,6 +124,16 @@ def test_a_range_of_which_all_is_yanked_is_not_in_the_baseline() -> None:
     made = derive_baseline(found, rules(facts={"serde@1.0.9": replace(PLAIN, yanked=True)}))
     assert made.crates == ()
     assert [(row.crate, row.repos, row.reason) for row in made.left_out] == [("serde@1.0.9", 2, "yanked")]
+
+
+def test_where_all_in_use_is_yanked_the_next_that_suits_is_taken() -> None:
+    found = analysis({"a": (serde("1.0.8"),), "b": (serde("1.0.9"),)}, rust={"a": "1.70", "b": "1.70"})
+    yanked, too_new = replace(PLAIN, yanked=True), replace(PLAIN, rust_version="1.80")
+    facts = {"serde@1.0.8": yanked, "serde@1.0.9": yanked, "serde@1.0.10": yanked, "serde@1.0.11": too_new}
+    there = ("2.0.0", "1.0.13", "1.0.12", "1.0.11", "1.0.10", "1.0.9", "1.0.8", "1.0.7")
+    made = derive_baseline(found, rules(facts=facts, versions=there))
+    assert [(crate.version, crate.repos) for crate in made.crates] == [("1.0.12", 2)]
+    assert [row.crate for row in made.left_out] == ["serde@1.0.8", "serde@1.0.9"]
 
 
 @pytest.mark.parametrize(("share", "expected", "held_back"), [(0.5, "1.0.10", 1), (0.6, "1.0.9", 0)])
