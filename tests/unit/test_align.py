@@ -35,7 +35,7 @@ from factory.consumer.align.settle import MOST_ATTEMPTS, settle
 from factory.consumer.align.versions import moved_lock, suspects
 from factory.errors import ConfigurationError
 from factory.model import CRATES_IO, PackageId, Side
-from factory.planning.baseline import BaselineProfile
+from factory.planning.baseline import Baseline, BaselineCrate, BaselineProfile
 from factory.process import Completed
 from factory.scan.cfg_expression import CfgSet
 from tests.unit.unit_builder import package, unit
@@ -272,6 +272,25 @@ def test_what_is_compiled_anyway_or_for_another_system_brings_nothing() -> None:
 def test_a_crate_of_another_range_is_another_crate() -> None:
     known = {"a": facts("a", {"f": ["dep:x"]}, x={"req": "^2"})}
     assert expansion(known, "a", "x").brings(package("a"), Side.TARGET, "f") == frozenset({"x"})
+
+
+def test_what_comes_with_a_crate_is_what_it_always_needs_and_is_not_there() -> None:
+    always = {"optional": False}
+    known = {
+        "x": facts(
+            "x", {}, y=always, there=always, w=always | {"target": "cfg(windows)"}, o={}, d=always | {"kind": "dev"}
+        ),
+        "y": facts("y", {}, x=always),
+        "sys": replace(facts("sys", {}), links="z"),
+        "above": facts("above", {}, sys=always),
+        "alone": facts("alone", {}, strange=always),
+    }
+    crates = tuple(BaselineCrate(name=name, range="1", version="1.0.0", repos=2) for name in known)
+    baseline = Baseline(crates=crates, profiles=(), rust_version=None)
+    found = expansion(known, "there")
+    assert found.closure(["x", "there"], baseline) == frozenset({"x", "y"})
+    assert found.closure(["above"], baseline) is None, "links a library"
+    assert found.closure(["alone"], baseline) is None, "needs what the baseline has not"
 
 
 @pytest.mark.parametrize(

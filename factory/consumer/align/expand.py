@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from factory.cargo.index_cache import CrateFacts, IndexDependency
     from factory.model import Unit
+    from factory.planning.baseline import Baseline
     from factory.scan.cfg_expression import CfgSet
 
 _Place = tuple[PackageId, Side, str]
@@ -79,6 +80,30 @@ class Expansion:
         """Return the features, each with its crate, that come with a feature: those that are not on already."""
         return frozenset((crate, on) for crate, on in self._reached(package, side, feature) if on)
 
+    def closure(self, names: Iterable[str], baseline: Baseline) -> frozenset[str] | None:
+        """Return what comes with some crates, by name; `None` where the baseline lacks any or any links a library."""
+        there = {package.name for package in self.compiled.all_packages}
+        found: set[str] = set()
+        pending = sorted(names)
+        while pending:
+            name = pending.pop()
+            if name in found or name in there:
+                continue
+            crate = max((one for one in baseline.crates if one.name == name), default=None)
+            facts = None if crate is None else self.facts(PackageId(name, crate.version, crate.source))
+            if facts is None or facts.links is not None:
+                return None
+            found.add(name)
+            pending += [
+                row.package
+                for row in facts.dependencies
+                if not row.optional and row.kind != "dev" and self._applies(row)
+            ]
+        return frozenset(found)
+
+    def _applies(self, row: IndexDependency) -> bool:
+        return row.target is None or applies(row.target, self.triple, self.cfgs)
+
     def _reached(self, package: PackageId, side: Side, feature: str) -> frozenset[tuple[str, str]]:
         """Return crates with a feature that is turned on, or with "" where the crate itself is new."""
         found: set[tuple[str, str]] = set()
@@ -106,7 +131,7 @@ class Expansion:
         package, side, feature = place
         by_name: dict[str, list[IndexDependency]] = {}
         for row in facts.dependencies:
-            if row.kind != "dev" and (row.target is None or applies(row.target, self.triple, self.cfgs)):
+            if row.kind != "dev" and self._applies(row):
                 by_name.setdefault(row.name, []).append(row)
         # An optional dependency is a feature of its own name, unless the table says otherwise.
         for word in facts.feature_table.get(feature, (f"dep:{feature}",)):

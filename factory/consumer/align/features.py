@@ -188,11 +188,13 @@ class _Features:
 
     def _chosen_to_bring(self, most: int) -> list[Addition]:
         """Return additions that bring crates, the fewest first, as long as these are about `most` units."""
-        compiled = CompiledCrates.of(self._units())
+        expansion = self._expansion()
         chosen: list[Addition] = []
         brought: frozenset[str] = frozenset()
         closures = {
-            one: self._closure(names, compiled) for one, names in self.bringing.items() if one not in self.taken
+            one: expansion.closure(names, self.rules.baseline)
+            for one, names in self.bringing.items()
+            if one not in self.taken
         }
         for one, closure in sorted(closures.items(), key=lambda row: (len(row[1] or ()), row[0])):
             if (
@@ -205,36 +207,16 @@ class _Features:
         self.brought |= brought
         return chosen
 
-    def _closure(self, names: Iterable[str], compiled: CompiledCrates) -> frozenset[str] | None:
-        """Return the crates that come with some; `None` where one is not in the baseline or links a library."""
-        there = {package.name for package in compiled.all_packages}
-        found: set[str] = set()
-        pending = sorted(names)
-        while pending:
-            name = pending.pop()
-            if name in found or name in there:
-                continue
-            crate = max((one for one in self.rules.baseline.crates if one.name == name), default=None)
-            facts = None if crate is None else self.rules.facts(PackageId(name, crate.version, crate.source))
-            if facts is None or facts.links is not None:
-                return None
-            found.add(name)
-            pending += [
-                row.package
-                for row in facts.dependencies
-                if not row.optional
-                and row.kind != "dev"
-                and (row.target is None or applies(row.target, self.rules.triple, self.rules.cfgs))
-            ]
-        return frozenset(found)
+    def _expansion(self) -> Expansion:
+        rules, compiled = self.rules, CompiledCrates.of(self._units())
+        return Expansion(compiled=compiled, facts=rules.facts, cfgs=rules.cfgs, triple=rules.triple)
 
     def _wanted(self) -> list[Addition]:
         """Return the baseline's features that are not there yet and may be; what may not is noted with the reason."""
-        compiled = CompiledCrates.of(self._units())
-        expansion = Expansion(compiled=compiled, facts=self.rules.facts, cfgs=self.rules.cfgs, triple=self.rules.triple)
+        expansion = self._expansion()
         by_range = self.rules.baseline.by_range
         found = []
-        for (package, side), have in sorted(compiled.features.items()):
+        for (package, side), have in sorted(expansion.compiled.features.items()):
             crate = by_range.get((package.name, package.source, caret_range(package.version)))
             for feature in () if crate is None else crate.features(side):
                 addition = Addition(package=package, side=side, feature=feature)
