@@ -117,6 +117,13 @@ def report(
             "build of it",
             advice="Run `factory plan` on this analysis.",
         )
+    known = {row.path for row in now.workspaces}
+    strangers = sorted({row.path for row in made.forecast if row.path.partition(" + ")[0] not in known})
+    if strangers:
+        run.output.warn(
+            f"{plan} forecasts {len(strangers)} workspaces that {analysis} has not, {strangers[0]} for one: the page "
+            "shows figures of both"
+        )
     others = [(path.stem, read_analysis(path)) for path in earlier]
     return figures(_choose(run, now, profiles), made, others, name=analysis.stem, most_crates=most_crates)
 

@@ -81,6 +81,21 @@ def test_every_repository_finds_all_it_has_in_the_layer_of_its_group(
         assert row["units"]["hit"][homes[row["path"]]] == row["units"]["total"]
 
 
+def test_the_report_is_of_the_plan_and_tells_of_what_the_analysis_has_not(
+    program: Program, samples: Path, tmp_path: Path
+) -> None:
+    plan = planned(program, samples, tmp_path)
+    words = ("report", "--plan", tmp_path / "plan.json", "--out", tmp_path / "report.html")
+    told = program(*words, "--analysis", tmp_path / "analysis.json").stderr
+    assert "the page shows figures of both" not in told
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(row["path"] in page for row in plan["forecast"])
+
+    program("analyze", samples / "greeter-cli", "--out", tmp_path / "one.json")
+    told = program(*words, "--analysis", tmp_path / "one.json").stderr
+    assert f"forecasts {len(plan['forecast'])} workspaces that {tmp_path / 'one.json'} has not, " in told
+
+
 def test_the_contents_list_exactly_what_was_cooked(cooked: Cooked) -> None:
     assert all(cooked.keys.values())
     assert {row["layer"]: set(row["cooked"]) for row in cooked.report["layers"]} == cooked.keys
