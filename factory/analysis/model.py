@@ -96,6 +96,11 @@ class Analysis:
     """The `links` name of each package that has one: cargo allows one package for each name."""
 
     @property
+    def packages(self) -> frozenset[PackageId]:
+        """Those that there are units of."""
+        return frozenset(unit.package for unit in self.units.values())
+
+    @property
     def resolved(self) -> tuple[Workspace, ...]:
         """The workspaces that cargo resolved."""
         return tuple(workspace for workspace in self.workspaces if workspace.status is Status.RESOLVED)

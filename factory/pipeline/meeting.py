@@ -36,7 +36,7 @@ def meet_baseline(run: Run, found: Scan, analysis: Analysis, *, offline: bool) -
     `NothingToDoError` where that is all.
     """
     resolver = resolver_of(run, offline=offline)
-    ask_registry(run, resolver, {unit.package for unit in analysis.units.values()})
+    ask_registry(run, resolver, analysis.packages)
     meeting = _meeting(run, analysis, resolver)
     with (
         run.output.progress("meeting the baseline", len(found.workspaces)) as advance,

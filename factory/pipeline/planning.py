@@ -177,4 +177,4 @@ def baseline_of(
 
 def _packages(analysis: Analysis) -> list[PackageId]:
     """Return those of crates.io that an analysis has units of."""
-    return sorted({unit.package for unit in analysis.units.values() if unit.package.source == CRATES_IO})
+    return sorted(package for package in analysis.packages if package.source == CRATES_IO)

@@ -92,18 +92,18 @@ def _uses(analysis: Analysis) -> dict[RangeId, _Use]:
     for workspace in analysis.resolved:
         for key in {key for use in workspace.variants.values() for key in use.keys}:
             unit = analysis.units[key]
-            if not unit.is_library:
-                continue
             use = found.setdefault(
                 range_of(unit),
                 _Use(defaultdict(set), {side: defaultdict(set) for side in Side}, defaultdict(set), {}),
             )
+            for edge in unit.dependencies:
+                use.depends[range_of(analysis.units[edge.key])].add(workspace.repo)
+            if not unit.is_library:
+                continue
             if workspace.rust_version is not None:
                 lowest = use.declared.get(workspace.repo, workspace.rust_version)
                 use.declared[workspace.repo] = min(lowest, workspace.rust_version, key=rust_release)
             use.versions[unit.package.version].add(workspace.repo)
-            for edge in unit.dependencies:
-                use.depends[range_of(analysis.units[edge.key])].add(workspace.repo)
             for side in unit.sides:
                 for feature in unit.features:
                     use.features[side][feature].add(workspace.repo)
@@ -171,13 +171,13 @@ def _agreed(
     of its users have decides nothing: they stay apart.
     """
     agreed = {range_id: versions[0] for range_id, versions in able.items()}
+    demands: Mapping[RangeId, Mapping[str, str]] = {}
     for _ in range(_ROUNDS):
-        demands = _demands(agreed, uses, rules)
+        demands = _demands(agreed, able, uses, rules)
         now = {range_id: _newest_allowed(versions, demands.get(range_id, {})) for range_id, versions in able.items()}
         if now == agreed:
             break
         agreed = now
-    demands = _demands(agreed, uses, rules)
     for range_id, version in agreed.items():
         newest = able[range_id][0]
         if version != newest:
@@ -191,9 +191,15 @@ def _agreed(
 
 
 def _demands(
-    agreed: Mapping[RangeId, str], uses: Mapping[RangeId, _Use], rules: BaselineRules
+    agreed: Mapping[RangeId, str],
+    able: Mapping[RangeId, Sequence[str]],
+    uses: Mapping[RangeId, _Use],
+    rules: BaselineRules,
 ) -> Mapping[RangeId, Mapping[str, str]]:
-    """Return by range what is asked for of it, each with who asks, by what most of its users have."""
+    """Return by range what is asked for of it, each with who asks, by what most of its users have.
+
+    What none of its versions meets is about another range.
+    """
     found: dict[RangeId, dict[str, str]] = defaultdict(dict)
     for (name, source, caret), version in agreed.items():
         facts = rules.facts(PackageId(name, version, source))
@@ -201,15 +207,15 @@ def _demands(
             if facts is None or below not in agreed or 2 * len(repos) <= len(uses[below].repos):
                 continue
             for row in facts.dependencies:
-                if row.kind != "dev" and row.package == below[0]:
+                meets = (allows(row.requirement, one) for one in able[below])
+                if row.kind != "dev" and row.package == below[0] and any(meets):
                     found[below].setdefault(row.requirement, f"{name}@{version}")
     return found
 
 
 def _newest_allowed(versions: Sequence[str], demands: Mapping[str, str]) -> str:
-    """Return the newest version that meets all demands which any of them meets: others are about another range."""
-    about = [demand for demand in demands if any(allows(demand, version) for version in versions)]
-    return next((one for one in versions if all(allows(demand, one) for demand in about)), versions[0])
+    """Return the newest version that meets all demands; the newest of all where none does."""
+    return next((one for one in versions if all(allows(demand, one) for demand in demands)), versions[0])
 
 
 def _crate(

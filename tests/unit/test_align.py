@@ -229,8 +229,10 @@ def facts(name: str, features: dict[str, list[str]], **deps: Any) -> CrateFacts:
 
 
 def expansion(known: dict[str, CrateFacts], *names: str) -> Expansion:
+    crates = tuple(BaselineCrate(name=name, range="1", version="1.0.0", repos=2) for name in known)
     return Expansion(
         compiled=CompiledCrates.of([unit(name) for name in names]),
+        baseline=Baseline(crates=crates, profiles=(), rust_version=None),
         facts=lambda one: known.get(one.name),
         cfgs=CfgSet.parse('unix\ntarget_os="linux"\n'),
         triple="x86_64-unknown-linux-gnu",
@@ -248,7 +250,7 @@ def test_a_feature_brings_the_optional_crates_that_it_turns_on() -> None:
         "b": facts("b", {"more": ["dep:z"]}, z={}),
     }
     found = expansion(known, "a", "b")
-    brought = {feature: found.brings(package("a"), Side.TARGET, feature) for feature in known["a"].features}
+    brought = {feature: found.reach(package("a"), Side.TARGET, feature).crates for feature in known["a"].features}
     assert brought["plain"] == brought["weak"] == frozenset()
     assert brought["both"] == brought["hidden"] == frozenset({"x"})
     assert brought["down"] == frozenset({"z"}), "features are followed through the crates that have them"
@@ -259,38 +261,78 @@ def test_a_feature_turns_on_what_it_names_in_its_own_crate_and_below() -> None:
         "a": facts("a", {"default": ["tls", "b/more"], "tls": []}, b={"optional": False}),
         "b": facts("b", {"more": ["deep"], "deep": []}),
     }
-    found = expansion(known, "a", "b").turns_on(package("a"), Side.TARGET, "default")
-    assert found == {("a", "default"), ("a", "tls"), ("b", "more"), ("b", "deep")}
+    found = expansion(known, "a", "b").reach(package("a"), Side.TARGET, "default")
+    assert found.features == {("a", "default"), ("a", "tls"), ("b", "more"), ("b", "deep")}
 
 
 def test_what_is_compiled_anyway_or_for_another_system_brings_nothing() -> None:
     known = {"a": facts("a", {"f": ["dep:x", "dep:w"]}, x={}, w={"target": "cfg(windows)"}), "x": facts("x", {})}
-    assert expansion(known, "a", "x").brings(package("a"), Side.TARGET, "f") == frozenset()
-    assert expansion(known, "a").brings(package("a"), Side.TARGET, "f") == frozenset({"x"})
+    assert expansion(known, "a", "x").reach(package("a"), Side.TARGET, "f").crates == frozenset()
+    assert expansion(known, "a").reach(package("a"), Side.TARGET, "f").crates == frozenset({"x"})
 
 
 def test_a_crate_of_another_range_is_another_crate() -> None:
     known = {"a": facts("a", {"f": ["dep:x"]}, x={"req": "^2"})}
-    assert expansion(known, "a", "x").brings(package("a"), Side.TARGET, "f") == frozenset({"x"})
+    found = expansion(known, "a", "x").reach(package("a"), Side.TARGET, "f")
+    assert (found.crates, found.is_known) == (frozenset({"x"}), False), "the baseline has no such range"
 
 
-def test_what_comes_with_a_crate_is_what_it_always_needs_and_is_not_there() -> None:
+def test_what_comes_with_a_crate_is_what_it_needs_for_what_is_asked_of_it_and_is_not_there() -> None:
     always = {"optional": False}
     known = {
+        "a": facts(
+            "a",
+            {"f": ["x/extra"], "lean": ["dep:n"], "linking": ["dep:above"], "strange": ["dep:alone"]},
+            x={},
+            n={"default_features": False},
+            above={},
+            alone={},
+        ),
         "x": facts(
-            "x", {}, y=always, there=always, w=always | {"target": "cfg(windows)"}, o={}, d=always | {"kind": "dev"}
+            "x",
+            {"default": ["deep"], "deep": ["dep:o"], "extra": ["there/more"]},
+            y=always,
+            there=always,
+            w=always | {"target": "cfg(windows)"},
+            d=always | {"kind": "dev"},
+            o={},
         ),
         "y": facts("y", {}, x=always),
+        "o": facts("o", {}),
+        "n": facts("n", {"default": ["dep:o"]}, o={}),
+        "there": facts("there", {"more": []}),
         "sys": replace(facts("sys", {}), links="z"),
         "above": facts("above", {}, sys=always),
-        "alone": facts("alone", {}, strange=always),
+        "alone": facts("alone", {}, unheard_of=always),
     }
-    crates = tuple(BaselineCrate(name=name, range="1", version="1.0.0", repos=2) for name in known)
-    baseline = Baseline(crates=crates, profiles=(), rust_version=None)
-    found = expansion(known, "there")
-    assert found.closure(["x", "there"], baseline) == frozenset({"x", "y"})
-    assert found.closure(["above"], baseline) is None, "links a library"
-    assert found.closure(["alone"], baseline) is None, "needs what the baseline has not"
+    found = expansion(known, "a", "there")
+    came = {feature: found.reach(package("a"), Side.TARGET, feature) for feature in known["a"].features}
+    assert (came["f"].crates, came["f"].is_known) == (frozenset({"x", "y", "o"}), True)
+    assert came["f"].features > {("a", "f"), ("x", "default"), ("x", "extra"), ("there", "more")}
+    assert (came["lean"].crates, came["lean"].is_known) == (frozenset({"n"}), True), "without its default features"
+    assert (came["linking"].crates, came["linking"].is_known) == (frozenset({"above", "sys"}), False)
+    assert (came["strange"].crates, came["strange"].is_known) == (frozenset({"alone", "unheard_of"}), False)
+
+
+def test_what_a_macro_that_comes_in_needs_is_the_hosts() -> None:
+    always = {"optional": False}
+    known = {
+        "a": facts("a", {"f": ["dep:derive"]}, derive={}),
+        "derive": facts("derive", {}, syn=always),
+        "syn": facts("syn", {}),
+    }
+    crates = CompiledCrates.of([unit("a"), unit("syn", sides=(Side.HOST,))])
+    found = expansion(known)
+    found.compiled = crates
+    assert found.reach(package("a"), Side.TARGET, "f").crates == frozenset({"derive"})
+
+
+def test_a_feature_is_on_wherever_a_crate_is_where_all_of_its_units_have_it() -> None:
+    crates = CompiledCrates.of(
+        [unit("a", features=("more", "std")), unit("a", version="2.0.0", features=("std",)), unit("b", features=("x",))]
+    )
+    assert crates.on_wherever("a") == frozenset({"std"})
+    assert crates.on_wherever("c") == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from factory.analysis.analyze import analyze_copy
 from factory.cargo.home import known_registries
+from factory.cargo.lock import parse_lock
 from factory.cargo.resolve import explain
 from factory.errors import ConfigurationError
 from factory.files import digest
+from factory.model import CRATES_IO
 from factory.scan.skeleton import write_skeleton
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ class WorkingCopy:
     def lock(self) -> Path:
         """The lockfile."""
         return self.root / "Cargo.lock"
+
+    def locked(self) -> frozenset[PackageId]:
+        """Return the packages of crates.io that the lock has."""
+        packages = (entry.package for entry in parse_lock(self.lock.read_text(encoding="utf-8")).packages)
+        return frozenset(package for package in packages if package.source == CRATES_IO)
 
     def read(self) -> dict[str, str]:
         """Return the manifests and the lock: text by path in the copy."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import semver
+
+from factory.cargo.requirement import allows
 from factory.model import CRATES_IO, PackageId, Side
 from factory.planning.baseline import caret_range
 from factory.scan.cfg_expression import CfgSyntaxError, parse_target_key
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
     from factory.scan.cfg_expression import CfgSet
 
 _Place = tuple[PackageId, Side, str]
-"""A feature of a package on a side."""
+"""A feature of a package on a side, or `_ITSELF`."""
+
+_ITSELF = ""
+"""In the place of a feature: the crate comes in."""
 
 _DIGITS = frozenset("0123456789")
 
@@ -64,106 +70,119 @@ class CompiledCrates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What a feature comes to: the features that it turns on, each with its crate, and the crates that it brings.
+
+    What is on or compiled already is not among them. `is_known` where the baseline has all of these crates, and none of
+    them links a native library.
+    """
+
+    features: frozenset[tuple[str, str]]
+    crates: frozenset[str]
+    is_known: bool
+
+
+@dataclass(slots=True, kw_only=True)
 class Expansion:
-    """Follows features down through the crates that they turn on, without asking cargo."""
+    """Follows features down through the crates that they turn on and bring, without asking cargo.
+
+    Crates that are not compiled yet are taken to come in the baseline's version.
+    """
 
     compiled: CompiledCrates
+    baseline: Baseline
     facts: Callable[[PackageId], CrateFacts | None]
     cfgs: CfgSet
     triple: str
+    _offered: dict[str, list[PackageId]] = field(init=False, default_factory=dict)
 
-    def brings(self, package: PackageId, side: Side, feature: str) -> frozenset[str]:
-        """Return the crates that a feature would add to what is compiled on a side; empty where it is free."""
-        return frozenset(crate for crate, on in self._reached(package, side, feature) if not on)
+    def __post_init__(self) -> None:
+        for crate in self.baseline.crates:
+            self._offered.setdefault(crate.name, []).append(PackageId(crate.name, crate.version, crate.source))
 
-    def turns_on(self, package: PackageId, side: Side, feature: str) -> frozenset[tuple[str, str]]:
-        """Return the features, each with its crate, that come with a feature: those that are not on already."""
-        return frozenset((crate, on) for crate, on in self._reached(package, side, feature) if on)
-
-    def closure(self, names: Iterable[str], baseline: Baseline) -> frozenset[str] | None:
-        """Return what comes with some crates, by name; `None` where the baseline lacks any or any links a library."""
-        there = {package.name for package in self.compiled.all_packages}
-        found: set[str] = set()
-        pending = sorted(names)
-        while pending:
-            name = pending.pop()
-            if name in found or name in there:
-                continue
-            crate = max((one for one in baseline.crates if one.name == name), default=None)
-            facts = None if crate is None else self.facts(PackageId(name, crate.version, crate.source))
-            if facts is None or facts.links is not None:
-                return None
-            found.add(name)
-            pending += [
-                row.package
-                for row in facts.dependencies
-                if not row.optional and row.kind != "dev" and self._applies(row)
-            ]
-        return frozenset(found)
-
-    def _applies(self, row: IndexDependency) -> bool:
-        return row.target is None or applies(row.target, self.triple, self.cfgs)
-
-    def _reached(self, package: PackageId, side: Side, feature: str) -> frozenset[tuple[str, str]]:
-        """Return crates with a feature that is turned on, or with "" where the crate itself is new."""
-        found: set[tuple[str, str]] = set()
+    def reach(self, package: PackageId, side: Side, feature: str) -> Reach:
+        """Follow a feature of a package that is compiled on a side."""
+        features: set[tuple[str, str]] = set()
+        crates: set[str] = set()
+        is_known = True
         seen: set[_Place] = set()
-        pending = [(package, side, feature)]
+        pending: list[_Place] = [(package, side, feature)]
         while pending:
             place = pending.pop()
             if place in seen:
                 continue
             seen.add(place)
             facts = self.facts(place[0])
-            have = self.compiled.features.get(place[:2], frozenset())
-            if facts is None or place[2] not in facts.features or place[2] in have:
-                continue
-            found.add((place[0].name, place[2]))
-            for one in self._turned_on(place, facts):
-                if isinstance(one, str):
-                    found.add((one, ""))
-                else:
-                    pending.append(one)
-        return frozenset(found)
+            if place[2] == _ITSELF:
+                crates.add(place[0].name)
+                is_known = is_known and facts is not None and facts.links is None and self._is_offered(place[0])
+                pending += [] if facts is None else self._needed(place, facts)
+            elif facts is not None and place[2] in facts.features and place[2] not in self._on(place):
+                features.add((place[0].name, place[2]))
+                pending += self._turned_on(place, facts)
+        return Reach(features=frozenset(features), crates=frozenset(crates), is_known=is_known)
 
-    def _turned_on(self, place: _Place, facts: CrateFacts) -> Iterator[_Place | str]:
-        """Yield what a feature names: other features, of its own crate and of others, and new crates by name."""
+    def _on(self, place: _Place) -> frozenset[str]:
+        return self.compiled.features.get(place[:2], frozenset())
+
+    def _is_offered(self, package: PackageId) -> bool:
+        return package in self._offered.get(package.name, ())
+
+    def _needed(self, place: _Place, facts: CrateFacts) -> Iterator[_Place]:
+        """Yield what a crate brings that comes in, whatever its features."""
+        for row in self._rows(facts):
+            if not row.optional:
+                yield from self._from_dependency(row, place, (), weak=False)
+
+    def _turned_on(self, place: _Place, facts: CrateFacts) -> Iterator[_Place]:
+        """Yield what a feature names: other features, of its own crate and of others, and crates."""
         package, side, feature = place
-        by_name: dict[str, list[IndexDependency]] = {}
-        for row in facts.dependencies:
-            if row.kind != "dev" and self._applies(row):
-                by_name.setdefault(row.name, []).append(row)
         # An optional dependency is a feature of its own name, unless the table says otherwise.
         for word in facts.feature_table.get(feature, (f"dep:{feature}",)):
             name, slash, below = word.removeprefix("dep:").partition("/")
             if not slash and not word.startswith("dep:") and word in facts.features:
                 yield (package, side, word)
             else:
-                rows = by_name.get(name.removesuffix("?"), [])
-                for row in rows:
-                    yield from self._from_dependency(row, side, (below,) if slash else (), weak=name.endswith("?"))
+                for row in self._rows(facts):
+                    if row.name == name.removesuffix("?"):
+                        yield from self._from_dependency(row, place, (below,) if slash else (), weak=name.endswith("?"))
+
+    def _rows(self, facts: CrateFacts) -> Iterator[IndexDependency]:
+        for row in facts.dependencies:
+            if row.kind != "dev" and (row.target is None or applies(row.target, self.triple, self.cfgs)):
+                yield row
 
     def _from_dependency(
-        self, row: IndexDependency, side: Side, more: tuple[str, ...], *, weak: bool
-    ) -> Iterator[_Place | str]:
-        place = Side.HOST if row.kind == "build" else side
-        package = self._compiled(row, place)
-        if package is None:
-            if not weak:
-                yield row.package
-            return
-        on = Side.HOST if package in self.compiled.macros else place
+        self, row: IndexDependency, dependent: _Place, more: tuple[str, ...], *, weak: bool
+    ) -> Iterator[_Place]:
+        side = Side.HOST if row.kind == "build" else dependent[1]
+        # A crate that comes in may be a macro, which the registry does not tell: then what it needs is the host's.
+        either = dependent[:2] not in self.compiled.features
+        found = self._compiled(row, side) or (self._compiled(row, Side.HOST) if either else None)
+        if found is None:
+            if weak:
+                return
+            found = self._coming(row), side
+            yield (*found, _ITSELF)
         wanted = more if weak else (*more, *row.features, *(("default",) if row.default_features else ()))
         for feature in wanted:
-            yield (package, on, feature)
+            yield (*found, feature)
 
-    def _compiled(self, row: IndexDependency, side: Side) -> PackageId | None:
-        """Return what is compiled already of a dependency, where that is a version which can be meant."""
+    def _compiled(self, row: IndexDependency, side: Side) -> tuple[PackageId, Side] | None:
+        """Return what is compiled already of a dependency, where that is a version which can be meant, and the side."""
         found = self.compiled.packages.get((row.package, side), ())
         if side is Side.TARGET:
             hosted = self.compiled.packages.get((row.package, Side.HOST), ())
             found = (*found, *(package for package in hosted if package in self.compiled.macros))
-        return next((package for package in found if _may_mean(row.requirement, package.version)), None)
+        package = next((package for package in found if _may_mean(row.requirement, package.version)), None)
+        if package is None:
+            return None
+        return package, Side.HOST if package in self.compiled.macros else side
+
+    def _coming(self, row: IndexDependency) -> PackageId:
+        """Return what comes in for a dependency: the baseline's, or one that nobody knows."""
+        offered = [one for one in self._offered.get(row.package, ()) if allows(row.requirement, one.version)]
+        return max(offered, key=lambda one: semver.Version.parse(one.version), default=PackageId(row.package, "", ""))
 
 
 def applies(target: str, triple: str, cfgs: CfgSet) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.cargo.lock import parse_lock
 from factory.consumer.align.edits import DirectDependencies, Place, with_features
 from factory.consumer.align.expand import CompiledCrates, Expansion, applies
 from factory.consumer.align.hack import (
@@ -18,14 +17,14 @@ from factory.consumer.align.hack import (
     free_name,
     with_hack,
 )
-from factory.consumer.align.model import Change, Move
+from factory.consumer.align.model import Change
 from factory.consumer.align.settle import settle
-from factory.consumer.align.versions import moved_lock, suspects
-from factory.model import CRATES_IO, PackageId, Side
+from factory.consumer.align.versions import settle_on_baseline
+from factory.model import PackageId, Side
 from factory.planning.baseline import caret_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.index_cache import CrateFacts
@@ -129,11 +128,12 @@ class _Features:
     users: tuple[str, ...]
     named: DirectDependencies
     taken: list[Addition] = field(default_factory=list)
+    refused: dict[Addition, str] = field(default_factory=dict)
+    """What was tried and cannot stay."""
     left: dict[Addition, str] = field(default_factory=dict)
+    """What is not tried as things are: with what is taken, that can change."""
     bringing: dict[Addition, frozenset[str]] = field(default_factory=dict)
-    """What would bring crates, and their names."""
-    brought: frozenset[str] = frozenset()
-    """The names of crates that came in, or were to."""
+    """What is left and would bring few crates, with their names."""
     most_units: int | None = None
     """How large the graph may get; `None` as long as nothing is added that brings crates."""
     beyond: bool = False
@@ -153,9 +153,7 @@ class _Features:
             self._bring(self.most_units - len(self._units()))
             if self.taken == before:
                 break
-            for one in self.bringing:
-                # With the crates that came, more may be free.
-                self.left.pop(one, None)
+            # With the crates that came, more may be free.
             self._add_free(None)
         return FoundFeatures(free=free, more=None if self.taken == freely else self._added(first))
 
@@ -167,7 +165,7 @@ class _Features:
             if not wanted or (self.beyond and self.rules.by is FeaturesBy.AUTO):
                 break
             before = list(self.taken)
-            self.left |= dict(settle(wanted, self._attempt, self._suspects))
+            self.refused |= dict(settle(wanted, self._attempt, self._suspects))
             if first is not None:
                 self._drop_what_brings_crates(first)
             if self.taken == before:
@@ -182,45 +180,37 @@ class _Features:
             chosen = self._chosen_to_bring(most)
             why = self._attempt(chosen) if chosen else ""
             if why != self._too_large:
-                self.left |= dict(settle(chosen, self._attempt, self._suspects)) if why else {}
+                self.refused |= dict(settle(chosen, self._attempt, self._suspects)) if why else {}
                 return
             most //= 2
 
     def _chosen_to_bring(self, most: int) -> list[Addition]:
         """Return additions that bring crates, the fewest first, as long as these are about `most` units."""
-        expansion = self._expansion()
         chosen: list[Addition] = []
         brought: frozenset[str] = frozenset()
-        closures = {
-            one: expansion.closure(names, self.rules.baseline)
-            for one, names in self.bringing.items()
-            if one not in self.taken
-        }
-        for one, closure in sorted(closures.items(), key=lambda row: (len(row[1] or ()), row[0])):
-            if (
-                closure is not None
-                and len(closure) <= _MOST_BROUGHT
-                and len(brought | closure) * _UNITS_A_CRATE <= most
-            ):
+        for one, crates in sorted(self.bringing.items(), key=lambda row: (len(row[1]), row[0])):
+            if one not in self.taken and len(brought | crates) * _UNITS_A_CRATE <= most:
                 chosen.append(one)
-                brought |= closure
-        self.brought |= brought
+                brought |= crates
         return chosen
 
     def _expansion(self) -> Expansion:
         rules, compiled = self.rules, CompiledCrates.of(self._units())
-        return Expansion(compiled=compiled, facts=rules.facts, cfgs=rules.cfgs, triple=rules.triple)
+        return Expansion(
+            compiled=compiled, baseline=rules.baseline, facts=rules.facts, cfgs=rules.cfgs, triple=rules.triple
+        )
 
     def _wanted(self) -> list[Addition]:
         """Return the baseline's features that are not there yet and may be; what may not is noted with the reason."""
         expansion = self._expansion()
         by_range = self.rules.baseline.by_range
+        self.left, self.bringing = {}, {}
         found = []
         for (package, side), have in sorted(expansion.compiled.features.items()):
             crate = by_range.get((package.name, package.source, caret_range(package.version)))
             for feature in () if crate is None else crate.features(side):
                 addition = Addition(package=package, side=side, feature=feature)
-                if feature in have or addition in self.left or addition in self.taken:
+                if feature in have or addition in self.refused or addition in self.taken:
                     continue
                 why = self._why_not(addition, expansion)
                 if why:
@@ -235,23 +225,23 @@ class _Features:
             return "the registry's index here does not know this version"
         if addition.feature not in facts.features:
             return "this version has no such feature"
-        place = (addition.package, addition.side, addition.feature)
+        reach = expansion.reach(addition.package, addition.side, addition.feature)
         # `default` and the like turn on more: none of it may change what the program does.
-        for crate, feature in sorted(expansion.turns_on(*place)):
-            never = self.rules.never.why_never(crate, feature, expansion.compiled.on_wherever(crate))
+        for crate, feature in sorted(reach.features):
+            on = expansion.compiled.on_wherever(crate) | {name for one, name in reach.features if one == crate}
+            never = self.rules.never.why_never(crate, feature, on)
             if never is not None:
                 own = (crate, feature) == (addition.package.name, addition.feature)
                 return never if own else f"turns on {crate}/{feature}: {never}"
-        brought = expansion.brings(*place)
-        if brought:
-            self.bringing[addition] = brought
-            return f"brings {_listed(sorted(brought))}, which the repository has not got"
-        return ""
+        if reach.crates and reach.is_known and len(reach.crates) <= _MOST_BROUGHT:
+            self.bringing[addition] = reach.crates
+        return _brings(reach.crates) if reach.crates else ""
 
     def _within_reach(self, wanted: Sequence[Addition], expansion: Expansion) -> list[Addition]:
         """Return what edits can add; what does not even come along with that is noted with the reason."""
         direct = [one for one in wanted if self._places(one, expansion.compiled)]
-        along = {pair for one in direct for pair in expansion.turns_on(one.package, one.side, one.feature)}
+        reached = (expansion.reach(one.package, one.side, one.feature) for one in direct)
+        along = {pair for reach in reached for pair in reach.features}
         for one in wanted:
             if one not in direct and (one.package.name, one.feature) not in along:
                 self.left[one] = "no package that builds a program names it (--features-by hack)"
@@ -290,7 +280,7 @@ class _Features:
         """Say why what cargo made of additions cannot stay; "" where it can."""
         if self.most_units is not None and len(_units(made)) > self.most_units:
             return self._too_large
-        return self._too_new(made) or self._changed_behaviour(made)
+        return self._brought_wrong(made) or self._changed_behaviour(made)
 
     @property
     def _too_large(self) -> str:
@@ -306,14 +296,14 @@ class _Features:
                     return f"turns on {package.name}/{feature}: {never}"
         return ""
 
-    def _too_new(self, made: Analysis) -> str:
-        """Say which crate that came in needs a newer Rust than the repository allows; "" for none."""
-        new = {unit.package for unit in made.units.values()} - {unit.package for unit in self.analysis.units.values()}
+    def _brought_wrong(self, made: Analysis) -> str:
+        """Say which crate that came in links a library, or needs a newer Rust than is allowed; "" for none."""
+        new = made.packages - self.analysis.packages
+        linked = {self.analysis.links.get(package) for package in self.analysis.packages}
         for package in sorted(new):
-            facts = self.rules.facts(package)
-            if facts is not None and self.rules.versions.is_too_new(package, self.copy.found.rust_version):
-                return f"brings {package.label}, which needs rustc {facts.rust_version}"
-        return ""
+            if package in made.links and made.links[package] not in linked:
+                return f"brings {package.label}, which links a native library"
+        return self.rules.versions.why_too_new(new, self.copy.found.rust_version)
 
     def _write(self, additions: Sequence[Addition]) -> str:
         """Write these additions into the copy, and have cargo complete the lock; "" or why not."""
@@ -321,7 +311,8 @@ class _Features:
             self.copy.write(self.plain)
             return ""
         lock = str(self.copy.lock.relative_to(self.copy.folder))
-        texts = self.plain | {lock: self._lock()}
+        texts = self.plain | {lock: self.copy.lock.read_text(encoding="utf-8")}
+        known, compiled = self.copy.locked(), self.analysis.packages
         if self.rules.by is FeaturesBy.HACK:
             self._write_hack(texts, additions)
         else:
@@ -330,40 +321,13 @@ class _Features:
             except ValueError as error:
                 self.beyond = True
                 return str(error)
-        known = _locked(texts[lock])
-        compiled = {unit.package for unit in self.analysis.units.values()}
-        return self.copy.settle_lock(compiled) or self._settle_new(known, compiled)
-
-    def _settle_new(self, known: frozenset[PackageId], compiled: set[PackageId]) -> str:
-        """Give crates that came in the baseline's version; they stay where that fails.
-
-        Cargo takes the newest of what the lock did not have, and the locked one of what was not compiled so far.
-        """
-        by_range = self.rules.baseline.by_range
-        checksums: dict[Move, str] = {}
-        for package in sorted(_locked(self._lock()) - compiled):
-            crate = by_range.get((package.name, package.source, caret_range(package.version)))
-            if crate is None or crate.version == package.version:
-                continue
-            move = Move(package=package, version=crate.version)
-            facts = self.rules.facts(move.target)
-            came_in = package not in known or package.name in self.brought
-            if came_in and facts is not None and not self.rules.versions.refusal(move, self.copy.found.rust_version):
-                checksums[move] = facts.checksum
-
-        def attempt(moves: Sequence[Move]) -> str:
-            before = self._lock()
-            self.copy.lock.write_text(moved_lock(before, {one: checksums[one] for one in moves}), encoding="utf-8")
-            why = self.copy.settle_lock()
-            if why:
-                self.copy.lock.write_text(before, encoding="utf-8")
-            return why
-
-        settle(list(checksums), attempt, suspects)
-        return ""
-
-    def _lock(self) -> str:
-        return self.copy.lock.read_text(encoding="utf-8")
+        why = self.copy.settle_lock(compiled)
+        if not why:
+            # Cargo takes the newest of what the lock did not have, and the locked one of what was not compiled so far.
+            names = {name for one in additions for name in self.bringing.get(one, ())}
+            came_in = {one for one in self.copy.locked() - compiled if one not in known or one.name in names}
+            settle_on_baseline(self.copy, self.rules.versions, came_in)
+        return why
 
     def _write_hack(self, texts: dict[str, str], additions: Sequence[Addition]) -> None:
         root = str(self.copy.root.relative_to(self.copy.folder))
@@ -389,12 +353,12 @@ class _Features:
             if not guilty:
                 return
             kept = [one for one in self.taken if one not in guilty]
-            self.left |= dict.fromkeys(guilty, f"brings {_listed(sorted(new))}, which the repository has not got")
+            self.refused |= dict.fromkeys(guilty, _brings(new))
             self.taken = []
             # What is tried next goes on top of the repository as it was, which also stays where nothing of it goes.
             self.copy.write(self.plain)
             self.analysis = self.copy.analyze()
-            self.left |= dict(settle(kept, self._attempt, self._suspects))
+            self.refused |= dict(settle(kept, self._attempt, self._suspects))
 
     def _suspects(self, additions: Sequence[Addition], reason: str) -> list[Addition]:
         """Return the additions that can turn on what cargo complains of, such as a crate for another platform."""
@@ -436,7 +400,7 @@ class _Features:
 
     def _left(self) -> tuple[Change, ...]:
         by_reason: dict[tuple[str, str], list[str]] = {}
-        for one, why in self.left.items():
+        for one, why in (self.left | self.refused).items():
             by_reason.setdefault((_subject(one.package, one.side), why), []).append(one.feature)
         return tuple(
             sorted(Change(f"{subject}: {', '.join(sorted(f))}", why) for (subject, why), f in by_reason.items())
@@ -494,10 +458,6 @@ def _users(copy: WorkingCopy) -> tuple[str, ...]:
     return tuple(sorted(str(Path(row["manifest_path"]).relative_to(folder)) for row in programs or rows))
 
 
-def _locked(lock: str) -> frozenset[PackageId]:
-    return frozenset(entry.package for entry in parse_lock(lock).packages if entry.package.source == CRATES_IO)
-
-
 def _units(analysis: Analysis) -> list[Unit]:
     keys = {key for use in analysis.workspaces[0].variants.values() for key in use.keys}
     return [analysis.units[key] for key in sorted(keys)]
@@ -518,6 +478,8 @@ def _subject(package: PackageId, side: Side) -> str:
     return f"{package.label} (for build scripts and macros)" if side is Side.HOST else package.label
 
 
-def _listed(names: Sequence[str]) -> str:
+def _brings(crates: Collection[str]) -> str:
+    names = sorted(crates)
     shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+    listed = f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+    return f"brings {listed}, which the repository has not got"

@@ -52,7 +52,7 @@ class VersionRules:
             return "the registry's index here does not know this version"
         if facts.yanked and not self.allow_downgrade:
             return "yanked from the registry (--allow-downgrade takes it all the same)"
-        if self.is_too_new(move.target, rust_version):
+        if _is_newer(facts.rust_version, rust_version):
             return f"needs rustc {facts.rust_version}, and the repository says {rust_version}"
         if self.advisories is not None and not self.allow_downgrade:
             known = self.advisories.of(move.target)
@@ -61,12 +61,13 @@ class VersionRules:
                 return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
         return ""
 
-    def is_too_new(self, package: PackageId, rust_version: str | None) -> bool:
-        """Whether a package says that it needs a newer Rust."""
-        facts = self.facts(package)
-        if facts is None or facts.rust_version is None or rust_version is None:
-            return False
-        return rust_release(facts.rust_version) > rust_release(rust_version)
+    def why_too_new(self, packages: Iterable[PackageId], rust_version: str | None) -> str:
+        """Say which package that comes in needs a newer Rust than a repository's `rust-version`; "" for none."""
+        for package in sorted(packages):
+            facts = self.facts(package)
+            if facts is not None and _is_newer(facts.rust_version, rust_version):
+                return f"brings {package.label}, which needs rustc {facts.rust_version}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class _Versions:
     edits: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.first = self._locked()
+        self.first = self.copy.locked()
 
     def run(self) -> Moved:
         self.copy.ask_index(sorted({move.package.name for move in self._wanted() if self._facts(move) is None}))
@@ -98,21 +99,23 @@ class _Versions:
             wanted = self._wanted()
             refused = {move: why for move in wanted if (why := self._refusal(move))}
             fitted = self._fit([move for move in wanted if move not in refused])
-            before = self._locked()
+            before = self.copy.locked()
             unsettled = dict(settle(sorted((*fitted.moves, *fitted.companions)), self._attempt, suspects))
             left = (
                 refused | dict(fitted.refused) | {m: why for m, why in unsettled.items() if m not in fitted.companions}
             )
-            if self._locked() == before:
+            if self.copy.locked() == before:
                 break
             # A version may need what was locked before, and not compiled.
             self.analysis = self.copy.analyze()
+            if not self.analysis.resolved:
+                break
         unmoved = tuple(sorted(move.row(why) for move, why in left.items()))
         return Moved(changes=self._changes(), left=unmoved, analysis=self.analysis)
 
     def _changes(self) -> tuple[Change, ...]:
         """Tell what became of each package that was locked at first, and what is new."""
-        now = self._locked()
+        now = self.copy.locked()
         rows = [Change(self.copy.shown(subject), what) for subject, what in self.edits]
         gone = {(p.name, caret_range(p.version)): p for p in self.first - now}
         for package in sorted(now - self.first):
@@ -126,9 +129,9 @@ class _Versions:
 
     def _wanted(self) -> list[Move]:
         """Return what is locked at another version than the baseline's, of what is compiled or new."""
-        by_range, compiled = self.rules.baseline.by_range, self._compiled()
+        by_range, compiled = self.rules.baseline.by_range, self.analysis.packages
         found = []
-        for package in sorted(self._locked()):
+        for package in sorted(self.copy.locked()):
             crate = by_range.get((package.name, package.source, caret_range(package.version)))
             relevant = package in compiled or package not in self.first
             if crate is not None and crate.version != package.version and relevant:
@@ -158,12 +161,12 @@ class _Versions:
 
     def _attempt(self, moves: Sequence[Move]) -> str:
         before = self.copy.read()
-        known = self._locked()
+        known = self.copy.locked()
         checksums = {move: facts.checksum for move in moves if (facts := self._facts(move)) is not None}
         texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
         lock = str(self.copy.lock.relative_to(self.copy.folder))
         self.copy.write(texts | {lock: moved_lock(texts[lock], checksums)})
-        why = self.copy.settle_lock(self._compiled()) or self._disagreement(moves, known)
+        why = self.copy.settle_lock(self.analysis.packages) or self._disagreement(moves, known)
         if why:
             self.copy.write(before)
         else:
@@ -172,7 +175,7 @@ class _Versions:
 
     def _disagreement(self, moves: Sequence[Move], known: frozenset[PackageId]) -> str:
         """Say what is wrong with what cargo made of the moves; "" where it took all of them."""
-        now = self._locked()
+        now = self.copy.locked()
         ranges = {(package.name, caret_range(package.version)) for package in now}
         # What nothing needs any more is gone, and no refusal.
         missing = [
@@ -182,19 +185,7 @@ class _Versions:
         ]
         if missing:
             return "a manifest of the repository does not allow this version (--manifest changes it)"
-        for package in sorted(now - known):
-            if self.rules.is_too_new(package, self.copy.found.rust_version):
-                facts = self.rules.facts(package)
-                needed = facts.rust_version if facts is not None else None
-                return f"brings {package.label}, which needs rustc {needed}"
-        return ""
-
-    def _compiled(self) -> frozenset[PackageId]:
-        return frozenset(unit.package for unit in self.analysis.units.values())
-
-    def _locked(self) -> frozenset[PackageId]:
-        lock = parse_lock(self.copy.lock.read_text(encoding="utf-8"))
-        return frozenset(entry.package for entry in lock.packages if entry.package.source == CRATES_IO)
+        return self.rules.why_too_new(now - known, self.copy.found.rust_version)
 
 
 def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) -> Moved:
@@ -204,6 +195,38 @@ def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) ->
     that are not compiled, such as those for other platforms, stay where they are unless they are in the way.
     """
     return _Versions(copy, rules, analysis, _own_requirements(copy)).run()
+
+
+def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterable[PackageId]) -> None:
+    """Move packages that are locked onto the baseline's versions; those that may not or cannot move stay."""
+    by_range = rules.baseline.by_range
+    checksums: dict[Move, str] = {}
+    for package in sorted(packages):
+        crate = by_range.get((package.name, package.source, caret_range(package.version)))
+        if crate is None or crate.version == package.version:
+            continue
+        move = Move(package=package, version=crate.version)
+        facts = rules.facts(move.target)
+        if facts is not None and not rules.refusal(move, copy.found.rust_version):
+            checksums[move] = facts.checksum
+
+    def attempt(moves: Sequence[Move]) -> str:
+        before = copy.lock.read_text(encoding="utf-8")
+        copy.lock.write_text(moved_lock(before, {one: checksums[one] for one in moves}), encoding="utf-8")
+        why = copy.settle_lock()
+        # Where a requirement excludes the version, cargo may take a third one.
+        if not why and not {one.target for one in moves} <= copy.locked():
+            why = "a requirement excludes it"
+        if why:
+            copy.lock.write_text(before, encoding="utf-8")
+        return why
+
+    settle(list(checksums), attempt, suspects)
+
+
+def _is_newer(needed: str | None, allowed: str | None) -> bool:
+    """Whether a crate's `rust-version` is above a repository's, where both have one."""
+    return needed is not None and allowed is not None and rust_release(needed) > rust_release(allowed)
 
 
 def _own_requirements(copy: WorkingCopy) -> tuple[Requirement, ...]:
