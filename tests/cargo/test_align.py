@@ -310,15 +310,19 @@ def test_a_feature_that_brings_a_crate_is_taken_where_it_saves_more_than_it_cost
 ) -> None:
     """Without `printing`, syn does not stand on quote, which takes a fraction of what syn takes.
 
-    An older quote is locked, for Windows alone: it gets the baseline's version once it is compiled here.
+    An older quote is locked, for Windows alone: it gets the baseline's version once it is compiled here. What brings
+    many crates is left, whatever the graph may grow.
     """
-    others = replace(BASE, dependencies=(), build_dependencies=('syn = "2"',))
+    others = replace(
+        BASE, dependencies=('serde = { version = "1", features = ["derive"] }',), build_dependencies=('syn = "2"',)
+    )
     features = ["derive", "parsing", "clone-impls", "proc-macro"]
     lean = f"syn = {{ version = '2', default-features = false, features = {features} }}"
     for name in ("one", "two"):
         write(tmp_path / name, others)
     elsewhere = "[target.'cfg(windows)'.dependencies]\nquote = '1'\n"
-    own = replace(others, build_dependencies=(lean,), tables=elsewhere, versions={"quote": "1.0.43"})
+    own = replace(others, dependencies=(), build_dependencies=(lean,), tables=elsewhere, versions={"quote": "1.0.43"})
+    write(tmp_path / "bare", replace(BASE, dependencies=('serde = "1"',), build_dependencies=()), git=True)
     assert 'name = "quote"\nversion = "1.0.43"' in (write(tmp_path / "lean", own, git=True) / "Cargo.lock").read_text()
     program("analyze", "one", "two", "--top", "0", cwd=tmp_path)
     program("plan", cwd=tmp_path)
@@ -340,6 +344,14 @@ def test_a_feature_that_brings_a_crate_is_taken_where_it_saves_more_than_it_cost
     found = program.json("check", repo, "--plan", plan)["units"]
     assert found["hit"] == found["total"] > small["before"]["units"]["total"]
     program("align", repo, "--plan", plan, "--growth", "100", "--check")
+
+    bare = steps(program.json("align", tmp_path / "bare", "--plan", plan, "--growth", "100"))["features"]
+    assert [(row["subject"], row["why"]) for row in bare["left"]] == [
+        (
+            "serde@1.0.228: derive, serde_derive",
+            "brings proc-macro2, quote, serde_derive and 2 more, which the repository has not got",
+        )
+    ]
 
 
 def test_versions_that_lose_by_themselves_are_taken_where_features_gain_more_with_them(
