@@ -176,7 +176,6 @@ def _bootstrap(suite: str, packages: tuple[str, ...], platform: Platform, archiv
         *(suite, str(archive), "-"),
     )
     sources = apt_sources(suite)
-    output.command(command)
     completed = process.run(command, stdin=sources, timeout=BOOTSTRAP_SECONDS, check=False, on_stderr=output.detail)
     if not completed.ok:
         advice = "See whether `apt-get update` works here, and whether its mirror has the suite."
@@ -253,7 +252,6 @@ def _build(
             str(root),
         ),
     )
-    output.command(command)
     completed = process.run(command, timeout=BUILD_SECONDS, check=False, on_stderr=output.detail)
     if not completed.ok:
         raise _step_failed(

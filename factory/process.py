@@ -97,6 +97,8 @@ def run(
     words = tuple(str(arg) for arg in args)
     if _ending.is_set():
         raise EnvironmentFaultError(f"`{words[0]}` was not started: interrupted")
+    for show in _shown:
+        show(words)
     child = _start(words, cwd=cwd, env=env, stdin=stdin)
     _running.add(child)
     try:
@@ -148,6 +150,16 @@ def begin() -> None:
     _ending.clear()
 
 
+def show_commands(show: Callable[[Sequence[str]], None] | None) -> None:
+    """Give every command to `show` before it starts, from now on; to nobody for `None`.
+
+    Secrets are in no command: whoever may list the machine's processes would read them.
+    """
+    _shown.clear()
+    if show is not None:
+        _shown.append(show)
+
+
 @contextlib.contextmanager
 def passing_on(descriptor: int) -> Iterator[None]:
     """Let all programs that are started in the block, and what they start, hold an open file of ours as well."""
@@ -157,6 +169,8 @@ def passing_on(descriptor: int) -> Iterator[None]:
     finally:
         _passed_on.discard(descriptor)
 
+
+_shown: list[Callable[[Sequence[str]], None]] = []
 
 _passed_on: set[int] = set()
 

@@ -89,7 +89,9 @@ def _common(
     ] = False,
 ) -> None:
     del version  # its callback has ended the program
-    context.obj = Globals(config, cell, platform, Output(verbosity=-1 if quiet else verbose))
+    output = Output(verbosity=-1 if quiet else verbose)
+    process.show_commands(output.command)
+    context.obj = Globals(config, cell, platform, output)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

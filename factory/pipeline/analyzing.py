@@ -44,7 +44,7 @@ def scan(run: Run, paths: Sequence[str]) -> Scan:
         if not is_git_url(text) and not Path(text).is_dir():
             raise ConfigurationError(f"{text}: no such directory", advice="Name directories or git URLs.")
     with ThreadPoolExecutor(run.jobs) as pool:
-        folders = list(pool.map(lambda text: _folder(run, text), paths))
+        folders = list(pool.map(_folder, paths))
     found = find_workspaces([folder for folder in folders if isinstance(folder, Path)])
     named = {folder.resolve(): text for folder, text in zip(folders, paths, strict=True) if isinstance(folder, Path)}
     found = replace(found, workspaces=_with_builds(run, found.workspaces, named))
@@ -68,7 +68,7 @@ def _by_history(run: Run, folders: Sequence[Path], urls: Mapping[Path, str]) -> 
     histories: dict[str, History] = {}
     for folder in folders:
         try:
-            histories[str(folder)] = _history(run, folder, urls.get(folder))
+            histories[str(folder)] = _history(folder, urls.get(folder))
         except EnvironmentFaultError as error:
             run.output.warn(f"counted as built as often as the mean: {error}")
     for name in cut_short(histories):
@@ -76,11 +76,11 @@ def _by_history(run: Run, folders: Sequence[Path], urls: Mapping[Path, str]) -> 
     return {Path(name): number for name, number in builds_of(histories).items()}
 
 
-def _history(run: Run, folder: Path, text: str | None) -> History:
+def _history(folder: Path, text: str | None) -> History:
     if text is None:
         return read_history(folder)
     url, _, ref = text.partition("#")
-    return fetch_history(url, ref or None, output=run.output)
+    return fetch_history(url, ref or None)
 
 
 def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
@@ -157,12 +157,12 @@ def _require_targets(toolchain: Toolchain, variants: Sequence[Variant]) -> None:
             ) from error
 
 
-def _folder(run: Run, text: str) -> Path | Skipped:
+def _folder(text: str) -> Path | Skipped:
     if not is_git_url(text):
         return Path(text)
     url, _, ref = text.partition("#")
     try:
-        return fetch(url, ref or None, cache_directory() / "git", output=run.output)
+        return fetch(url, ref or None, cache_directory() / "git")
     except EnvironmentFaultError as error:
         shown = without_secret(text)
         return Skipped(

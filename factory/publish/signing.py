@@ -107,7 +107,6 @@ class Cosign:
 
     def _ask(self, command: Sequence[str], what: str) -> process.Completed:
         """Run a question whose answer may be no; only a registry that does not answer is an error."""
-        self._output.command(command)
         answers: list[process.Completed] = []
 
         def call() -> process.Completed:
@@ -122,7 +121,6 @@ class Cosign:
         return answers[-1]
 
     def _run(self, command: Sequence[str], what: str) -> None:
-        self._output.command(command)
         persist(what, lambda: process.run(command, timeout=SECONDS, check=False), self._patience, self._output)
 
 

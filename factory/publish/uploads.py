@@ -34,7 +34,6 @@ class Uploads:
         self._persist(f"tagging {', '.join(names)}", join_command(sources, names), INDEX_SECONDS)
 
     def _persist(self, what: str, command: Sequence[str], seconds: float) -> None:
-        self._output.command(command)
 
         def call() -> process.Completed:
             # Colours and progress bars would stand between the words that say what is wrong.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from factory.output import Output
 
 DAYS = 90
 
@@ -59,9 +58,9 @@ def read_history(repository: Path) -> History:
     return _history(listed.splitlines(), shallow=shallow)
 
 
-def fetch_history(url: str, ref: str | None, *, output: Output) -> History:
+def fetch_history(url: str, ref: str | None) -> History:
     """Read the main line of a git URL (a branch or tag, or the remote's HEAD); raises as `git_source.fetch` does."""
-    lines = fetch_main_line(url, ref, output=output).splitlines()
+    lines = fetch_main_line(url, ref).splitlines()
     shallow = lines[-1:] == ["shallow"]
     return _history(lines[:-1] if shallow else lines, shallow=shallow)
 

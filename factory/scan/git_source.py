@@ -27,7 +27,6 @@ from factory.errors import ConfigurationError, EnvironmentFaultError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from factory.output import Output
 
 TIMEOUT_SECONDS = 600.0
 """How long one git command may take."""
@@ -102,7 +101,7 @@ def without_secret(url: str) -> str:
     return _SECRET.sub("", url)
 
 
-def fetch(url: str, ref: str | None, cache: Path, *, output: Output) -> Path:
+def fetch(url: str, ref: str | None, cache: Path) -> Path:
     """Bring a branch, tag or commit (default: the remote's HEAD) into `cache`, and return its folder.
 
     The folder is named like the repository; a later call returns the same one, renewed if the remote has
@@ -119,13 +118,13 @@ def fetch(url: str, ref: str | None, cache: Path, *, output: Output) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=cache))
     try:
-        _renew(place, remote, unfinished, output)
+        _renew(place, remote, unfinished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return place / remote.name
 
 
-def fetch_main_line(url: str, ref: str | None, *, output: Output) -> str:
+def fetch_main_line(url: str, ref: str | None) -> str:
     """Return the times of the newest commits on a remote's main line, as `git rev-list --timestamp` prints them, and
     last `shallow` where there are more than were fetched.
 
@@ -136,11 +135,11 @@ def fetch_main_line(url: str, ref: str | None, *, output: Output) -> str:
     process.which("git", advice="Install git, or leave `worth.builds` at equal.")
     with tempfile.TemporaryDirectory(prefix="factory-history-") as name:
         repository = Path(name)
-        remote.git(repository, ["init", "--quiet", "--bare", "--template="], output)
-        commit = remote.commit(repository, output)
+        remote.git(repository, ["init", "--quiet", "--bare", "--template="])
+        commit = remote.commit(repository)
         only_commits = (f"--depth={_MOST_GENERATIONS}", "--filter=tree:0", "--no-tags", "--quiet")
-        remote.git(repository, ["fetch", *only_commits, "origin", commit], output)
-        listed = remote.git(repository, ["rev-list", "--first-parent", "--timestamp", commit], output)
+        remote.git(repository, ["fetch", *only_commits, "origin", commit])
+        listed = remote.git(repository, ["rev-list", "--first-parent", "--timestamp", commit])
         return listed + ("shallow\n" if (repository / "shallow").exists() else "")
 
 
@@ -167,21 +166,20 @@ class _Remote:
             what = f"{self.ref!r} is not a git branch, tag or commit"
             raise ConfigurationError(what, advice="Name one branch, one tag or one full commit.")
 
-    def commit(self, repository: Path, output: Output) -> str:
+    def commit(self, repository: Path) -> str:
         """Ask the remote what the ref is now; a full commit is what it is."""
         if self.ref is not None and _COMMIT.fullmatch(self.ref):
             return self.ref
         patterns = ["HEAD"] if self.ref is None else [f"refs/heads/{self.ref}", f"refs/tags/{self.ref}"]
-        listed = self.git(repository, ["ls-remote", "--exit-code", "origin", *patterns], output).splitlines()
+        listed = self.git(repository, ["ls-remote", "--exit-code", "origin", *patterns]).splitlines()
         # A branch goes before a tag of the same name, as in git itself.
         found = {name: commit for commit, _, name in (line.partition("\t") for line in listed)}
         return next(found[pattern] for pattern in patterns if pattern in found)
 
-    def git(self, repository: Path, args: Sequence[str], output: Output) -> str:
+    def git(self, repository: Path, args: Sequence[str]) -> str:
         """Run git in a repository of ours, whose only remote is `origin`, and return its stdout."""
         settings = (word for setting in _SETTINGS for word in ("-c", setting))
         command = ("git", "-C", str(repository), *settings, *args)
-        output.command(("git", *args))
         done = process.run(command, env=self._environment(), timeout=TIMEOUT_SECONDS, check=False)
         if not done.ok:
             raise self._failed(args[0], done.stderr)
@@ -215,17 +213,17 @@ class _Remote:
         return EnvironmentFaultError("\n".join((what, *said)), advice=advice)
 
 
-def _renew(place: Path, remote: _Remote, unfinished: Path, output: Output) -> None:
+def _renew(place: Path, remote: _Remote, unfinished: Path) -> None:
     """Make a new copy aside if the remote has moved, and put it in place by one rename: never half of one."""
     copy = unfinished / "new"
     repository = copy / remote.name
     repository.mkdir(parents=True)
     # First of all: the folder where the user stands may be a hostile repository with its own configuration.
-    remote.git(repository, ["init", "--quiet", "--template="], output)
-    commit = remote.commit(repository, output)
+    remote.git(repository, ["init", "--quiet", "--template="])
+    commit = remote.commit(repository)
     if _commit_in(place) == commit:
         return
-    _copy(repository, remote, commit, output)
+    _copy(repository, remote, commit)
     files.write_json(copy / "source.json", {"url": remote.shown, "ref": remote.ref, "commit": commit})
     try:
         if place.exists():
@@ -251,14 +249,14 @@ def _remove_abandoned(cache: Path) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _copy(folder: Path, remote: _Remote, commit: str, output: Output) -> None:
+def _copy(folder: Path, remote: _Remote, commit: str) -> None:
     git_folder = folder / ".git"
     files.write_text(git_folder / "info/attributes", _ATTRIBUTES)
     files.write_text(git_folder / "info/sparse-checkout", "".join(f"{line}\n" for line in _WANTED))
     shallow = ("--depth=1", "--filter=blob:none", "--no-tags", "--no-recurse-submodules", "--quiet")
-    remote.git(folder, ["fetch", *shallow, "origin", commit], output)
-    listed = remote.git(folder, ["ls-tree", "-r", "-z", "--full-tree", "--name-only", commit], output)
-    remote.git(folder, ["checkout", "--quiet", "--detach", "--no-recurse-submodules", commit], output)
+    remote.git(folder, ["fetch", *shallow, "origin", commit])
+    listed = remote.git(folder, ["ls-tree", "-r", "-z", "--full-tree", "--name-only", commit])
+    remote.git(folder, ["checkout", "--quiet", "--detach", "--no-recurse-submodules", commit])
     # An empty folder still marks the top of a repository, and holds no configuration and no hook.
     shutil.rmtree(git_folder)
     git_folder.mkdir()

@@ -119,8 +119,8 @@ def test_what_is_no_repository_counts_as_the_mean_with_a_warning(
 
 def test_the_same_history_is_read_by_url(tmp_path: Path) -> None:
     origin = repository(tmp_path, "app", [200, 50, 3, 2], merged=4)
-    assert fetch_history(f"file://{origin}", "main", output=QUIET) == read_history(origin)
-    assert len(fetch_history(f"file://{origin}", "side", output=QUIET).times) == 8
+    assert fetch_history(f"file://{origin}", "main") == read_history(origin)
+    assert len(fetch_history(f"file://{origin}", "side").times) == 8
 
 
 def test_a_hostile_repository_executes_nothing(tmp_path: Path) -> None:

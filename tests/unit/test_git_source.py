@@ -12,7 +12,6 @@ import pytest
 
 from factory import process
 from factory.errors import ConfigurationError, EnvironmentFaultError
-from factory.output import Output
 from factory.scan import git_source
 from factory.scan.discover import find_workspaces
 from factory.scan.git_source import fetch, is_git_url
@@ -20,7 +19,7 @@ from factory.scan.skeleton import skeleton_digest
 from tests.hostile import all_files, good_repo, write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 pytestmark = [
@@ -28,7 +27,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
 ]
 
-QUIET = Output(verbosity=-1)
 CODE = "fn main() { secret() }\n"
 
 
@@ -78,7 +76,7 @@ def names(folder: Path) -> set[str]:
 @pytest.mark.parametrize("partial", [True, False])
 def test_only_manifests_have_content(origin: Path, cache: Path, *, partial: bool) -> None:
     git(origin, "config", "uploadpack.allowFilter", str(partial).lower())
-    folder = fetch(f"file://{origin}", None, cache, output=QUIET)
+    folder = fetch(f"file://{origin}", None, cache)
     assert folder.name == "service"
     assert names(folder) == {
         ".cargo/config.toml",
@@ -95,7 +93,7 @@ def test_only_manifests_have_content(origin: Path, cache: Path, *, partial: bool
 
 
 def test_a_fetched_repository_scans_like_its_checkout(origin: Path, cache: Path) -> None:
-    folder = fetch(f"file://{origin}", None, cache, output=QUIET)
+    folder = fetch(f"file://{origin}", None, cache)
     (fetched,) = find_workspaces([folder]).workspaces
     (local,) = find_workspaces([origin]).workspaces
     assert (fetched.path, fetched.repo, fetched.toolchain_pin) == ("service", "service", "1.80")
@@ -104,13 +102,13 @@ def test_a_fetched_repository_scans_like_its_checkout(origin: Path, cache: Path)
 
 def test_a_second_call_renews_only_what_has_moved(origin: Path, cache: Path) -> None:
     url = f"file://{origin}"
-    folder = fetch(url, None, cache, output=QUIET)
+    folder = fetch(url, None, cache)
     before = (folder / "Cargo.toml").stat().st_ino
-    assert fetch(url, None, cache, output=QUIET) == folder
+    assert fetch(url, None, cache) == folder
     assert (folder / "Cargo.toml").stat().st_ino == before
     (origin / "src/bin/other.rs").unlink()
     moved = commit(origin, {"src/lib.rs": CODE})
-    assert fetch(url, None, cache, output=QUIET) == folder
+    assert fetch(url, None, cache) == folder
     assert {"src/lib.rs", "src/main.rs"} <= names(folder)
     assert "src/bin/other.rs" not in names(folder)
     assert json.loads((folder.parent / "source.json").read_text("utf-8"))["commit"] == moved
@@ -124,19 +122,19 @@ def test_branches_tags_and_commits(origin: Path, cache: Path) -> None:
     git(origin, "checkout", "--quiet", "-b", "feature/new")
     commit(origin, {"src/lib.rs": CODE})
     git(origin, "checkout", "--quiet", "main")
-    folders = {ref: fetch(url, ref, cache, output=QUIET) for ref in ("v1.0", "feature/new", first, None)}
+    folders = {ref: fetch(url, ref, cache) for ref in ("v1.0", "feature/new", first, None)}
     assert len(set(folders.values())) == 4
     assert {ref for ref, folder in folders.items() if "src/lib.rs" in names(folder)} == {"feature/new"}
     # A full commit does not move: no remote is needed any more.
     shutil.rmtree(origin)
-    assert fetch(url, first, cache, output=QUIET) == folders[first]
+    assert fetch(url, first, cache) == folders[first]
 
 
 @pytest.mark.parametrize("ref", [None, "no-such-branch", "0" * 40])
 def test_what_cannot_be_fetched_is_explained_and_leaves_nothing(origin: Path, cache: Path, ref: str | None) -> None:
     url = f"file://{origin}" if ref else f"file://{origin}-gone"
     with pytest.raises(EnvironmentFaultError) as caught:
-        fetch(url, ref, cache, output=QUIET)
+        fetch(url, ref, cache)
     assert url in caught.value.what
     assert caught.value.advice
     assert list(cache.iterdir()) == []
@@ -144,22 +142,22 @@ def test_what_cannot_be_fetched_is_explained_and_leaves_nothing(origin: Path, ca
 
 def test_a_failed_renewal_keeps_the_copy(origin: Path, cache: Path) -> None:
     url = f"file://{origin}"
-    folder = fetch(url, None, cache, output=QUIET)
+    folder = fetch(url, None, cache)
     origin.rename(origin.with_name("away"))
     with pytest.raises(EnvironmentFaultError):
-        fetch(url, None, cache, output=QUIET)
+        fetch(url, None, cache)
     assert "Cargo.toml" in names(folder)
 
 
 def test_an_unfinished_copy_is_not_trusted(origin: Path, cache: Path) -> None:
     url = f"file://{origin}"
-    folder = fetch(url, None, cache, output=QUIET)
+    folder = fetch(url, None, cache)
     (folder.parent / "source.json").unlink()
     (folder / "Cargo.lock").unlink()
     old = write_files(cache / ".unfinished-old", {"x": ""})
     os.utime(old, (0, 0))
     young = write_files(cache / ".unfinished-young", {"x": ""})
-    assert "Cargo.lock" in names(fetch(url, None, cache, output=QUIET))
+    assert "Cargo.lock" in names(fetch(url, None, cache))
     assert young.exists()
     assert not old.exists()
 
@@ -170,7 +168,7 @@ def test_an_interrupted_fetch_leaves_nothing_behind(origin: Path, cache: Path, m
 
     monkeypatch.setattr(git_source, "_write_empty", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fetch(f"file://{origin}", None, cache, output=QUIET)
+        fetch(f"file://{origin}", None, cache)
     assert list(cache.iterdir()) == []
 
 
@@ -202,7 +200,7 @@ def test_nothing_of_repository_or_surroundings_is_executed(
         git(here, "config", key, str(script))
     git(here, "config", f"url.ext::{script}.insteadOf", "file://")
     monkeypatch.chdir(here)
-    folder = fetch(f"file://{origin}", None, cache, output=QUIET)
+    folder = fetch(f"file://{origin}", None, cache)
     assert (folder / "Cargo.toml").read_bytes() == (origin / "Cargo.toml").read_bytes()
     assert list((folder / ".git").iterdir()) == []
     assert not canary.exists()
@@ -219,7 +217,7 @@ def test_no_url_leads_to_a_command_or_from_the_network_to_a_file(
     write_files(tmp_path, {"gitconfig": settings})
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     with pytest.raises(EnvironmentFaultError, match="not allowed"):
-        fetch(f"{start}{origin}", None, cache, output=QUIET)
+        fetch(f"{start}{origin}", None, cache)
     assert not canary.exists()
 
 
@@ -231,19 +229,31 @@ def test_symbolic_links_and_submodules_do_not_arrive(origin: Path, cache: Path, 
     (origin / "inner/Cargo.toml").symlink_to("/etc/passwd")
     git(origin, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "module"), "module")
     commit(origin)
-    folder = fetch(f"file://{origin}", None, cache, output=QUIET)
+    folder = fetch(f"file://{origin}", None, cache)
     assert not any(path.is_symlink() for path in all_files(folder))
     assert (folder / "src/lib.rs").read_bytes() == b""
     assert (folder / "inner/Cargo.toml").read_text("utf-8") == "/etc/passwd"
     assert not (folder / "module/Cargo.toml").exists()
 
 
-def test_passwords_are_neither_kept_nor_shown(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def commands() -> Iterator[list[str]]:
+    """What is shown of the commands that run."""
+    shown: list[str] = []
+    process.show_commands(lambda words: shown.append(" ".join(words)))
+    yield shown
+    process.show_commands(None)
+
+
+def test_passwords_are_neither_kept_nor_shown(
+    cache: Path, commands: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     url = "http://user:p4ssw0rd@127.0.0.1:9/x/y.git"
     with pytest.raises(EnvironmentFaultError) as caught:
-        fetch(url, None, cache, output=Output(verbosity=2))
+        fetch(url, None, cache)
     shown = capsys.readouterr()
-    assert "p4ssw0rd" not in f"{caught.value}{shown.out}{shown.err}"
+    assert [words.split()[0] for words in commands] == ["git"] * len(commands) != []
+    assert "p4ssw0rd" not in f"{caught.value}{shown.out}{shown.err}{commands}"
     assert "http://127.0.0.1:9/x/y.git" in caught.value.what
 
 
@@ -257,7 +267,7 @@ def test_a_password_is_not_on_the_command_line(tmp_path: Path, cache: Path, monk
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
     monkeypatch.delenv("GIT_CONFIG_COUNT", raising=False)
     with pytest.raises(EnvironmentFaultError, match="fatal: https://127") as caught:
-        fetch("https://user:p4ssw0rd@127.0.0.1:9/x", None, cache, output=QUIET)
+        fetch("https://user:p4ssw0rd@127.0.0.1:9/x", None, cache)
     assert "p4ssw0rd" not in caught.value.what
     assert "init" in seen.read_text("utf-8")
     assert "p4ssw0rd" not in seen.read_text("utf-8")
@@ -300,5 +310,5 @@ def test_is_git_url(text: str, *, expected: bool) -> None:
 )
 def test_what_is_no_url_or_ref_is_refused_before_git_runs(cache: Path, url: str, ref: str | None) -> None:
     with pytest.raises(ConfigurationError, match="is not a git"):
-        fetch(url, ref, cache, output=QUIET)
+        fetch(url, ref, cache)
     assert not cache.exists()

@@ -16,7 +16,7 @@ from factory import process
 from factory.errors import EnvironmentFaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 pytestmark = pytest.mark.runs_programs
 
@@ -25,6 +25,16 @@ MORE_THAN_A_PIPE_HOLDS = 1024 * 1024
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
+
+
+def test_commands_are_shown_before_they_start_as_long_as_somebody_wants_them() -> None:
+    shown: list[Sequence[str]] = []
+    process.show_commands(shown.append)
+    with pytest.raises(EnvironmentFaultError):
+        process.run(["no-such-program", "a b"])
+    process.show_commands(None)
+    process.run(python(""))
+    assert shown == [("no-such-program", "a b")]
 
 
 def test_returns_both_streams_and_the_code() -> None:
