@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,9 @@ def keys_at(schema: Mapping[str, Any], location: Location) -> tuple[str, ...]:
 
 
 def dotted(location: Location) -> str:
-    """Return a location as users read it: `image.tags.0`."""
-    return ".".join(str(step) for step in location)
+    """Return a location as users read it, in one line: `image.tags.0`."""
+    steps = (str(step) for step in location)
+    return ".".join(step if step.isprintable() else json.dumps(step) for step in steps)
 
 
 def _leaves(schema: Mapping[str, Any], table: Mapping[str, Any], location: Location) -> Iterator[Leaf]:

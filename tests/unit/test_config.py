@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -609,6 +609,7 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=60)
+@example({"schema": {"\n": "\U00010000"}})
 @given(st.dictionaries(st.sampled_from([leaf.key for leaf in leaves(json_schema())]), VALUES, max_size=6))
 def test_whatever_the_values_are_they_are_taken_or_explained(values: dict[str, Any]) -> None:
     content: dict[str, Any] = {}
