@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from factory.consumer.align.hack import (
 from factory.consumer.align.model import Change
 from factory.consumer.align.settle import settle
 from factory.consumer.align.versions import settle_on_baseline
+from factory.graph import MergedGraph
 from factory.model import PackageId, Side
 from factory.planning.baseline import caret_range
 
@@ -185,10 +187,16 @@ class _Features:
             most //= 2
 
     def _chosen_to_bring(self, most: int) -> list[Addition]:
-        """Return additions that bring crates, the fewest first, as long as these are about `most` units."""
+        """Return additions that bring crates, as long as these are about `most` units.
+
+        Those come first on which most of what is compiled stands: all of it is another one with them.
+        """
         chosen: list[Addition] = []
         brought: frozenset[str] = frozenset()
-        for one, crates in sorted(self.bringing.items(), key=lambda row: (len(row[1]), row[0])):
+        standing = _standing_on(self.analysis)
+        for one, crates in sorted(
+            self.bringing.items(), key=lambda row: (-standing[row[0].package] / len(row[1]), row[0])
+        ):
             if one not in self.taken and len(brought | crates) * _UNITS_A_CRATE <= most:
                 chosen.append(one)
                 brought |= crates
@@ -461,6 +469,13 @@ def _users(copy: WorkingCopy) -> tuple[str, ...]:
 def _units(analysis: Analysis) -> list[Unit]:
     keys = {key for use in analysis.workspaces[0].variants.values() for key in use.keys}
     return [analysis.units[key] for key in sorted(keys)]
+
+
+def _standing_on(analysis: Analysis) -> Counter[PackageId]:
+    """Return how many units stand on each package, its own among them."""
+    graph = MergedGraph(analysis.units)
+    closures = ({graph.units[one].package for one in graph.closure(key)} for key in graph.units)
+    return Counter(package for closure in closures for package in closure)
 
 
 def _entries(additions: Iterable[Addition], compiled: CompiledCrates) -> list[Entry]:
