@@ -108,7 +108,6 @@ class Bench:
         versions = _version_rules(self.baseline, self.facts, edit_requirements=edit_requirements)
         return Aligner(
             resolver=self.resolver,
-            versions=versions,
             features=_feature_rules(self.resolver, versions, self.cfgs, self.growth),
             measure=self.measure,
             tell=lambda _line: None,
@@ -165,7 +164,6 @@ def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]
     versions = _version_rules(baseline, facts)
     meeting = Meeting(
         resolver=resolver,
-        versions=versions,
         # In either way cargo compiles the same units, and this one needs no second attempt.
         features=replace(_feature_rules(resolver, versions, cfgs, growth), by=FeaturesBy.HACK),
     )

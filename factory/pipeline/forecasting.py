@@ -178,7 +178,6 @@ def _aligner(
     )
     return Aligner(
         resolver=resolver,
-        versions=versions,
         features=FeatureRules(
             versions=versions,
             never=read_behaviour_features(),

@@ -80,7 +80,6 @@ def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
     )
     return Meeting(
         resolver=resolver,
-        versions=versions,
         features=FeatureRules(
             versions=versions,
             never=read_behaviour_features(),

@@ -331,8 +331,8 @@ def test_a_feature_is_on_wherever_a_crate_is_where_all_of_its_units_have_it() ->
     crates = CompiledCrates.of(
         [unit("a", features=("more", "std")), unit("a", version="2.0.0", features=("std",)), unit("b", features=("x",))]
     )
-    assert crates.on_wherever("a") == frozenset({"std"})
-    assert crates.on_wherever("c") == frozenset()
+    assert crates.on_wherever["a"] == frozenset({"std"})
+    assert "c" not in crates.on_wherever
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from factory.analysis.model import Analysis, Status, VariantUse, Workspace
 from factory.cargo.index_cache import (
     CrateFacts,
     CrateIndex,
-    IndexDependency,
     index_path,
     parse_index_line,
     split_index_file,
@@ -26,7 +25,7 @@ from factory.planning.baseline_rules import BaselineRules, derive_baseline, rust
 from factory.planning.behaviour import BehaviourFeatures, Rule, read_behaviour_features
 from factory.planning.plan import plan_from_json, plan_to_json
 from tests.unit.builders import FACTS, plan_for
-from tests.unit.unit_builder import RELEASE, package, unit
+from tests.unit.unit_builder import RELEASE, needs, package, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -189,25 +188,12 @@ def test_a_version_goes_with_what_most_of_its_users_have_above_it(
     old, new = serde("1.0.9"), serde("1.0.10")
     with_both = (unit("above", old), old)
     found = analysis({"a": with_both, "b": with_both, **dict.fromkeys(newer, (new,))})
-    asks = replace(PLAIN, dependencies=(requirement("serde", demand),))
+    asks = replace(PLAIN, dependencies=(needs("serde", demand),))
     made = derive_baseline(found, rules(facts={"above@1.0.0": asks}))
     assert {crate.name: crate.version for crate in made.crates} == {"above": "1.0.0", "serde": expected}
     told = [(row.crate, row.reason) for row in made.left_out]
     why = f"above@1.0.0 wants `{demand}`, and most of its users have both"
     assert told == ([("serde@1.0.10", why)] if expected == "1.0.9" else [])
-
-
-def requirement(crate: str, demand: str) -> IndexDependency:
-    return IndexDependency(
-        name=crate,
-        package=crate,
-        requirement=demand,
-        features=(),
-        default_features=True,
-        optional=False,
-        target=None,
-        kind="normal",
-    )
 
 
 def test_a_repository_without_rust_version_holds_nothing_back() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.cargo.index_cache import CrateFacts, IndexDependency
+from factory.cargo.index_cache import CrateFacts
 from factory.cargo.lock import Lock, LockedPackage
 from factory.consumer.align.fitting import Fitted, Fitting, Requirement, fit
 from factory.consumer.align.model import Move
-from tests.unit.unit_builder import package
+from tests.unit.unit_builder import needs, package
 
 if TYPE_CHECKING:
     from factory.model import PackageId
@@ -29,19 +29,7 @@ def packages(*labels: str) -> tuple[PackageId, ...]:
 
 
 def facts(of: PackageId) -> CrateFacts:
-    rows = tuple(
-        IndexDependency(
-            name=name,
-            package=name,
-            requirement=demand,
-            features=(),
-            default_features=True,
-            optional=False,
-            target=None,
-            kind="normal",
-        )
-        for name, demand in INDEX[of.name][of.version].items()
-    )
+    rows = tuple(needs(name, demand) for name, demand in INDEX[of.name][of.version].items())
     return CrateFacts(yanked=False, rust_version=None, links=None, features=frozenset(), dependencies=rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from factory.cargo.index_cache import IndexDependency
 from factory.files import digest
 from factory.model import (
     CRATES_IO,
@@ -49,6 +50,20 @@ DEV_HOST = replace(DEV, debuginfo="0")
 
 def package(name: str, version: str = "1.0.0", source: str = CRATES_IO) -> PackageId:
     return PackageId(name, version, source)
+
+
+def needs(crate: str, demand: str) -> IndexDependency:
+    """What the registry's index says of a plain dependency."""
+    return IndexDependency(
+        name=crate,
+        package=crate,
+        requirement=demand,
+        features=(),
+        default_features=True,
+        optional=False,
+        target=None,
+        kind="normal",
+    )
 
 
 def unit(

@@ -31,11 +31,15 @@ _DIGITS = frozenset("0123456789")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledCrates:
-    """What a workspace compiles: packages by name and side; `macros` are those of them that are proc-macros."""
+    """What a workspace compiles: packages by name and side; `macros` are those of them that are proc-macros.
+
+    `on_wherever` has the features that a crate has in every version and on every side, by name.
+    """
 
     packages: Mapping[tuple[str, Side], tuple[PackageId, ...]]
     features: Mapping[tuple[PackageId, Side], frozenset[str]]
     macros: frozenset[PackageId]
+    on_wherever: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, units: Iterable[Unit]) -> CompiledCrates:
@@ -52,16 +56,15 @@ class CompiledCrates:
                 packages.setdefault((unit.package.name, side), set()).add(unit.package)
                 known = features.get((unit.package, side), frozenset())
                 features[unit.package, side] = known | frozenset(unit.features)
+        on_wherever: dict[str, frozenset[str]] = {}
+        for (package, _), on in features.items():
+            on_wherever[package.name] = on_wherever.get(package.name, on) & on
         return cls(
             packages={place: tuple(sorted(found)) for place, found in packages.items()},
             features=features,
             macros=frozenset(macros),
+            on_wherever=on_wherever,
         )
-
-    def on_wherever(self, crate: str) -> frozenset[str]:
-        """Return the features that a crate has in every version and on every side that is compiled."""
-        found = [features for (package, _), features in self.features.items() if package.name == crate]
-        return frozenset.intersection(*found) if found else frozenset()
 
     @property
     def all_packages(self) -> frozenset[PackageId]:

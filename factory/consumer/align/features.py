@@ -178,26 +178,27 @@ class _Features:
 
     def _bring(self, most: int) -> None:
         """Add what brings crates, about `most` units of them, and half as many where cargo finds that they are more."""
+        ranked = self._ranked()
         while most > 0:
-            chosen = self._chosen_to_bring(most)
+            chosen = self._as_many_as(most, ranked)
             why = self._attempt(chosen) if chosen else ""
             if why != self._too_large:
                 self.refused |= dict(settle(chosen, self._attempt, self._suspects)) if why else {}
                 return
             most //= 2
 
-    def _chosen_to_bring(self, most: int) -> list[Addition]:
-        """Return additions that bring crates, as long as these are about `most` units.
+    def _ranked(self) -> list[Addition]:
+        """Return what brings crates, that first on which most of what is compiled stands: all of it changes along."""
+        standing = _standing_on(self.analysis)
+        return sorted(self.bringing, key=lambda one: (-standing[one.package] / len(self.bringing[one]), one))
 
-        Those come first on which most of what is compiled stands: all of it is another one with them.
-        """
+    def _as_many_as(self, most: int, ranked: Sequence[Addition]) -> list[Addition]:
+        """Return additions that bring crates, as long as these are about `most` units."""
         chosen: list[Addition] = []
         brought: frozenset[str] = frozenset()
-        standing = _standing_on(self.analysis)
-        for one, crates in sorted(
-            self.bringing.items(), key=lambda row: (-standing[row[0].package] / len(row[1]), row[0])
-        ):
-            if one not in self.taken and len(brought | crates) * _UNITS_A_CRATE <= most:
+        for one in ranked:
+            crates = self.bringing[one]
+            if len(brought | crates) * _UNITS_A_CRATE <= most:
                 chosen.append(one)
                 brought |= crates
         return chosen
@@ -236,7 +237,8 @@ class _Features:
         reach = expansion.reach(addition.package, addition.side, addition.feature)
         # `default` and the like turn on more: none of it may change what the program does.
         for crate, feature in sorted(reach.features):
-            on = expansion.compiled.on_wherever(crate) | {name for one, name in reach.features if one == crate}
+            along = {name for one, name in reach.features if one == crate}
+            on = along.union(expansion.compiled.on_wherever.get(crate, ()))
             never = self.rules.never.why_never(crate, feature, on)
             if never is not None:
                 own = (crate, feature) == (addition.package.name, addition.feature)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from factory.analysis.analyze import Resolver
     from factory.analysis.model import Analysis
     from factory.consumer.align.features import FeatureRules
-    from factory.consumer.align.versions import VersionRules
     from factory.scan.model import FoundWorkspace
 
 
@@ -29,7 +28,6 @@ class Meeting:
     """What it takes to let a workspace meet the baseline."""
 
     resolver: Resolver
-    versions: VersionRules
     features: FeatureRules
 
 
@@ -72,7 +70,7 @@ def _steps(copy: WorkingCopy, meeting: Meeting) -> Iterator[tuple[tuple[StepName
         copy.settle_lock()
     analysis = copy.analyze()
     yield (), analysis
-    analysis = move_versions(copy, meeting.versions, analysis).analysis
+    analysis = move_versions(copy, meeting.features.versions, analysis).analysis
     yield (StepName.VERSIONS,), analysis
     analysis = add_features(copy, meeting.features, analysis).most.analysis
     yield (StepName.VERSIONS, StepName.FEATURES), analysis
@@ -86,7 +84,7 @@ def _take_profile(copy: WorkingCopy, meeting: Meeting, analysis: Analysis) -> bo
     texts = copy.read()
     changed = False
     for name, use in sorted(analysis.workspaces[0].variants.items()):
-        common = meeting.versions.baseline.profile_of(name)
+        common = meeting.features.versions.baseline.profile_of(name)
         if common is not None and profile_changes(use, common):
             texts[manifest] = with_profile(texts[manifest], use, common)
             changed = True

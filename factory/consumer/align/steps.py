@@ -10,7 +10,7 @@ from factory.consumer.align.features import FeaturesBy, add_features, source_tex
 from factory.consumer.align.hack import hack_folder, without_hack
 from factory.consumer.align.model import AlignReport, Change, State, Step, StepName, WorkspaceAlignment
 from factory.consumer.align.profile import flag_changes, profile_changes, with_profile
-from factory.consumer.align.versions import VersionRules, move_versions
+from factory.consumer.align.versions import move_versions
 from factory.errors import ConfigurationError
 from factory.scratch import scratch
 
@@ -39,7 +39,6 @@ class Aligner:
     """What aligning takes beside the workspace; `measure` forecasts an analysis of one workspace."""
 
     resolver: Resolver
-    versions: VersionRules
     features: FeatureRules
     measure: Callable[[FoundWorkspace, Analysis], CheckReport]
     tell: Callable[[str], None]
@@ -159,7 +158,7 @@ class _Alignment:
 
     def _take_profile(self, analysis: Analysis, state: State, *, chosen: bool) -> tuple[Analysis, State]:
         use = analysis.workspaces[0].variants.get(self.wishes.variant)
-        common = self.aligner.versions.baseline.profile_of(self.wishes.variant)
+        common = self.aligner.features.versions.baseline.profile_of(self.wishes.variant)
         if use is None or common is None:
             return analysis, state
         changes, flags = profile_changes(use, common), flag_changes(use, common)
@@ -223,7 +222,7 @@ class _Alignment:
             return analysis, state
         before = self.copy.read()
         self._tell(StepName.VERSIONS)
-        moved = move_versions(self.copy, self.aligner.versions, analysis)
+        moved = move_versions(self.copy, self.aligner.features.versions, analysis)
         return self._took(
             StepName.VERSIONS, moved.changes, moved.left, before, analysis, state, moved.analysis, doubtful=doubtful
         )

@@ -45,6 +45,20 @@ class VersionRules:
     allow_downgrade: bool
     edit_requirements: bool = False
 
+    def moves(self, packages: Iterable[PackageId]) -> list[Move]:
+        """Return the moves of locked packages that are at another version than the baseline's, sorted."""
+        by_range = self.baseline.by_range
+        crates = ((one, by_range.get((one.name, one.source, caret_range(one.version)))) for one in sorted(packages))
+        return [
+            Move(package=package, version=crate.version)
+            for package, crate in crates
+            if crate is not None and crate.version != package.version
+        ]
+
+    def moved(self, lock: str, moves: Iterable[Move]) -> str:
+        """Return a lockfile with some packages moved, for cargo to complete."""
+        return moved_lock(lock, {one: facts.checksum for one in moves if (facts := self.facts(one.target)) is not None})
+
     def refusal(self, move: Move, rust_version: str | None) -> str:
         """Say why a repository with a `rust-version` shall not make a move; "" where it may."""
         facts = self.facts(move.target)
@@ -129,14 +143,8 @@ class _Versions:
 
     def _wanted(self) -> list[Move]:
         """Return what is locked at another version than the baseline's, of what is compiled or new."""
-        by_range, compiled = self.rules.baseline.by_range, self.analysis.packages
-        found = []
-        for package in sorted(self.copy.locked()):
-            crate = by_range.get((package.name, package.source, caret_range(package.version)))
-            relevant = package in compiled or package not in self.first
-            if crate is not None and crate.version != package.version and relevant:
-                found.append(Move(package=package, version=crate.version))
-        return found
+        compiled = self.analysis.packages
+        return self.rules.moves(one for one in self.copy.locked() if one in compiled or one not in self.first)
 
     def _refusal(self, move: Move) -> str:
         return self.rules.refusal(move, self.copy.found.rust_version)
@@ -162,10 +170,9 @@ class _Versions:
     def _attempt(self, moves: Sequence[Move]) -> str:
         before = self.copy.read()
         known = self.copy.locked()
-        checksums = {move: facts.checksum for move in moves if (facts := self._facts(move)) is not None}
         texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
         lock = str(self.copy.lock.relative_to(self.copy.folder))
-        self.copy.write(texts | {lock: moved_lock(texts[lock], checksums)})
+        self.copy.write(texts | {lock: self.rules.moved(texts[lock], moves)})
         why = self.copy.settle_lock(self.analysis.packages) or self._disagreement(moves, known)
         if why:
             self.copy.write(before)
@@ -199,20 +206,11 @@ def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) ->
 
 def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterable[PackageId]) -> None:
     """Move packages that are locked onto the baseline's versions; those that may not or cannot move stay."""
-    by_range = rules.baseline.by_range
-    checksums: dict[Move, str] = {}
-    for package in sorted(packages):
-        crate = by_range.get((package.name, package.source, caret_range(package.version)))
-        if crate is None or crate.version == package.version:
-            continue
-        move = Move(package=package, version=crate.version)
-        facts = rules.facts(move.target)
-        if facts is not None and not rules.refusal(move, copy.found.rust_version):
-            checksums[move] = facts.checksum
+    wanted = [move for move in rules.moves(packages) if not rules.refusal(move, copy.found.rust_version)]
 
     def attempt(moves: Sequence[Move]) -> str:
         before = copy.lock.read_text(encoding="utf-8")
-        copy.lock.write_text(moved_lock(before, {one: checksums[one] for one in moves}), encoding="utf-8")
+        copy.lock.write_text(rules.moved(before, moves), encoding="utf-8")
         why = copy.settle_lock()
         # Where a requirement excludes the version, cargo may take a third one.
         if not why and not {one.target for one in moves} <= copy.locked():
@@ -221,7 +219,7 @@ def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterabl
             copy.lock.write_text(before, encoding="utf-8")
         return why
 
-    settle(list(checksums), attempt, suspects)
+    settle(wanted, attempt, suspects)
 
 
 def _is_newer(needed: str | None, allowed: str | None) -> bool:
