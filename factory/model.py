@@ -28,6 +28,15 @@ class SourceKind(enum.StrEnum):
     STANDARD_LIBRARY = "std"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSizes:
+    """Bytes of a crate's sources: Rust without the build script, the build script, and native code."""
+
+    rust: int
+    script: int
+    native: int
+
+
 class Side(enum.StrEnum):
     """Which side of the compiler a unit works on: what ships (target), or build scripts and proc-macros (host)."""
 

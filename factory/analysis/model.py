@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,12 @@ from factory.cargo.lock import Lock, LockedPackage
 from factory.cargo.profile_table import ProfileTable
 from factory.errors import ConfigurationError
 from factory.files import flaw
-from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, Unit, UnitKey
+from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, SourceSizes, Unit, UnitKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 class Status(enum.StrEnum):
@@ -94,6 +94,8 @@ class Analysis:
     units: Mapping[UnitKey, Unit]
     links: Mapping[PackageId, str]
     """The `links` name of each package that has one: cargo allows one package for each name."""
+    sizes: Mapping[PackageId, SourceSizes] = field(default_factory=dict)
+    """How large the sources of packages are, of those that were at hand: estimates are the same on every machine."""
 
     @property
     def packages(self) -> frozenset[PackageId]:
@@ -110,14 +112,17 @@ def join(parts: Sequence[Analysis]) -> Analysis:
     """Return one analysis of what several, at least one, have; they are of one toolchain and its variants."""
     units: Mapping[UnitKey, Unit] = {}
     links: dict[PackageId, str] = {}
+    sizes: dict[PackageId, SourceSizes] = {}
     for part in parts:
         units = merge_units(units, part.units)
         links |= part.links
+        sizes |= part.sizes
     return replace(
         parts[0],
         workspaces=tuple(sorted((row for part in parts for row in part.workspaces), key=_by_path)),
         units=dict(sorted(units.items())),
         links=dict(sorted(links.items())),
+        sizes=sizes,
     )
 
 
@@ -132,6 +137,7 @@ def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
         "profiles": [asdict(profile) for profile in index],
         "units": {key: unit_to_json(unit, index) for key, unit in analysis.units.items()},
         "links": sorted([*_package(package), name] for package, name in analysis.links.items()),
+        "sizes": sorted([*_package(package), *astuple(sizes)] for package, sizes in analysis.sizes.items()),
     }
 
 
@@ -163,6 +169,10 @@ def _analysis(document: Mapping[str, Any]) -> Analysis:
         workspaces=workspaces,
         units=units,
         links={PackageId(name, version, source): links for name, version, source, links in document["links"]},
+        sizes={
+            _interned(packages, name, version, source): SourceSizes(rust=rust, script=script, native=native)
+            for name, version, source, rust, script, native in document["sizes"]
+        },
     )
 
 

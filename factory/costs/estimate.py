@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from factory.costs.samples import Record
-    from factory.costs.sources import SourceSizes
     from factory.costs.traits import Traits
-    from factory.model import PackageId, Unit, UnitKey
+    from factory.model import PackageId, SourceSizes, Unit, UnitKey
 
 _FOLDS = 10
 

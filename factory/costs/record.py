@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from factory.costs.observe import Cooked, Observation
-    from factory.costs.sources import SourceSizes
-    from factory.model import PackageId, Unit, UnitKey
+    from factory.model import PackageId, SourceSizes, Unit, UnitKey
 
 
 def observe_all(

@@ -8,10 +8,11 @@ import json
 import tarfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from factory.files import write_json
+from factory.model import SourceSizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,15 +27,6 @@ _NATIVE = frozenset({"c", "cc", "cpp", "cxx", "s", "asm", "pl", "m", "mm"})
 
 _NO_PART = frozenset({"tests", "test", "examples", "benches", "fuzz", "docs"})
 """Folders of a crate that its library is not made of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSizes:
-    """Bytes of a crate's sources: Rust without the build script, the build script, and native code."""
-
-    rust: int
-    script: int
-    native: int
 
 
 class Sources:

@@ -11,8 +11,7 @@ from factory.model import Mode
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from factory.costs.sources import SourceSizes
-    from factory.model import PackageId, Unit, UnitKey
+    from factory.model import PackageId, SourceSizes, Unit, UnitKey
 
 NATIVE_BUILDERS = frozenset({"cc", "cmake", "autotools", "nasm-rs", "meson-next"})
 """Crates that a build script uses to compile C, C++ or assembler."""

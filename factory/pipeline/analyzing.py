@@ -15,6 +15,7 @@ from factory.consumer import misses as miss_reports
 from factory.consumer.misses import read_misses
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.files import cache_directory
+from factory.pipeline.costing import with_sizes
 from factory.pipeline.toolchains import resolving
 from factory.process import ProgramFailedError
 from factory.scan.build_history import builds_of, cut_short, fetch_history, read_history
@@ -84,11 +85,12 @@ def _history(folder: Path, text: str | None) -> History:
 
 
 def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
-    """Resolve every workspace; raise `NothingToDoError` where there is none at all."""
+    """Resolve every workspace and weigh its crates; raise `NothingToDoError` where there is none at all."""
     require_manifests(found)
     resolver = resolver_of(run, offline=offline)
     with run.output.progress("resolving", len(found.workspaces)) as advance:
         analysis = analysis_stage.analyze(found, resolver, advance=advance)
+    analysis = with_sizes(analysis)
     version = analysis.toolchain.version
     builds = {workspace.path: workspace.builds for workspace in found.workspaces}
     workspaces = (replace(row, builds=builds.get(row.path, 1.0)) for row in analysis.workspaces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from factory.costs.estimate import costs_of, fit, how_sure
@@ -29,29 +30,40 @@ def costs_of_analysis(run: Run, analysis: Analysis) -> Mapping[UnitKey, UnitCost
     """Return what every unit costs, by what was measured so far, and say how sure that is."""
     with open_store(store_url(run.settings.costs.url)) as store:
         records = store.records()
-    sources = crate_sources([])
     rustc, platform = _compiler(analysis.toolchain)
     measured = {r.key: r.cost for r in records if (r.rustc, r.platform) == (rustc, platform)}
     estimator = fit([*shipped_records(), *records])
-    costs = weighed_costs(analysis, measured, estimator, sources)
     unseen = {
         unit.package
         for key, unit in analysis.units.items()
-        if key not in measured and unit.is_registry and sources(unit.package) is None
+        if key not in measured and unit.is_registry and unit.package not in analysis.sizes
     }
     if unseen:
         run.output.warn(
-            f"the sources of {len(unseen)} crates are not among cargo's downloads here, so seconds and bytes are "
-            "estimated without their size: plan where they are"
+            f"the sources of {len(unseen)} crates were not among cargo's downloads when they were analysed, so seconds "
+            "and bytes are estimated without their size"
         )
+    costs = costs_of(analysis.units, measured, estimator, analysis.sizes.get)
     run.output.say(how_sure(costs, estimator))
     return costs
+
+
+def with_sizes(analysis: Analysis) -> Analysis:
+    """Return an analysis that says how large its crates' sources are, as far as they were downloaded here."""
+    sources, packages = crate_sources([]), sorted(analysis.packages)
+    sources.weigh(packages)
+    sources.remember()
+    sizes = {package: sources(package) for package in packages}
+    return replace(analysis, sizes={package: found for package, found in sizes.items() if found is not None})
 
 
 def weighed_costs(
     analysis: Analysis, known: Mapping[UnitKey, UnitCost], estimator: Estimator, sources: Sources
 ) -> dict[UnitKey, UnitCost]:
-    """Return what every unit costs: as `known`, or estimated by its sources, which are weighed and remembered."""
+    """Return what every unit costs: as `known`, or estimated by its sources, which are weighed and remembered.
+
+    For analyses that are not kept: of those that are, `with_sizes` weighs all, once.
+    """
     sources.weigh(unit.package for key, unit in analysis.units.items() if key not in known)
     costs = costs_of(analysis.units, known, estimator, sources)
     sources.remember()

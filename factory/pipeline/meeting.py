@@ -14,6 +14,7 @@ from factory.consumer.align.model import StepName
 from factory.consumer.align.versions import VersionRules
 from factory.errors import NothingToDoError
 from factory.pipeline.analyzing import ask_registry, resolver_of
+from factory.pipeline.costing import with_sizes
 from factory.pipeline.planning import baseline_of
 from factory.planning.behaviour import read_behaviour_features
 from factory.scan.cfg_expression import CfgSet
@@ -56,7 +57,7 @@ def meet_baseline(run: Run, found: Scan, analysis: Analysis, *, offline: bool) -
     if not parts:
         raise NothingToDoError("no workspace can meet the baseline", advice="The warnings above say why.")
     builds = {workspace.path: workspace.builds for workspace in analysis.workspaces}
-    return _with_builds(join(parts), builds)
+    return _with_builds(with_sizes(join(parts)), builds)
 
 
 def with_aligned(run: Run, analysis: Analysis, aligned: Analysis) -> Analysis:

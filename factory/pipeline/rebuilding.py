@@ -29,7 +29,6 @@ from factory.labels import Label
 from factory.pipeline.analyzing import analyze, scan
 from factory.pipeline.artefacts import read_analysis, read_plan
 from factory.pipeline.building import build_images, build_locally, image_tags
-from factory.pipeline.costing import crate_sources
 from factory.pipeline.planning import plan as make_plan
 from factory.pipeline.proving import verify
 from factory.pipeline.publishing import (
@@ -409,9 +408,8 @@ def _concerns(run: Run, wishes: RebuildWishes, plan: Plan, analysis: Analysis) -
 
 def _yields(wishes: RebuildWishes, old: Plan, new: Plan, analysis: Analysis) -> tuple[Yield, Yield]:
     """Forecast both plans for the repositories as they are now, by the same costs: the newest ones."""
-    sources = crate_sources([])
     known = {key: planned.cost for plan in (old, new) for key, planned in plan.units.items()}
-    costs = costs_of(analysis.units, known, fit(shipped_records()), sources)
+    costs = costs_of(analysis.units, known, fit(shipped_records()), analysis.sizes.get)
     tree = load_layer_profiles(wishes.profiles)
     builds = {workspace.path: workspace.builds for workspace in analysis.workspaces}
     jobs = max((row.jobs for row in new.forecast), default=1)

@@ -21,7 +21,7 @@ from factory.analysis.model import (
 from factory.cargo.profile_table import ProfileTable
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
-from factory.model import CRATES_IO, Mode, PackageId, Side, UnitKey
+from factory.model import CRATES_IO, Mode, PackageId, Side, SourceSizes, UnitKey
 from tests.unit.builders import graphs, organisation, shuffled, skipped, unit
 from tests.unit.unit_builder import RELEASE
 
@@ -64,6 +64,7 @@ def complete() -> Analysis:
         analysis,
         workspaces=(*others, skipped("repos/old", "no-lockfile: repos/old/Cargo.toml"), told),
         units={odd.key: odd, **analysis.units},
+        sizes={odd.package: SourceSizes(rust=3, script=2, native=1)},
     )
 
 
@@ -156,7 +157,7 @@ def _use_of_nothing(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda document: document.update(schema=1), "schema 1, not 3"),
+        (lambda document: document.update(schema=1), "schema 1, not 4"),
         (lambda document: document.pop("schema"), "schema"),
         (lambda document: document.pop("units"), "units"),
         (lambda document: document.update(units=[]), "items"),

@@ -514,7 +514,7 @@ def test_numbers_of_groups_are_compared(call: Call) -> None:
     answer = call("--quiet", "layers")
     assert answer.code == 0
     # The analysis is made up, so nobody has its crates.
-    assert answer.err.startswith("warning: the sources of 6 crates are not among cargo's downloads here")
+    assert answer.err.startswith("warning: the sources of 6 crates were not among cargo's downloads")
     assert answer.err.count("\n") == 1
     rows = [line.split() for line in answer.out.splitlines()]
     assert [row[:2] for row in rows if len(row) == 7] == [["-", "3"], ["3", "6"]]

@@ -10,10 +10,9 @@ from factory.costs.estimate import check, costs_of, fit, how_sure
 from factory.costs.model import UnitCost
 from factory.costs.samples import Record, Sample
 from factory.costs.shipped import shipped_records
-from factory.costs.sources import SourceSizes
 from factory.costs.traits import Kind, Traits, kind_of, traits_of
 from factory.files import digest
-from factory.model import Mode, UnitKey
+from factory.model import Mode, SourceSizes, UnitKey
 from tests.unit.builders import unit
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
-from factory.costs.sources import Sources, SourceSizes
-from factory.model import PackageId
+from factory.costs.sources import Sources
+from factory.model import PackageId, SourceSizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
