@@ -15,7 +15,6 @@ from statistics import mean
 from factory.cargo.index_cache import CrateIndex
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
-from factory.costs.sources import Sources
 from factory.files import cache_directory
 from factory.pipeline.artefacts import read_analysis
 from factory.planning.agreement import agreement
@@ -31,8 +30,7 @@ def main() -> None:
     parser.add_argument("analysis", type=Path)
     analysis = read_analysis(parser.parse_args().analysis)
     home = cache_directory() / "cargo-home"
-    sources = Sources([home], cache_directory() / "crate-sizes.json")
-    costs = costs_of(analysis.units, {}, fit(shipped_records()), sources)
+    costs = costs_of(analysis.units, {}, fit(shipped_records()), analysis.sizes.get)
     facts = CrateIndex(home)
     rules = BaselineRules(
         min_repos=2, msrv_share=0.8, never=read_behaviour_features(), facts=facts, versions=facts.versions

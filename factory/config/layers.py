@@ -131,16 +131,19 @@ def load_layer_profiles(folder: Path | None) -> LayerTree:
     problems: list[str] = []
     read: list[LayerProfile] = []
     unsure: set[str] = set()
+    positions: dict[str, Mapping[tuple[str, ...], int]] = {}
     for file in files:
-        profile, lines = _read(file)
+        text, faults = _text(file)
+        positions[file.stem] = lines_of_keys(text)
+        profile, more = _read(file, text, positions[file.stem])
         read.append(profile)
-        if lines:
+        if lines := [*faults, *more]:
             problems += lines
             unsure.add(profile.name)
     for name, message in _tree_problems(read, frozenset(unsure)):
         file = files[0].parent / f"{name}.toml"
         # Who has no parent written has no line for it.
-        problems.append(f"{file}{_line(file, (message.partition(':')[0],))}: {message}")
+        problems.append(f"{file}{_line(positions[name], (message.partition(':')[0],))}: {message}")
     if problems:
         raise ConfigurationError("\n".join(problems), advice=ADVICE)
     return LayerTree(layers=tuple(read))
@@ -239,9 +242,9 @@ class _ProfileFile(StrictModel):
     never_packages: _Packages = Field((), description="Debian packages not to install, here and in the layers on it.")
 
 
-def _read(file: Path) -> tuple[LayerProfile, list[str]]:
-    """Return the layer of a file and what is wrong with the file; then only the layer's name and parent count."""
-    content, lines = _content(file)
+def _read(file: Path, text: str, positions: Mapping[tuple[str, ...], int]) -> tuple[LayerProfile, list[str]]:
+    """Return the layer of a file and what is wrong with its text; then only the layer's name and parent count."""
+    content, lines = _content(file, text)
     if re.fullmatch(LAYER_NAME, file.stem) is None:
         lines.append(f"{file}: not a layer's name; call the file in lower-case letters and digits, like web.toml")
     try:
@@ -251,23 +254,28 @@ def _read(file: Path) -> tuple[LayerProfile, list[str]]:
         schema = layer_json_schema()
         for details in error.errors():
             key = _key(details["loc"], content)
-            lines.append(f"{file}{_line(file, details['loc'])}: {key}{describe(details, schema=schema)}")
+            lines.append(f"{file}{_line(positions, details['loc'])}: {key}{describe(details, schema=schema)}")
         return LayerProfile(name=file.stem), lines
     both = sorted(set(profile.always) & set(profile.never))
     twice = sorted(set(profile.packages) & set(profile.never_packages))
     clashes = [("never", f"{crate} is in always too") for crate in both]
     clashes += [("never_packages", f"{name} is in packages too") for name in twice]
-    lines += [f"{file}{_line(file, (key,))}: {key}: {what}; keep it in one of them" for key, what in clashes]
+    lines += [f"{file}{_line(positions, (key,))}: {key}: {what}; keep it in one of them" for key, what in clashes]
     return _layer(file.stem, profile), lines
 
 
-def _content(file: Path) -> tuple[dict[str, Any], list[str]]:
+def _text(file: Path) -> tuple[str, list[str]]:
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8")), []
+        return file.read_bytes().decode("utf-8"), []
     except OSError as error:
-        return {}, [f"{file}: {error.strerror}; make it readable"]
+        return "", [f"{file}: {error.strerror}; make it readable"]
     except UnicodeDecodeError:
-        return {}, [f"{file}: not UTF-8; save the file as UTF-8"]
+        return "", [f"{file}: not UTF-8; save the file as UTF-8"]
+
+
+def _content(file: Path, text: str) -> tuple[dict[str, Any], list[str]]:
+    try:
+        return tomllib.loads(text), []
     except tomllib.TOMLDecodeError as error:
         message, _, where = str(error).partition(" (at ")
         numbers = re.findall(r"[0-9]+", where)
@@ -276,10 +284,10 @@ def _content(file: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{file}{position}: not TOML: {message[:1].lower()}{message[1:]}{end}; correct the syntax"]
 
 
-def _line(file: Path, location: Location) -> str:
+def _line(positions: Mapping[tuple[str, ...], int], location: Location) -> str:
     """Return `:LINE` for the key that a location is of, or is below; "" where none is written."""
     keys = tuple(str(step) for step in location)
-    line = line_of_key(lines_of_keys(file.read_text(encoding="utf-8", errors="replace")), keys) if keys else None
+    line = line_of_key(positions, keys) if keys else None
     return "" if line is None else f":{line}"
 
 

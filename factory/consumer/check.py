@@ -22,7 +22,8 @@ from factory.consumer.check_places import Places
 from factory.consumer.check_remedies import place_of, remedy_of
 from factory.graph import MergedGraph
 from factory.planning.wall import BuildModel
-from factory.scan.cargo_config import Replacement, replacement
+from factory.scan.cargo_config import Replacement, read_recorded
+from factory.scan.source_tree import SourceTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from factory.consumer.check_warm import Warm
     from factory.costs.model import UnitCost
     from factory.model import Side, UnitKey
-    from factory.scan.model import Scan
+    from factory.scan.model import FoundWorkspace, Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def check(
     """
     variant = question.variant or default_variant(warm)
     image = question.image or _best_image(analysis, warm, variant, costs)
-    places = {workspace.path: Places(workspace) for workspace in found.workspaces}
+    by_path = {workspace.path: workspace for workspace in found.workspaces}
     return CheckReport(
         warm=warm.name,
         plan=warm.digest,
@@ -74,8 +75,8 @@ def check(
                 image=image,
                 costs=costs,
                 jobs=jobs,
-                places=places[workspace.path],
-                barred=_barred(workspace, places[workspace.path], warm, question),
+                places=Places(by_path[workspace.path]),
+                barred=_barred(workspace, by_path[workspace.path], warm, question),
             ).check()
             if workspace.variants
             else _skipped(workspace)
@@ -107,7 +108,7 @@ def _skipped(workspace: Workspace) -> WorkspaceCheck:
     )
 
 
-def _barred(workspace: Workspace, places: Places, warm: Warm, question: Question) -> Root | None:
+def _barred(workspace: Workspace, found: FoundWorkspace, warm: Warm, question: Question) -> Root | None:
     """Return what keeps all units of a workspace from being fresh; `None` where nothing does."""
     if not question.ignore_pin and pin_conflict(workspace, warm.toolchain.version) is not None:
         return Root(
@@ -116,7 +117,7 @@ def _barred(workspace: Workspace, places: Places, warm: Warm, question: Question
             warm=warm.toolchain.version,
             yours=workspace.toolchain_pin or "",
         )
-    instead = replacement(places.sources())
+    instead = read_recorded(SourceTree.of(found), found.root).replacement
     if instead in {None, Replacement.REGISTRY}:
         # Through a mirror units may have been cooked as well: that is told, and left to the image's doctor.
         return None

@@ -106,14 +106,6 @@ class Places:
                     return Place(self._shown(path), next((n for n, line in numbered if "channel" in line), 1))
         return None
 
-    def sources(self) -> Mapping[str, Any]:
-        """Return the tables of `[source]`, those of the nearest configuration first."""
-        found: dict[str, dict[str, Any]] = {}
-        for toml in self._configurations:
-            for name, table in _below(toml.table, "source").items():
-                found[name] = {**(table if isinstance(table, dict) else {}), **found.get(name, {})}
-        return found
-
     def overrides(self, profile: str) -> frozenset[str]:
         """Return the packages with settings of their own in a cargo profile, and `build-override` where it is set."""
         found: set[str] = set()

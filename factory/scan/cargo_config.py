@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 
+class Replacement(enum.StrEnum):
+    """What a configuration can have crates of crates.io taken from instead, in the words of people."""
+
+    VENDORED = "vendored sources"
+    LOCAL_REGISTRY = "a local registry"
+    GIT = "a git repository"
+    REGISTRY = "another registry"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedConfig:
     """What the configuration of one workspace says, merged as cargo does; every sequence is sorted by its
@@ -54,6 +63,8 @@ class RecordedConfig:
     """The folders of `[patch]` entries with a path."""
     ignored: tuple[IgnoredSetting, ...] = ()
     """What never takes effect here."""
+    replacement: Replacement | None = None
+    """What its `[source]` tables put for crates.io."""
     doubts: tuple[tuple[str, str], ...] = ()
     """Keys of ignored settings with which a build finds less fresh than is forecast, each with what it does there."""
 
@@ -98,16 +109,7 @@ class RecordedConfig:
         }
 
 
-class Replacement(enum.StrEnum):
-    """What a configuration can have crates of crates.io taken from instead, in the words of people."""
-
-    VENDORED = "vendored sources"
-    LOCAL_REGISTRY = "a local registry"
-    GIT = "a git repository"
-    REGISTRY = "another registry"
-
-
-def replacement(sources: Mapping[str, Any]) -> Replacement | None:
+def _replacement(sources: Mapping[str, Any]) -> Replacement | None:
     """Return what the tables of `[source]` put for crates.io; `None` where they leave it as it is."""
     name = "crates-io"
     for _ in sources:  # so often at most: cargo refuses circles
@@ -288,6 +290,7 @@ def _recorded(
     targets = {name: _table(_table(merged, "target"), name) for name in sorted(_table(merged, "target"))}
     triples = tuple(filter(is_triple, _strings(build.get("target"), "build.target", split=False)))
     patches = _table(merged, "patch")
+    replacement = _replacement(_plain(_table(merged, "source")))
     resolution = {
         "registries": _indexes(_table(merged, "registries"), taken),
         "patch": _plain(_rebased(tree, root, patches)),
@@ -310,13 +313,13 @@ def _recorded(
         resolution=tomlkit.dumps({key: value for key, value in resolution.items() if value}, sort_keys=True),
         patch_folders=tuple(sorted({folder for _, folder in _patched(tree, patches)})),
         ignored=ignored,
-        doubts=tuple(_doubts(merged)),
+        replacement=replacement,
+        doubts=tuple(_doubts(merged, replacement)),
     )
 
 
-def _doubts(merged: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _doubts(merged: dict[str, Any], found: Replacement | None) -> Iterator[tuple[str, str]]:
     """As far as it can be seen without an image: `warm-doctor` in it says of each whether it breaks the contract."""
-    found = replacement(_plain(_table(merged, "source")))
     if found is not None:
         mirror = "units are fresh only where they were cooked through it"
         fresh = mirror if found is Replacement.REGISTRY else "nothing is fresh"
