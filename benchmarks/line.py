@@ -16,6 +16,9 @@ from typing import Any
 
 from benchmarks.program import profiles_without_budget, run_factory
 
+_PATIENCE = 24 * 3600.0
+"""Seconds that one stage may take: without a budget, everything is cooked."""
+
 
 def main() -> int:
     """Print one row a repository."""
@@ -76,7 +79,9 @@ def _print(plan: dict[str, Any], built: dict[str, Any], rows: list[dict[str, Any
 
 
 def _factory(folder: Path, *words: str, may_fail: bool = False) -> str:
-    return run_factory(*words, folder=folder, variables={"FACTORY_BUDGET_TOTAL": "1000 GB"}, may_fail=may_fail)
+    return run_factory(
+        *words, folder=folder, variables={"FACTORY_BUDGET_TOTAL": "1000 GB"}, may_fail=may_fail, seconds=_PATIENCE
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def run_factory(
     folder: Path | None = None,
     variables: Mapping[str, str] | None = None,
     may_fail: bool = False,
-    seconds: float | None = None,
+    seconds: float = process.LONGEST,
 ) -> str:
     """Run `factory WORDS` in `folder` with `variables` besides this process's own, and return what it answers.
 

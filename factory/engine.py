@@ -120,7 +120,8 @@ class Engine:
     @cached_property
     def needs_host_network(self) -> bool:
         """Whether the engine has no bridge network, so that only the host's reaches anything."""
-        return not any(network.name == "bridge" for network in self._client.networks.list())
+        with _answering("the engine does not list its networks"):
+            return not any(network.name == "bridge" for network in self._client.networks.list())
 
     def image(self, reference: str) -> ImageFacts:
         """Return the facts of a local image; raise `ConfigurationError` when there is none of that name."""
@@ -233,9 +234,12 @@ class Engine:
 
         Raises `EnvironmentFaultError` otherwise.
         """
-        try:
-            attributes = self._client.images.get(reference).attrs
-        except docker.errors.ImageNotFound:
+        with _answering(f"the engine says nothing of {reference}"):
+            try:
+                attributes = self._facts(reference)
+            except ConfigurationError:
+                attributes = None
+        if attributes is None:
             self._pull(reference, platform)
             return
         if platform in (None, self.platform, f"{attributes.get('Os')}/{attributes.get('Architecture')}"):
@@ -245,10 +249,13 @@ class Engine:
 
     def _has_platform(self, reference: str, platform: str) -> bool:
         """Whether a name stands for images of several platforms, and one of them for this one is here."""
-        try:
-            self._client.containers.create(reference, ["none"], platform=platform).remove()
-        except docker.errors.APIError:
-            return False
+        with _answering(f"no container of {reference} can be made"):
+            try:
+                self._client.containers.create(reference, ["none"], platform=platform).remove()
+            except docker.errors.APIError as error:
+                if not error.is_client_error():
+                    raise
+                return False
         return True
 
     def require_runs(self, reference: str, platform: Platform) -> None:

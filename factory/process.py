@@ -70,6 +70,10 @@ class ProgramTimeoutError(EnvironmentFaultError):
     """A program ran longer than it may, and was stopped."""
 
 
+LONGEST = 3600.0
+"""Seconds that a program may take where its caller says nothing else."""
+
+
 def nothing_beside(_session: int) -> contextlib.AbstractContextManager[None]:
     """Do nothing while a program runs."""
     return contextlib.nullcontext()
@@ -81,7 +85,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
-    timeout: float | None = None,
+    timeout: float = LONGEST,
     check: bool = True,
     on_stdout: Callable[[str], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import (
@@ -35,9 +32,11 @@ from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
 from factory.scan.source_tree import SourceTree
+from factory.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from factory.cargo.toolchain import Toolchain
     from factory.cargo.variants import Variant
@@ -68,7 +67,10 @@ class Resolver:
 
 
 def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -> Analysis:
-    """Resolve every workspace of a scan; what cannot be resolved becomes an explained row."""
+    """Resolve every workspace of a scan; what cannot be resolved becomes an explained row.
+
+    Raises `EnvironmentFaultError` where cargo would obey a configuration above every temporary directory.
+    """
     registries = known_registries(resolver.cargo_home)
 
     def one(found: FoundWorkspace) -> Analysis:
@@ -148,16 +150,13 @@ def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver
 
 def _resolve_workspace(found: FoundWorkspace, resolver: Resolver, registries: frozenset[str]) -> tuple[Analysis, bool]:
     """Return the analysis, and whether it will be the same next time."""
-    folder = Path(tempfile.mkdtemp(prefix="factory-skeleton-"))
+    with scratch("factory-skeleton-") as folder:
 
-    def work() -> tuple[Analysis, bool]:
-        skeleton = write_skeleton(found, folder, registries=registries)
-        return _resolve_copy(found, skeleton.root, skeleton.recorded, resolver)
+        def work() -> tuple[Analysis, bool]:
+            skeleton = write_skeleton(found, folder, registries=registries)
+            return _resolve_copy(found, skeleton.root, skeleton.recorded, resolver)
 
-    try:
         return _explained(found, resolver, work, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def analyze_copy(

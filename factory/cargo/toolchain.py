@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from factory.cargo.fetching import PROXIES
 from factory.errors import EnvironmentFaultError
-from factory.process import run, which
+from factory.process import LONGEST, run, which
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from factory.process import Completed
 
 INSTALL_ADVICE = "Install Rust (https://rustup.rs), or use a Docker engine that has the base image."
+
+_ANSWER_SECONDS = 120.0
+"""How long a toolchain may take to tell something of itself."""
 
 # What would change a unit key or start another program. Registries, network and proxies stay as the user has them.
 _DROPPED = re.compile(
@@ -69,7 +72,7 @@ class Toolchain:
         cwd: Path,
         cargo_home: Path | None = None,
         extra: Mapping[str, str] | None = None,
-        timeout: float | None = None,
+        timeout: float = LONGEST,
         on_stderr: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run cargo in `cwd` and return what it said, whatever its exit code."""
@@ -97,8 +100,8 @@ class Toolchain:
             raise ValueError(message)
         args = ["rustc", "--print", "cfg", "--target", triple]
         if self.image is not None:
-            return run(_in_container(self.image, self.platform, args, _Folders(), {})).stdout
-        return run(args, cwd=Path("/"), env=self.environment()).stdout
+            return run(_in_container(self.image, self.platform, args, _Folders(), {}), timeout=_ANSWER_SECONDS).stdout
+        return run(args, cwd=Path("/"), env=self.environment(), timeout=_ANSWER_SECONDS).stdout
 
 
 def find_toolchain(version: str | None = None) -> Toolchain:
@@ -128,7 +131,7 @@ def find_toolchain_in_image(image: str, platform: str = "") -> Toolchain:
     It resolves and nothing else: what it compiled would lie in a container that is gone. `platform` is the one of the
     image to take, empty for the engine's own.
     """
-    answer = run(_in_container(image, platform, ["rustc", "-vV"], _Folders(), {}), check=False, timeout=120)
+    answer = run(_in_container(image, platform, ["rustc", "-vV"], _Folders(), {}), check=False, timeout=_ANSWER_SECONDS)
     if not answer.ok:
         of = f" for {platform}" if platform else ""
         raise EnvironmentFaultError(f"{image} has no rustc{of} that runs: {answer.stderr.strip()[:300]}")
@@ -138,12 +141,13 @@ def find_toolchain_in_image(image: str, platform: str = "") -> Toolchain:
 def find_sysroot(version: str | None = None) -> Path:
     """Return the directory of this machine's toolchain of `version`: compiler, cargo and standard library."""
     environment = find_toolchain(version).environment()
-    return Path(run(["rustc", "--print", "sysroot"], cwd=Path("/"), env=environment).stdout.strip())
+    answer = run(["rustc", "--print", "sysroot"], cwd=Path("/"), env=environment, timeout=_ANSWER_SECONDS)
+    return Path(answer.stdout.strip())
 
 
 def _inspect(rustup_toolchain: str | None) -> Toolchain | None:
     probe = Toolchain(version="", host="", rustc_verbose="", rustup_toolchain=rustup_toolchain)
-    answer = run(["rustc", "-vV"], cwd=Path("/"), env=probe.environment(), check=False, timeout=60)
+    answer = run(["rustc", "-vV"], cwd=Path("/"), env=probe.environment(), check=False, timeout=_ANSWER_SECONDS)
     if not answer.ok:
         return None
     return _toolchain(answer.stdout, rustup_toolchain)

@@ -569,10 +569,14 @@ def _pulled(build: ImageBuild, layer: PlannedLayer, engine: Engine, output: Outp
 def _events(build: ImageBuild, layer: str) -> Mapping[str, BuildEvents]:
     """Split the layer's `cook.jsonl` by recipe; raise `BuildFailedError` where cargo refused one of them."""
     folder = build.folder / "reports" / layer / layer
-    logs = _logs(folder / "errors.log")
+    try:
+        logs = _logs(folder / "errors.log")
+        told = (folder / "cook.jsonl").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise BuildFailedError(f"layer {layer}: the report lacks what cargo said: {error}") from error
     events: dict[str, BuildEvents] = {}
     lines: list[str] = []
-    for line in (folder / "cook.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in told:
         if line.startswith('{"reason":"factory-recipe",'):
             lines = []
         elif line.startswith('{"reason":"factory-recipe-finished"'):

@@ -10,7 +10,7 @@ from factory.costs.record import records_of
 from factory.costs.shipped import shipped_records
 from factory.costs.sources import Sources
 from factory.costs.store import open_store, store_url
-from factory.errors import EnvironmentFaultError
+from factory.errors import FactoryError
 from factory.files import cache_directory
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ def record(run: Run, plan: Plan, reports: Sequence[LayerReport], *, homes: Seque
     rustc, platform = _compiler(plan.contract.toolchain)
     units = {key: planned.unit for key, planned in plan.units.items()}
     records = records_of(observed, units, rustc=rustc, platform=platform, sources=sources)
-    sources.remember()
     try:
         with open_store(url) as store:
             store.add(records)
-    except EnvironmentFaultError as error:
-        run.output.warn(f"what this cook measured is lost: {error}")
+        sources.remember()
+    except FactoryError as error:
+        run.output.warn(f"not all that this cook measured is kept: {error}")
         return
     seconds = sum(seen.seconds for seen in observed.values())
     run.output.say(f"measured {len(observed)} units, {seconds:.0f} core seconds: kept in {url.text}")

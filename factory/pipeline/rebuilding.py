@@ -77,6 +77,8 @@ if TYPE_CHECKING:
 VARIES = frozenset({"limits", "costs", "network", "platforms", "sources", "build_cache", "prune", "push"})
 """Settings that say how something is built, not what."""
 
+_NO_INPUT = frozenset({"toolchain", "sizes"})
+"""What an analysis has beside the repositories: the first is told apart, the second is what was downloaded here."""
 
 _MOST_PUSHES_A_DAY = 20
 """Of different images that one plan gave."""
@@ -144,6 +146,7 @@ class _Decided:
 
     run: Run
     wishes: RebuildWishes
+    analysis: Analysis
     decision: Decision
     concerns: tuple[Concern, ...]
     inputs: Inputs
@@ -178,6 +181,8 @@ def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
 
 def _make(row: _Decided) -> None:
     plan = row.decision.plan
+    # Not before: a run that only asks, or ends at what cannot be seen, leaves what the next one has to know.
+    write_json(row.wishes.state / "analysis.json", analysis_to_json(row.analysis))
     # Before the state that names it: until that is written, the plan counts as one that was not built.
     write_json(row.wishes.state / "plan.json", plan_to_json(plan))
     if row.decision.reasons:
@@ -226,7 +231,15 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
                 new = new if last is None else carry_over(last, new)
                 names = tuple(layer.name for layer in new.layers)
                 decision = Decision(plan=new, reasons=reasons, notes=(), changed=names)
-    return _Decided(run=run, wishes=wishes, decision=decision, concerns=found, inputs=inputs, finished=finished)
+    return _Decided(
+        run=run,
+        wishes=wishes,
+        analysis=analysis,
+        decision=decision,
+        concerns=found,
+        inputs=inputs,
+        finished=finished,
+    )
 
 
 def _notes(found: Sequence[Concern]) -> tuple[str, ...]:
@@ -265,8 +278,6 @@ def _analyzed(run: Run, wishes: RebuildWishes) -> Analysis:
             _require_seen(run, wishes, unresolved(found.skipped, analysis, read_analysis(file)))
         except ConfigurationError as error:
             run.output.warn(f"which workspaces could be resolved last time is not known: {error.what}")
-    # Not before: the next run has to know what there was.
-    write_json(file, analysis_to_json(analysis))
     return analysis
 
 
@@ -311,7 +322,7 @@ def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis, base: str) -> I
         json.dumps([asdict(row) for row in load_layer_profiles(wishes.profiles).layers], default=sorted)
     )
     return Inputs(
-        repositories=digest({name: value for name, value in document.items() if name != "toolchain"}),
+        repositories=digest({name: value for name, value in document.items() if name not in _NO_INPUT}),
         toolchain=digest(asdict(analysis.toolchain)),
         base=base,
         settings=digest([settings, layers]),

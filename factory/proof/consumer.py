@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +20,7 @@ from factory.scan.model import SkipReason, UnscannableError
 from factory.scan.skeleton import write_skeleton
 from factory.scan.source_tree import SourceTree
 from factory.scan.targets import find_targets
+from factory.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,12 +69,9 @@ def consumer_copy(found: FoundWorkspace, *, skeleton: bool) -> Iterator[Consumer
     Path dependencies in other repositories of the scanned folder come along, each in its place. Raises
     `UnscannableError` for what cannot be read.
     """
-    folder = Path(tempfile.mkdtemp(prefix="factory-consumer-"))
-    try:
+    with scratch("factory-consumer-") as folder:
         root = _write_skeleton(found, folder / "repo") if skeleton else _copy_sources(found, folder / "repo")
         yield ConsumerCopy(folder, root)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def consumer_args(variant: Variant) -> tuple[str, ...]:

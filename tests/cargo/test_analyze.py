@@ -53,6 +53,28 @@ def test_hostile_repositories_run_nothing_and_leave_the_good_one_alone(
             assert "; " in own[0]["reason"], own[0]["reason"]
 
 
+def test_a_configuration_above_temporary_directories_runs_nothing(program: Program, tmp_path: Path) -> None:
+    """On a shared `/tmp` anybody could have put it there, and cargo would obey it in a skeleton."""
+    canary = tmp_path / "canary"
+    wrapper = f"#!/bin/sh\ntouch '{canary}'\nexec \"$@\"\n"
+    write_files(
+        tmp_path / "shared",
+        {
+            ".cargo/config.toml": f"build.rustc-wrapper = '{tmp_path}/shared/wrapper'\n",
+            "wrapper": wrapper,
+            "tmp/keep": "",
+        },
+    )
+    (tmp_path / "shared/wrapper").chmod(0o755)
+    repo = good_repo(tmp_path / "repos")
+    elsewhere = {"TMPDIR": str(tmp_path / "shared/tmp"), "FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+    refused = program.under(elsewhere)("analyze", repo, "--out", tmp_path / "analysis.json", code=4)
+    assert f"{tmp_path}/shared/.cargo/config.toml: cargo would obey this file" in refused.stderr
+    assert not canary.exists()
+    assert not (tmp_path / "analysis.json").exists()
+    assert [path.name for path in (tmp_path / "shared/tmp").iterdir()] == ["keep"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broken:
     """A package with something wrong, the reason it must get, and words of what is to be done about it."""

@@ -87,6 +87,10 @@ def test_what_cannot_be_seen_is_a_fault_and_no_reason_to_do_nothing(small: Path)
     code, _, err = ended(small, "other", "--without-missing", "--dry-run")
     assert code == 3, err
     assert "left out: app" in err
+    # Who only asked, even without it, has not said that it may go.
+    code, _, err = ended(small, "other")
+    assert code == 1, err
+    assert "app: " in err
 
 
 @pytest.fixture

@@ -125,6 +125,9 @@ def test_check_reads_from_the_image_what_the_plan_foretold(line: Samples) -> Non
     other = line.factory("check", str(line.repos), "--image", line.environment["FACTORY_BASE_IMAGE"])
     assert other.returncode == 2
     assert "does not say what is warm in it" in other.stderr
+    unknown = line.factory("check", str(line.repos), "--image", "No Image")
+    assert unknown.returncode == 4
+    assert unknown.stderr.startswith("error: No Image is neither here nor can it be pulled: ")
 
 
 def test_a_skeleton_finds_everything_fresh_on_the_topmost_image(line: Samples) -> None:
