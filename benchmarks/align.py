@@ -42,7 +42,6 @@ from factory.files import cache_directory
 from factory.planning.baseline import caret_range
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
 from factory.planning.behaviour import read_behaviour_features
-from factory.scan.cfg_expression import CfgSet
 from factory.scan.discover import find_workspaces
 from factory.scan.model import Scan
 
@@ -82,10 +81,7 @@ class Bench:
     """Everything that the unseen repositories are aligned with."""
 
     resolver: Resolver
-    baseline: Baseline
-    facts: CrateIndex
-    cfgs: CfgSet
-    growth: float
+    features: FeatureRules
     warm: Warm
 
     def costs(self, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
@@ -105,10 +101,10 @@ class Bench:
 
     def aligner(self, *, edit_requirements: bool) -> Aligner:
         """Return what aligns a workspace."""
-        versions = _version_rules(self.baseline, self.facts, edit_requirements=edit_requirements)
+        versions = replace(self.features.versions, edit_requirements=edit_requirements)
         return Aligner(
             resolver=self.resolver,
-            features=_feature_rules(self.resolver, versions, self.cfgs, self.growth),
+            features=replace(self.features, versions=versions),
             measure=self.measure,
             tell=lambda _line: None,
         )
@@ -125,9 +121,9 @@ def main() -> int:
     paths = [path.absolute() for path in options.paths]
     resolver = _resolver()
     unseen, others = find_workspaces(paths[: options.unseen]), find_workspaces(paths[options.unseen :])
-    bench, met = _bench(resolver, others, options.growth / 100)
+    bench, met = _bench(resolver, others, options.growth)
     rows = _aligned(unseen, bench)
-    text = "\n".join([*_table(rows, bench.baseline, met), "", *_roots([row.inside for row in rows])])
+    text = "\n".join([*_table(rows, bench.features.baseline, met), "", *_roots([row.inside for row in rows])])
     print(text)
     if options.out is not None:
         options.out.write_text(f"{text}\n", encoding="utf-8")
@@ -145,10 +141,9 @@ def _resolver() -> Resolver:
     )
 
 
-def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]:
+def _bench(resolver: Resolver, others: Scan, growth_percent: int) -> tuple[Bench, int]:
     """Derive the baseline from the others and let them meet it; return how many of them did, too."""
-    facts = CrateIndex(resolver.cargo_home)
-    cfgs = CfgSet.parse(resolver.toolchain.print_cfg(resolver.toolchain.host))
+    index = CrateIndex(resolver.cargo_home)
     known = analyze(others, resolver, advance=lambda path: print(f"resolved {path}", file=sys.stderr))
     settings = Settings().baseline
     baseline = derive_baseline(
@@ -157,16 +152,14 @@ def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]
             min_repos=settings.min_repos,
             msrv_share=settings.msrv_percent / 100,
             never=read_behaviour_features(),
-            facts=facts,
-            versions=facts.versions,
+            facts=index,
+            versions=index.versions,
         ),
     )
-    versions = _version_rules(baseline, facts)
-    meeting = Meeting(
-        resolver=resolver,
-        # In either way cargo compiles the same units, and this one needs no second attempt.
-        features=replace(_feature_rules(resolver, versions, cfgs, growth), by=FeaturesBy.HACK),
-    )
+    versions = VersionRules(baseline=baseline, facts=index, versions=index.versions)
+    features = FeatureRules.of(versions, resolver.toolchain, growth_percent=growth_percent)
+    # In either way cargo compiles the same units, and this one needs no second attempt.
+    meeting = Meeting(resolver=resolver, features=replace(features, by=FeaturesBy.HACK))
 
     def one(found: FoundWorkspace) -> Analysis | None:
         met = meet(found, meeting)
@@ -175,31 +168,7 @@ def _bench(resolver: Resolver, others: Scan, growth: float) -> tuple[Bench, int]
 
     with ThreadPoolExecutor(JOBS) as pool:
         ends = [end for end in pool.map(one, others.workspaces) if end is not None]
-    bench = Bench(
-        resolver=resolver,
-        baseline=baseline,
-        facts=facts,
-        cfgs=cfgs,
-        growth=growth,
-        warm=_warm(resolver, known, ends),
-    )
-    return bench, len(ends)
-
-
-def _version_rules(baseline: Baseline, facts: CrateIndex, *, edit_requirements: bool = False) -> VersionRules:
-    return VersionRules(
-        baseline=baseline,
-        facts=facts,
-        versions=facts.versions,
-        advisories=None,
-        allow_downgrade=False,
-        edit_requirements=edit_requirements,
-    )
-
-
-def _feature_rules(resolver: Resolver, versions: VersionRules, cfgs: CfgSet, growth: float) -> FeatureRules:
-    never, triple = read_behaviour_features(), resolver.toolchain.host
-    return FeatureRules(versions=versions, never=never, cfgs=cfgs, triple=triple, growth=growth)
+    return Bench(resolver=resolver, features=features, warm=_warm(resolver, known, ends)), len(ends)
 
 
 def _costs(resolver: Resolver, analysis: Analysis) -> Mapping[UnitKey, UnitCost]:
@@ -242,7 +211,7 @@ def _aligned(scan: Scan, bench: Bench) -> list[Row]:
         row = Row(
             inside=first,
             edited=align_workspace(unpinned, edited, wishes),
-            in_baseline=_in_baseline(first.after, bench.baseline),
+            in_baseline=_in_baseline(first.after, bench.features.baseline),
         )
         print(f"aligned {found.path} {first.problem}", file=sys.stderr)
         return row

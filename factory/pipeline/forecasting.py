@@ -28,8 +28,6 @@ from factory.pipeline.analyzing import ask_registry, require_manifests, scan
 from factory.pipeline.artefacts import read_plan
 from factory.pipeline.costing import crate_sources, weighed_costs
 from factory.pipeline.toolchains import toolchain_like
-from factory.planning.behaviour import read_behaviour_features
-from factory.scan.cfg_expression import CfgSet
 from factory.scan.git_source import without_secret
 from factory.scan.model import Scan
 
@@ -154,8 +152,7 @@ def _aligner(
 ) -> Aligner:
     sources, estimator = crate_sources([]), fit(shipped_records())
     known = {key: unit.cost for key, unit in warm.units.items()}
-    facts = CrateIndex(resolver.cargo_home)
-    host, growth = warm.toolchain.host, wishes.growth_percent
+    index = CrateIndex(resolver.cargo_home)
 
     def measure(workspace: FoundWorkspace, analysis: Analysis) -> CheckReport:
         costs = weighed_costs(analysis, known, estimator, sources)
@@ -170,22 +167,16 @@ def _aligner(
 
     versions = VersionRules(
         baseline=baseline,
-        facts=facts,
-        versions=facts.versions,
+        facts=index,
+        versions=index.versions,
         advisories=None if wishes.advisory_db is None else read_advisories(wishes.advisory_db),
         allow_downgrade=wishes.allow_downgrade,
         edit_requirements=wishes.edit_requirements,
     )
+    growth = run.settings.baseline.growth_percent if wishes.growth_percent is None else wishes.growth_percent
     return Aligner(
         resolver=resolver,
-        features=FeatureRules(
-            versions=versions,
-            never=read_behaviour_features(),
-            cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
-            triple=host,
-            growth=(run.settings.baseline.growth_percent if growth is None else growth) / 100,
-            by=wishes.features_by,
-        ),
+        features=FeatureRules.of(versions, resolver.toolchain, growth_percent=growth, by=wishes.features_by),
         measure=measure,
         tell=run.output.say,
     )

@@ -16,8 +16,6 @@ from factory.errors import NothingToDoError
 from factory.pipeline.analyzing import ask_registry, resolver_of
 from factory.pipeline.costing import with_sizes
 from factory.pipeline.planning import baseline_of
-from factory.planning.behaviour import read_behaviour_features
-from factory.scan.cfg_expression import CfgSet
 
 if TYPE_CHECKING:
     from factory.analysis.analyze import Resolver
@@ -75,22 +73,15 @@ def with_aligned(run: Run, analysis: Analysis, aligned: Analysis) -> Analysis:
 
 def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
     baseline = baseline_of(run, analysis, resolver.toolchain, resolver.cargo_home, offline=resolver.offline)
-    facts, host = CrateIndex(resolver.cargo_home), resolver.toolchain.host
-    versions = VersionRules(
-        baseline=baseline, facts=facts, versions=facts.versions, advisories=None, allow_downgrade=False
+    index = CrateIndex(resolver.cargo_home)
+    features = FeatureRules.of(
+        VersionRules(baseline=baseline, facts=index, versions=index.versions),
+        resolver.toolchain,
+        growth_percent=run.settings.baseline.growth_percent,
+        # In either way cargo compiles the same units, and this one needs no second attempt.
+        by=FeaturesBy.HACK,
     )
-    return Meeting(
-        resolver=resolver,
-        features=FeatureRules(
-            versions=versions,
-            never=read_behaviour_features(),
-            cfgs=CfgSet.parse(resolver.toolchain.print_cfg(host)),
-            triple=host,
-            growth=run.settings.baseline.growth_percent / 100,
-            # In either way cargo compiles the same units, and this one needs no second attempt.
-            by=FeaturesBy.HACK,
-        ),
-    )
+    return Meeting(resolver=resolver, features=features)
 
 
 def _with_builds(aligned: Analysis, builds: dict[str, float]) -> Analysis:

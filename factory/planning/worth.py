@@ -31,7 +31,7 @@ Savings = dict["UnitKey", dict[str, float]]
 
 
 def savings(analysis: Analysis, *, costs: Mapping[UnitKey, UnitCost], jobs: int) -> Savings:
-    """Return what every registry unit saves, by repository, on machines that run `jobs` jobs at once.
+    """Return what every unit of registries and git saves, by repository, on machines that run `jobs` jobs at once.
 
     Each variant of each workspace is a build of its own; `costs` has every unit of the analysis.
     """

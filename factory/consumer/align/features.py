@@ -24,18 +24,20 @@ from factory.consumer.align.versions import settle_on_baseline
 from factory.graph import MergedGraph
 from factory.model import PackageId, Side
 from factory.planning.baseline import caret_range
+from factory.planning.behaviour import read_behaviour_features
+from factory.scan.cfg_expression import CfgSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.index_cache import CrateFacts
+    from factory.cargo.toolchain import Toolchain
     from factory.consumer.align.copy import WorkingCopy
     from factory.consumer.align.versions import VersionRules
     from factory.model import Unit
     from factory.planning.baseline import Baseline
     from factory.planning.behaviour import BehaviourFeatures
-    from factory.scan.cfg_expression import CfgSet
 
 _ROUNDS = 3
 _UNITS_A_CRATE = 1.5
@@ -71,6 +73,20 @@ class FeatureRules:
     triple: str
     growth: float = 0.0
     by: FeaturesBy = FeaturesBy.AUTO
+
+    @classmethod
+    def of(
+        cls, versions: VersionRules, toolchain: Toolchain, *, growth_percent: int, by: FeaturesBy = FeaturesBy.AUTO
+    ) -> FeatureRules:
+        """Return the rules for images of the platform that a toolchain compiles for, with what nobody gets unasked."""
+        return cls(
+            versions=versions,
+            never=read_behaviour_features(),
+            cfgs=CfgSet.parse(toolchain.print_cfg(toolchain.host)),
+            triple=toolchain.host,
+            growth=growth_percent / 100,
+            by=by,
+        )
 
     @property
     def baseline(self) -> Baseline:

@@ -41,8 +41,8 @@ class VersionRules:
     baseline: Baseline
     facts: Callable[[PackageId], CrateFacts | None]
     versions: Callable[[str], Iterable[str]]
-    advisories: Advisories | None
-    allow_downgrade: bool
+    advisories: Advisories | None = None
+    allow_downgrade: bool = False
     edit_requirements: bool = False
 
     def moves(self, packages: Iterable[PackageId]) -> list[Move]:
