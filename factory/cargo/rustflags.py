@@ -41,7 +41,7 @@ def why_not_cookable_flags(flags: Sequence[str]) -> str | None:
         # rustc replaces such a word by the lines of the file before it looks at any option.
         if flag.startswith("@"):
             return f"RUSTFLAGS hold `{flag}`, a file with more flags"
-    for flag in _joined(flags):
+    for flag in joined(flags):
         if flag == "-Ctarget-cpu=native":
             return "RUSTFLAGS hold `target-cpu=native`, which is another processor on every machine"
         if _HARMLESS.fullmatch(flag) is None:
@@ -55,10 +55,10 @@ def flags_for_resolution(flags: Iterable[str]) -> tuple[str, ...]:
     Only these may reach a rustc that resolves for a scanned repository. Each is one argument, because rustc reads a
     file for any argument that begins with `@`.
     """
-    return tuple(flag for flag in _joined(flags) if _DECIDES_CFG.fullmatch(flag))
+    return tuple(flag for flag in joined(flags) if _DECIDES_CFG.fullmatch(flag))
 
 
-def _joined(flags: Iterable[str]) -> Iterator[str]:
+def joined(flags: Iterable[str]) -> Iterator[str]:
     """Yield each flag with its value as one word: `-C x` and `--codegen=x` as `-Cx`, `--cfg x` as `--cfg=x`."""
     waiting = iter(flags)
     for flag in waiting:

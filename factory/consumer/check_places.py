@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from factory.scan.cargo_config import configuration_files
 from factory.scan.manifest import parse_toml
 from factory.scan.source_tree import MAX_LOCK_BYTES, SourceTree
 from factory.scan.toml_lines import line_of_key, lines_of_keys
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _LOCKED = re.compile(r'\[\[package\]\]\nname = "(?P<name>[^"\n]+)"\nversion = "(?P<version>[^"\n]+)"')
 _TABLES = ("dependencies", "build-dependencies", "build_dependencies", "dev-dependencies", "dev_dependencies")
-_CONFIGURATIONS = ("config", "config.toml")
 _PINS = ("rust-toolchain", "rust-toolchain.toml")
 
 
@@ -146,11 +146,7 @@ class Places:
     @cached_property
     def _configurations(self) -> tuple[_Toml, ...]:
         """The cargo configurations that count, the nearest first."""
-        found = []
-        for folder in self._folders():
-            paths = (folder / ".cargo" / name for name in _CONFIGURATIONS)
-            found += [self._read(path) for path in paths if self._tree.exists(path)][:1]
-        return tuple(found)
+        return tuple(self._read(path) for path in configuration_files(self._tree, self._found.root))
 
     def _folders(self) -> Iterator[Path]:
         for folder in (self._found.root, *self._found.root.parents):

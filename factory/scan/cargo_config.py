@@ -17,7 +17,7 @@ import enum
 import fnmatch
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,21 @@ class RecordedConfig:
         flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
         return tuple(flags) or (*beneath, *self.build_rustflags)
 
+    def target_keys(self, triple: str, cfgs: CfgSet) -> tuple[str, ...]:
+        """Return the keys of `[target]` that set flags or a linker for `triple`."""
+        keys = {key for key, _ in (*self.target_rustflags, *self.linkers)}
+        return tuple(sorted(key for key in keys if key == triple or _matches(key, cfgs)))
+
+    def with_rustflags(self, flags: tuple[str, ...], triple: str, cfgs: CfgSet) -> RecordedConfig:
+        """Return the configuration with `flags` for all platforms, and no others and no linker for `triple`."""
+        keys = self.target_keys(triple, cfgs)
+        return replace(
+            self,
+            build_rustflags=flags,
+            target_rustflags=tuple(row for row in self.target_rustflags if row[0] not in keys),
+            linkers=tuple(row for row in self.linkers if row[0] not in keys),
+        )
+
     def effective_linker(self, triple: str, cfgs: CfgSet) -> str | None:
         """Return the linker cargo would use for `triple`, as written, or `None` for rustc's own choice.
 
@@ -134,19 +149,25 @@ def read_recorded(tree: SourceTree, workspace_root: Path, *, registries: Collect
     Raises `UnscannableError` with file and line for one that cargo would refuse. `include`d files are not
     read.
     """
-    top = tree.repo_root(workspace_root)
     taken = frozenset(map(_variable, ("crates-io", *registries)))
     merged: dict[str, Any] = {}
     ignored: list[IgnoredSetting] = []
+    for path in configuration_files(tree, workspace_root):
+        table = _read(tree, path)
+        ignored.extend(_ignored(tree, path, table, taken))
+        _merge(merged, _located(tree, path, table), ())
+    return _recorded(tree, workspace_root, merged, tuple(sorted(ignored)), taken)
+
+
+def configuration_files(tree: SourceTree, workspace_root: Path) -> Iterator[Path]:
+    """Yield the cargo configurations from `workspace_root` up to the top of its repository, the nearest first."""
+    top = tree.repo_root(workspace_root)
     for folder in (workspace_root, *workspace_root.parents):
         if not folder.is_relative_to(top):
-            break
+            return
         path = _config_file(tree, folder)
         if path is not None:
-            table = _read(tree, path)
-            ignored.extend(_ignored(tree, path, table, taken))
-            _merge(merged, _located(tree, path, table), ())
-    return _recorded(tree, workspace_root, merged, tuple(sorted(ignored)), taken)
+            yield path
 
 
 def vendored_folders(tree: SourceTree, folder: Path) -> tuple[Path, ...]:

@@ -234,6 +234,24 @@ def test_the_cargo_profile_is_proposed_and_written_only_on_demand(program: Progr
     assert program.json("check", repo, "--plan", plan)["units"] == FULL
 
 
+def test_flags_and_linker_go_with_the_profile_and_only_on_demand(program: Program, plan: Path, tmp_path: Path) -> None:
+    repo = write(tmp_path / "repo", replace(BASE, name="app"), git=True)
+    config = '# faster links\n[target.\'cfg(unix)\']\nlinker = "clang"\nrustflags = ["-Clink-arg=-fuse-ld=lld"]\n'
+    write_files(repo, {".cargo/config.toml": f"{config}\n[alias]\nb = 'build'\n"})
+    assert program.json("check", repo, "--plan", plan)["units"]["hit"] == 0
+    before = texts(repo)
+    proposed = steps(program.json("align", repo, "--plan", plan))["profile"]
+    assert (proposed["chosen"], proposed["left"]) == (False, [])
+    assert proposed["after"]["units"] == FULL
+    assert [row["subject"] for row in proposed["changes"]] == ["RUSTFLAGS", "linker"]
+    assert "\n-linker" in proposed["patch"]
+    assert texts(repo) == before
+    program("align", repo, "--plan", plan, "--profile", "--apply", "--force")
+    assert (repo / ".cargo/config.toml").read_text(encoding="utf-8") == "# faster links\n[alias]\nb = 'build'\n"
+    assert program.json("check", repo, "--plan", plan)["units"] == FULL
+    program("align", repo, "--plan", plan, "--profile", "--check")
+
+
 def test_a_patch_that_gains_nothing_is_only_proposed(program: Program, plan: Path, tmp_path: Path) -> None:
     """Under another cargo profile no version helps; together with the baseline's profile the same one does."""
     lagging = replace(

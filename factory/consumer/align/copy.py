@@ -92,11 +92,8 @@ class WorkingCopy:
 
     def patch(self, before: Mapping[str, str], after: Mapping[str, str]) -> str:
         """Return a unified diff between two states, as `git apply` takes it at the repository's top."""
-        return "".join(
-            line
-            for path in sorted(before.keys() | after.keys())
-            for line in _diff(self.shown(path), before.get(path), after.get(path))
-        )
+        paths = sorted(before.keys() | after.keys())
+        return patch_of({self.shown(path): (before.get(path), after.get(path)) for path in paths})
 
     def settle_lock(self, compiled: Collection[PackageId] | None = None) -> str:
         """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not.
@@ -186,6 +183,11 @@ def why_not(stderr: str, *, hide: str) -> str:
         wants = f" `{requirement[1]}`" if requirement else ""
         return f"{conflict['by']} wants{f' {name[1]}' if name else ' another version'}{wants}"
     return explain(stderr, hide=hide).detail
+
+
+def patch_of(files: Mapping[str, tuple[str | None, str | None]]) -> str:
+    """Return a unified diff of files, by path in the repository: the text before and after, `None` for no file."""
+    return "".join(line for path, (before, after) in files.items() for line in _diff(path, before, after))
 
 
 def _diff(shown: str, before: str | None, after: str | None) -> list[str]:

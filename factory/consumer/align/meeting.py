@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from factory.consumer.align.copy import WorkingCopy
 from factory.consumer.align.features import add_features
+from factory.consumer.align.flags import flag_rules, settle_flags
 from factory.consumer.align.hack import without_hack
 from factory.consumer.align.model import StepName
 from factory.consumer.align.profile import profile_changes, with_profile
@@ -74,22 +75,27 @@ def _steps(copy: WorkingCopy, meeting: Meeting) -> Iterator[tuple[tuple[StepName
     yield (StepName.VERSIONS,), analysis
     analysis = add_features(copy, meeting.features, analysis).most.analysis
     yield (StepName.VERSIONS, StepName.FEATURES), analysis
-    if _take_profile(copy, meeting, analysis):
-        yield (StepName.VERSIONS, StepName.FEATURES, StepName.PROFILE), copy.analyze()
+    settled = _with_profile(copy, meeting, analysis)
+    if settled is not None:
+        yield (StepName.VERSIONS, StepName.FEATURES, StepName.PROFILE), settled.analyze()
 
 
-def _take_profile(copy: WorkingCopy, meeting: Meeting, analysis: Analysis) -> bool:
-    """Write the baseline's cargo profile for each variant that has another; return whether there was one."""
+def _with_profile(copy: WorkingCopy, meeting: Meeting, analysis: Analysis) -> WorkingCopy | None:
+    """Return the copy with the baseline's cargo profile and flags for each variant; `None` where all have them."""
     manifest = str((copy.root / "Cargo.toml").relative_to(copy.folder))
     texts = copy.read()
     changed = False
     for name, use in sorted(analysis.workspaces[0].variants.items()):
         common = meeting.features.versions.baseline.profile_of(name)
-        if common is not None and profile_changes(use, common):
+        if common is None:
+            continue
+        flags = settle_flags(copy.found, copy.recorded, flag_rules(meeting.resolver, meeting.features, common))
+        if flags.changes or profile_changes(use, common):
             texts[manifest] = with_profile(texts[manifest], use, common)
+            copy = replace(copy, recorded=flags.recorded)
             changed = True
     copy.write(texts)
-    return changed
+    return copy if changed else None
 
 
 def _named(analysis: Analysis, taken: tuple[StepName, ...]) -> Analysis:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from factory.analysis.model import VariantUse
     from factory.planning.baseline import BaselineProfile
 
-_EFFECTS: Mapping[str, str] = {
+EFFECTS: Mapping[str, str] = {
     "lto": "how far the linker optimises across crates: without it programs are larger and often slower, links quicker",
     "codegen-units": "in how many parts a crate is compiled: one gives faster programs and slower builds",
     "panic": "what a panic does: with `abort` nothing unwinds, so `catch_unwind` and joining a thread see no panic",
@@ -30,6 +30,7 @@ _EFFECTS: Mapping[str, str] = {
     "rpath": "where the program looks for shared libraries",
     "codegen-backend": "which code generator is used",
 }
+"""What settings decide in a program, by their names in a cargo profile, which `-C` has as well."""
 _OVERRIDE = "build-override"
 
 
@@ -47,14 +48,6 @@ def profile_changes(use: VariantUse, baseline: BaselineProfile) -> tuple[Change,
         for package, settings in use.profile.packages
     ]
     return tuple(rows)
-
-
-def flag_changes(use: VariantUse, baseline: BaselineProfile) -> tuple[Change, ...]:
-    """Return the RUSTFLAGS that differ: they stand in the cargo configuration, and are never written."""
-    if use.rustflags == baseline.rustflags:
-        return ()
-    mine, common = (" ".join(flags) or "none" for flags in (use.rustflags, baseline.rustflags))
-    return (Change("RUSTFLAGS", f"{mine} here, {common} in the baseline: change `rustflags` in .cargo/config.toml"),)
 
 
 def with_profile(text: str, use: VariantUse, baseline: BaselineProfile) -> str:
@@ -84,7 +77,7 @@ def _rows(place: str, mine: dict[str, Any], common: dict[str, Any], defaults: Ma
     return [
         Change(
             f"{place} {key}",
-            f"{_shown(key, mine, defaults)} -> {_shown(key, common, defaults)}: {_EFFECTS.get(key, 'see cargo')}",
+            f"{_shown(key, mine, defaults)} -> {_shown(key, common, defaults)}: {EFFECTS.get(key, 'see cargo')}",
         )
         for key in sorted(mine.keys() | common.keys())
         if mine.get(key) != common.get(key)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from factory.consumer.align.copy import WorkingCopy
+from factory.consumer.align.copy import WorkingCopy, patch_of
 from factory.consumer.align.features import FeaturesBy, add_features, source_texts
+from factory.consumer.align.flags import flag_rules, settle_flags
 from factory.consumer.align.hack import hack_folder, without_hack
 from factory.consumer.align.model import AlignReport, Change, State, Step, StepName, WorkspaceAlignment
-from factory.consumer.align.profile import flag_changes, profile_changes, with_profile
+from factory.consumer.align.profile import profile_changes, with_profile
 from factory.consumer.align.versions import move_versions
 from factory.errors import ConfigurationError
 from factory.scratch import scratch
@@ -83,6 +84,8 @@ class _Alignment:
     aligner: Aligner
     wishes: Wishes
     steps: list[Step] = field(default_factory=list)
+    configurations: dict[str, str | None] = field(default_factory=dict)
+    """The cargo configurations that are to be written, by their paths in the repository; `None` for one to remove."""
     had_hack: bool = False
     doubt: str = ""
     """Why the step `versions` was not worth taking by itself; "" where it was."""
@@ -161,34 +164,38 @@ class _Alignment:
         common = self.aligner.features.versions.baseline.profile_of(self.wishes.variant)
         if use is None or common is None:
             return analysis, state
-        changes, flags = profile_changes(use, common), flag_changes(use, common)
-        if not changes and not flags:
+        settings = profile_changes(use, common)
+        rules = flag_rules(self.aligner.resolver, self.aligner.features, common)
+        flags = settle_flags(self.copy.found, self.copy.recorded, rules)
+        if not settings and not flags.changes and not flags.left:
             return analysis, state
         before = self.copy.read()
         self._tell(StepName.PROFILE)
         manifest = "Cargo.toml" if self._root == "." else f"{self._root}/Cargo.toml"
-        after_analysis, after = analysis, state
+        made, after = analysis, state
         notes: tuple[str, ...] = ()
-        if changes:
+        if settings or flags.changes:
             self.copy.write(before | {manifest: with_profile(before[manifest], use, common)})
+            self.copy = replace(self.copy, recorded=flags.recorded)
             made = self.copy.analyze()
-            after_analysis, after = made, self._state(made)
-            left = profile_changes(made.workspaces[0].variants[self.wishes.variant], common) if made.resolved else ()
-            if left:
+            after = self._state(made)
+            if made.resolved and profile_changes(made.workspaces[0].variants[self.wishes.variant], common):
                 notes = ("part of it is not in the root manifest: look into .cargo/config.toml",)
+        if chosen:
+            self.configurations = {path: text for path, (_, text) in flags.files.items()}
         self.steps.append(
             Step(
                 name=StepName.PROFILE,
                 chosen=chosen,
-                changes=changes,
-                left=flags,
+                changes=(*settings, *flags.changes),
+                left=flags.left,
                 notes=notes,
-                patch=self.copy.patch(before, self.copy.read()),
+                patch=self.copy.patch(before, self.copy.read()) + patch_of(flags.files),
                 before=state,
                 after=after,
             )
         )
-        return after_analysis, after
+        return made, after
 
     def _only_propose(self, why: str) -> None:
         """Take back what would be written: a patch that gains nothing is not worth a review."""
@@ -312,7 +319,7 @@ class _Alignment:
         if folder is not None and f"{folder}/Cargo.toml" in files:
             with_script = "build-dependencies]" in final[f"{folder}/Cargo.toml"]
             files |= {f"{folder}/{path}": text for path, text in source_texts(with_script).items()}
-        return {self.copy.shown(path): text for path, text in files.items()}
+        return {self.copy.shown(path): text for path, text in files.items()} | self.configurations
 
 
 def why_idle(before: State, after: State) -> str:

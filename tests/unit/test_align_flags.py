@@ -1,0 +1,112 @@
+"""RUSTFLAGS and linker as most repositories have them: what is written, what is explained, and what stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from factory.consumer.align.flags import FlagRules, Flags, settle_flags
+from factory.scan.cargo_config import read_recorded
+from factory.scan.cfg_expression import CfgSet
+from factory.scan.discover import find_workspaces
+from factory.scan.source_tree import SourceTree
+from tests.hostile import good_repo, write_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRIPLE = "x86_64-unknown-linux-gnu"
+CFGS = CfgSet.parse('unix\ntarget_os="linux"\ntarget_arch="x86_64"\n')
+CONFIG = ".cargo/config.toml"
+
+
+def settled(
+    root: Path, files: dict[str, str], *, common: tuple[str, ...] = (), beneath: tuple[str, ...] = (), at: str = "."
+) -> Flags:
+    """Settle the workspace at a folder of a repository with these files."""
+    repo = good_repo(root)
+    write_files(repo, {".git/HEAD": "ref: refs/heads/main\n", **files})
+    (found,) = [one for one in find_workspaces([repo]).workspaces if one.root == (repo / at).resolve()]
+    recorded = read_recorded(SourceTree.of(found), found.root)
+    rules = FlagRules(common=common, beneath=beneath, triple=TRIPLE, cfgs=CFGS)
+    flags = settle_flags(found, recorded, rules)
+    now = flags.recorded.effective_rustflags(TRIPLE, CFGS, beneath=beneath)
+    assert bool(flags.left) == (now != common)
+    return flags
+
+
+def test_who_has_the_common_flags_has_nothing_to_change(tmp_path: Path) -> None:
+    flags = settled(
+        tmp_path, {CONFIG: 'build.rustflags = ["-Ctarget-cpu=x86-64-v2"]\n'}, common=("-Ctarget-cpu=x86-64-v2",)
+    )
+    assert (flags.changes, flags.left, flags.files) == ((), (), {})
+
+
+def test_flags_go_and_the_rest_of_the_file_stays_to_the_byte(tmp_path: Path) -> None:
+    text = (
+        '# ours\n[alias]\nb = "build"   # short\n\n[build]\njobs = 2\nrustflags = ["-D", "warnings"]\n\n'
+        '[target.\'cfg(unix)\']\nrustflags = ["-Ctarget-cpu=x86-64-v3", "-Clink-arg=-fuse-ld=mold"]\n'
+        'linker = "clang"\n\n'
+        '[target.x86_64-pc-windows-msvc]\nrustflags = ["-Ctarget-feature=+crt-static"]\n'
+    )
+    flags = settled(tmp_path, {CONFIG: text})
+    expected = (
+        '# ours\n[alias]\nb = "build"   # short\n\n[build]\njobs = 2\n\n'
+        '[target.x86_64-pc-windows-msvc]\nrustflags = ["-Ctarget-feature=+crt-static"]\n'
+    )
+    assert flags.files == {CONFIG: (text, expected)}
+    assert flags.recorded.effective_linker(TRIPLE, CFGS) is None
+    assert [row.what.partition(":")[0] for row in flags.changes] == [
+        "without -Ctarget-cpu=x86-64-v3",
+        "without -Clink-arg=-fuse-ld=mold",
+        "clang -> rustc's own",
+    ]
+    assert all(": " in row.what for row in flags.changes)
+
+
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ('"--cfg", "tokio_unstable"', "the code may be written for it"),
+        ('"-Zthreads=8"', "nobody here knows what it does"),
+        ('"-Clink-arg=-Tlink.x"', "nobody here knows what it does"),
+    ],
+)
+def test_what_the_code_may_need_stays_and_so_does_all_beside_it(tmp_path: Path, flag: str, why: str) -> None:
+    flags = settled(tmp_path, {CONFIG: f'[build]\nrustflags = ["-Ctarget-cpu=x86-64-v2", {flag}]\n'})
+    assert (flags.changes, flags.files) == ((), {})
+    (left,) = flags.left
+    assert left.what.startswith(why)
+
+
+def test_flags_under_those_of_a_platform_are_judged_as_well(tmp_path: Path) -> None:
+    """They take effect as soon as the platform's own are gone."""
+    text = f'[build]\nrustflags = ["--cfg", "loom"]\n[target.{TRIPLE}]\nrustflags = ["-Ctarget-cpu=native"]\n'
+    assert [row.subject for row in settled(tmp_path, {CONFIG: text}).left] == ["RUSTFLAGS --cfg=loom"]
+
+
+def test_a_file_that_had_nothing_else_is_removed(tmp_path: Path) -> None:
+    text = '[build]\nrustflags = ["-g"]\n'
+    assert settled(tmp_path, {CONFIG: text}).files == {CONFIG: (text, None)}
+
+
+def test_flags_of_most_others_are_written_where_there_is_no_configuration(tmp_path: Path) -> None:
+    flags = settled(tmp_path, {}, common=("-g", "-Ctarget-cpu=x86-64-v2"), beneath=("-g",))
+    assert flags.files == {CONFIG: (None, '[build]\nrustflags = ["-Ctarget-cpu=x86-64-v2"]\n')}
+    (change,) = flags.changes
+    assert change.what.startswith("with -Ctarget-cpu=x86-64-v2: for which processors")
+
+
+def test_flags_in_all_configurations_up_to_the_repository_count(tmp_path: Path) -> None:
+    inner = {"tool/Cargo.toml": '[package]\nname = "tool"\nversion = "0.1.0"\n[workspace]\n', "tool/src/lib.rs": ""}
+    inner["tool/Cargo.lock"] = 'version = 4\n\n[[package]]\nname = "tool"\nversion = "0.1.0"\n'
+    outer, near = 'build.rustflags = ["-g"]\n', '[build]\nrustflags = ["-Dwarnings"]\n'
+    flags = settled(tmp_path, {CONFIG: outer, f"tool/{CONFIG}": near, **inner}, at="tool")
+    assert flags.files == {CONFIG: (outer, None), f"tool/{CONFIG}": (near, None)}
+
+
+def test_flags_that_the_images_set_beneath_others_cannot_be_reached(tmp_path: Path) -> None:
+    flags = settled(tmp_path, {}, common=("-Ctarget-cpu=x86-64-v2",), beneath=("-g",))
+    assert flags.files == {}
+    assert "beside the images' own flags" in flags.left[0].what
