@@ -94,7 +94,7 @@ def align(
     elif check:
         _gate(report)
     elif not json:
-        run.output.say("aligned: nothing to write" if report.is_aligned else "nothing written: --apply writes it")
+        run.output.say("nothing written: --apply writes it" if _files(report) else "nothing to write")
 
 
 def _steps(text: str) -> frozenset[StepName]:
@@ -111,9 +111,14 @@ def _steps(text: str) -> frozenset[StepName]:
 def _gate(report: AlignReport) -> None:
     if report.is_aligned:
         return
-    files = sorted(path for workspace in report.workspaces for path in workspace.files)
-    problems = [f"{workspace.path}: {workspace.problem}" for workspace in report.workspaces if workspace.problem]
+    files = _files(report)
     raise BadAnswerError(
-        "; ".join([*problems, *([f"not aligned: {', '.join(files)} would change"] if files else [])]),
-        advice="Run `factory align --apply` and commit what it writes.",
+        "; ".join([*report.problems, *([f"not aligned: {', '.join(files)} would change"] if files else [])]),
+        advice="Mend what is said of each workspace."
+        if report.problems
+        else "Run `factory align --apply` and commit what it writes.",
     )
+
+
+def _files(report: AlignReport) -> list[str]:
+    return sorted(path for workspace in report.workspaces for path in workspace.files)

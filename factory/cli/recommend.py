@@ -51,13 +51,13 @@ def _print(found: tuple[Recommendation, ...], output: Output) -> None:
     rows = []
     for recommendation in found:
         if recommendation.problem:
-            rows.append((recommendation.repo, "", "", recommendation.problem, "", "", "", "", ""))
+            output.warn(f"{recommendation.repo}: {recommendation.problem}")
         for number, offer in enumerate(recommendation.offers):
             named = (recommendation.repo, recommendation.variant) if number == 0 else ("", "")
             rows.append((*named, "→" if offer is recommendation.best else "", *_cells(offer, recommendation)))
-    # One plan is for one platform.
-    title = f"For {found[0].platform}"
-    output.answer_table(title, columns, rows, right=columns[4:])
+    if rows:
+        # One plan is for one platform.
+        output.answer_table(f"For {found[0].platform}", columns, rows, right=columns[4:])
 
 
 def _cells(offer: Offer, of: Recommendation) -> tuple[str, str, str, str, str, str]:

@@ -66,7 +66,7 @@ class WarmSource:
 
 
 def check(run: Run, repo: str, source: WarmSource, question: Question, *, offline: bool) -> CheckReport:
-    """Forecast what a repository will find warm; raise `NothingToDoError` where none of it can be resolved."""
+    """Forecast what a repository will find warm; raise `BadAnswerError` where none of it can be resolved."""
     return _check(run, repo, source, source.read(), question, offline=offline)
 
 
@@ -85,7 +85,10 @@ class AlignWishes:
 
 
 def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: bool) -> AlignReport:
-    """Return the steps that move a repository onto a plan's baseline; nothing is written."""
+    """Return the steps that move a repository onto a plan's baseline; nothing is written.
+
+    Raises `BadAnswerError` where none of it can be resolved: then nobody knows whether it is aligned.
+    """
     source = WarmSource(plan=plan)
     made = read_plan(plan)
     if made.baseline is None:
@@ -93,8 +96,8 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     warm = warm_from_plan(made, name=str(plan))
     variant = wishes.variant or default_variant(warm)
     warm.require_variant(variant)
-    found = scan(run, [str(repo)])
-    require_manifests(found)
+    found = _scan(run, str(repo))
+    _require_resolved([f"{row.path}: {row.reason}: {row.detail}" for row in found.skipped], found.workspaces)
     for row in found.skipped:
         run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
     resolver = _forecaster(run, warm, source, offline=offline)
@@ -102,14 +105,17 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     ask_registry(run, resolver, crates)
     aligner = _aligner(run, made.baseline, warm, resolver, wishes)
     steps = Wishes(variant=variant, steps=wishes.steps)
-    return align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
+    report = align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
+    _require_resolved(report.problems, [row for row in report.workspaces if not row.problem])
+    return report
 
 
 def apply_alignment(run: Run, repo: Path, report: AlignReport, *, force: bool) -> None:
     """Write what aligning a repository found; raise `BadAnswerError` where a workspace could not be aligned."""
-    problems = [f"{workspace.path}: {workspace.problem}" for workspace in report.workspaces if workspace.problem]
-    if problems:
-        raise BadAnswerError("; ".join(problems), advice=f"Nothing was written. Mend {repo}, or name a part of it.")
+    if report.problems:
+        raise BadAnswerError(
+            "; ".join(report.problems), advice=f"Nothing was written. Mend {repo}, or name a part of it."
+        )
     changed = [workspace for workspace in report.workspaces if workspace.files]
     if not changed:
         run.output.say("aligned: nothing to write")
@@ -138,7 +144,7 @@ def recommend(
     for repo in repos:
         try:
             report = _check(run, repo, source, warm, Question(), offline=offline)
-        except NothingToDoError as error:
+        except BadAnswerError as error:
             rows.append(recommend_stage.without_offers(without_secret(repo), warm, error.what))
         else:
             rows += recommend_stage.recommend(
@@ -182,22 +188,37 @@ def _aligner(
     )
 
 
+def _scan(run: Run, repo: str) -> Scan:
+    """Find the workspaces of a repository; raise `BadAnswerError` where it has no manifest."""
+    try:
+        found = scan(run, [repo])
+        require_manifests(found)
+    except NothingToDoError as error:
+        # To a gate, "nothing to do" is success.
+        raise BadAnswerError(error.what, advice=error.advice) from error
+    return found
+
+
+def _require_resolved(reasons: Sequence[str], resolved: Sequence[object]) -> None:
+    """Raise `BadAnswerError`, with all reasons, where there is nothing that could be resolved."""
+    if not resolved:
+        raise BadAnswerError(
+            "\n  ".join(["no workspace could be resolved:", *reasons]), advice="Mend it, or name another folder."
+        )
+
+
 def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Question, *, offline: bool) -> CheckReport:
     image = question.image or (warm.topmost if source.image is not None else None)
     if image is not None:
         warm.require_layer(image)
     variant = question.variant or default_variant(warm)
     warm.require_variant(variant)
-    found = scan(run, [repo])
-    require_manifests(found)
+    found = _scan(run, repo)
     resolver = _forecaster(run, warm, source, offline=offline)
     with run.output.progress("resolving", len(found.workspaces)) as advance:
         analysis = analysis_stage.analyze(found, resolver, advance=advance)
-    if not analysis.resolved:
-        reasons = [f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces]
-        raise NothingToDoError(
-            "\n  ".join(["no workspace could be resolved:", *reasons]), advice="Mend it, or name another folder."
-        )
+    reasons = [f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces]
+    _require_resolved(reasons, analysis.resolved)
     # A consumer's machine keeps no measurements: what is warm has its costs with it.
     known = {key: unit.cost for key, unit in warm.units.items()}
     costs = weighed_costs(analysis, known, fit(shipped_records()), crate_sources([]))

@@ -252,6 +252,60 @@ def test_flags_and_linker_go_with_the_profile_and_only_on_demand(program: Progra
     program("align", repo, "--plan", plan, "--profile", "--check")
 
 
+def test_under_a_profile_that_loses_the_other_steps_are_judged_without_it(program: Program, tmp_path: Path) -> None:
+    """It is a proposal then, with what it would lose, and the steps are those of who did not ask for it."""
+    of_its_own = replace(
+        BASE, name="own", dependencies=('itoa = "1"', 'ryu = "1"'), tables='[profile.release]\nlto = "thin"\n'
+    )
+    for name in ("one", "two"):
+        write(tmp_path / name, BASE)
+    write(tmp_path / "three", of_its_own)
+    program("analyze", "one", "two", "three", "--top", "0", cwd=tmp_path)
+    program("plan", cwd=tmp_path)
+    repo = write(tmp_path / "repo", replace(of_its_own, versions={**of_its_own.versions, "itoa": "1.0.17"}), git=True)
+    asked = program.json("align", repo, "--plan", tmp_path / "plan.json", "--profile")
+    assert asked == program.json("align", repo, "--plan", tmp_path / "plan.json")
+    taken = steps(asked)
+    assert (taken["versions"]["chosen"], taken["profile"]["chosen"]) == (True, False)
+    assert taken["profile"]["after"]["units"]["hit"] < taken["versions"]["after"]["units"]["hit"]
+    shown = program("align", repo, "--plan", tmp_path / "plan.json", "--profile").stdout
+    assert "profile would change, and with this plan" in shown
+
+
+@pytest.mark.parametrize("broken", ["Cargo.lock", "Cargo.toml"])
+def test_what_cannot_be_resolved_is_not_aligned(program: Program, plan: Path, tmp_path: Path, broken: str) -> None:
+    repo = write(tmp_path / "repo", BASE, git=True)
+    (repo / broken).write_text("<<<<<<< ours\n", encoding="utf-8")
+    for words in ((), ("--check",), ("--apply", "--force")):
+        answer = program("align", repo, "--plan", plan, *words, code=1)
+        assert "no workspace could be resolved" in answer.stderr
+        assert "aligned" not in answer.stderr.replace(str(repo), "")
+        assert "--apply" not in answer.stderr
+    gate = program("check", repo, "--plan", plan, "--min-hit", "0.1", code=1)
+    assert "no workspace could be resolved" in gate.stderr
+
+
+def test_line_ends_of_another_system_stay(program: Program, plan: Path, tmp_path: Path) -> None:
+    repo = write(tmp_path / "repo", BEHIND)
+    files = [repo / "Cargo.toml", repo / "Cargo.lock"]
+    for path in files:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    for args in (["init", "-q"], ["config", "core.autocrlf", "false"], ["add", "-A"]):
+        process.run(["git", *args], cwd=repo)
+    process.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"], cwd=repo)
+    before = {path: path.read_bytes().splitlines() for path in files}
+    patches = "".join(step["patch"] for step in steps(program.json("align", repo, "--plan", plan)).values())
+    (tmp_path / "all.patch").write_text(patches, encoding="utf-8", newline="")
+    assert process.run(["git", "apply", "--check", tmp_path / "all.patch"], cwd=repo, check=False).stderr == ""
+    program("align", repo, "--plan", plan, "--apply")
+    for path in files:
+        content = path.read_bytes()
+        assert content.count(b"\n") == content.count(b"\r\n")
+        # Of the lines that were there, most are.
+        assert len(set(before[path]) - set(content.splitlines())) < len(before[path]) / 2
+    program("align", repo, "--plan", plan, "--check")
+
+
 def test_a_patch_that_gains_nothing_is_only_proposed(program: Program, plan: Path, tmp_path: Path) -> None:
     """Under another cargo profile no version helps; together with the baseline's profile the same one does."""
     lagging = replace(

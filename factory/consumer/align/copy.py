@@ -73,7 +73,7 @@ class WorkingCopy:
         return frozenset(package for package in packages if package.source == CRATES_IO)
 
     def read(self) -> dict[str, str]:
-        """Return the manifests and the lock: text by path in the copy."""
+        """Return the manifests and the lock: text by path in the copy, whose lines end as on Unix."""
         paths = (path for path in self.folder.rglob("Cargo.*") if path.name in _ALIGNED_NAMES)
         return {str(path.relative_to(self.folder)): path.read_text(encoding="utf-8") for path in sorted(paths)}
 
@@ -92,8 +92,18 @@ class WorkingCopy:
 
     def patch(self, before: Mapping[str, str], after: Mapping[str, str]) -> str:
         """Return a unified diff between two states, as `git apply` takes it at the repository's top."""
-        paths = sorted(before.keys() | after.keys())
-        return patch_of({self.shown(path): (before.get(path), after.get(path)) for path in paths})
+        paths = [path for path in sorted(before.keys() | after.keys()) if before.get(path) != after.get(path)]
+        states = ((path, before.get(path), after.get(path)) for path in paths)
+        return patch_of(
+            {self.shown(path): (self.as_written(path, a), self.as_written(path, b)) for path, a, b in states}
+        )
+
+    def as_written(self, path: str, text: str | None) -> str | None:
+        """Return a text of the copy, which `read` gave, with the line ends that the repository's own file has."""
+        original = self.base / path
+        if text is None or not original.is_file() or b"\r\n" not in original.read_bytes():
+            return text
+        return text.replace("\n", "\r\n")
 
     def settle_lock(self, compiled: Collection[PackageId] | None = None) -> str:
         """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not.

@@ -130,6 +130,11 @@ class AlignReport:
     workspaces: tuple[WorkspaceAlignment, ...]
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """Why workspaces could not be aligned at all, each with its path."""
+        return tuple(f"{workspace.path}: {workspace.problem}" for workspace in self.workspaces if workspace.problem)
+
+    @property
     def is_aligned(self) -> bool:
         """Whether there is nothing left to write in any workspace."""
         return all(workspace.is_aligned for workspace in self.workspaces)

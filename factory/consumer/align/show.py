@@ -74,18 +74,22 @@ def _growth(step: Step) -> str:
 
 def _print_step(step: Step, output: Output, *, top: int) -> None:
     if step.changes:
-        verb = (
-            "changes" if step.chosen else "would change (--profile writes it)" if _is_profile(step) else "would change"
-        )
-        _print_rows(f"{step.name} {verb}", step.changes, output, top=top)
+        _print_rows(f"{step.name} {_verb(step)}", step.changes, output, top=top)
     if step.left:
         _print_rows(f"{step.name} leaves", step.left, output, top=min(top, _MOST_LEFT))
     for note in step.notes:
         output.say(f"{step.name}: {note}")
 
 
-def _is_profile(step: Step) -> bool:
-    return step.name is StepName.PROFILE
+def _verb(step: Step) -> str:
+    if step.chosen:
+        return "changes"
+    if step.name is not StepName.PROFILE:
+        return "would change"
+    gained = step.before.missing_seconds - step.after.missing_seconds
+    if gained > 0:
+        return "would change (--profile writes it)"
+    return f"would change, and with this plan {-gained:.1f} s more would have to be compiled"
 
 
 def _print_rows(title: str, rows: Sequence[Change], output: Output, *, top: int) -> None:

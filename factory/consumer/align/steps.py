@@ -72,10 +72,20 @@ _NO_GAIN = (
 
 
 def align_workspace(found: FoundWorkspace, aligner: Aligner, wishes: Wishes) -> WorkspaceAlignment:
-    """Return the steps that move a workspace onto the baseline, and the files as they should be; writes nothing."""
+    """Return the steps that move a workspace onto the baseline, and the files as they should be; writes nothing.
+
+    Where nothing is worth writing under the baseline's cargo profile, that is only proposed, and the other steps are
+    judged under the profile that stays.
+    """
     with scratch("factory-align-") as folder:
         copy = WorkingCopy.make(found, folder / "copy", aligner.resolver)
-        return _Alignment(copy, aligner, wishes).run()
+        made = _Alignment(copy, aligner, wishes).run()
+        if made.files or not any(step.name is StepName.PROFILE and step.changes for step in made.steps):
+            return made
+        if StepName.PROFILE not in wishes.steps or wishes.steps == {StepName.PROFILE}:
+            return made
+        copy = WorkingCopy.make(found, folder / "unchanged", aligner.resolver)
+        return _Alignment(copy, aligner, replace(wishes, steps=wishes.steps - {StepName.PROFILE})).run()
 
 
 @dataclass(slots=True)
@@ -319,7 +329,8 @@ class _Alignment:
         if folder is not None and f"{folder}/Cargo.toml" in files:
             with_script = "build-dependencies]" in final[f"{folder}/Cargo.toml"]
             files |= {f"{folder}/{path}": text for path, text in source_texts(with_script).items()}
-        return {self.copy.shown(path): text for path, text in files.items()} | self.configurations
+        written = {self.copy.shown(path): self.copy.as_written(path, text) for path, text in files.items()}
+        return written | self.configurations
 
 
 def why_idle(before: State, after: State) -> str:
