@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +12,23 @@ from factory.cli.runs import run_of
 from factory.consumer.init import Ci, CompilerCache, Flavour, LayerCache, Runtime, write_files
 from factory.pipeline import projects
 
+if TYPE_CHECKING:
+    from factory.pipeline.run import Run
+
 
 def init(
     context: typer.Context,
     repo: Annotated[Path, typer.Argument(help="The directory of the project.")] = Path(),
     layer: Annotated[
-        str | None, typer.Option("--layer", help="The layer to build on (default: by what Cargo.lock holds).")
+        str | None, typer.Option("--layer", help="The layer to build on (default: by the plan, or Cargo.lock).")
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan",
+            envvar="FACTORY_PLAN",
+            help="The plan by which the layer is chosen (default: plan.json, if any).",
+        ),
     ] = None,
     image: Annotated[
         str | None, typer.Option("--image", help="The image to build on (default: the layer's, by the configuration).")
@@ -53,6 +64,7 @@ def init(
     run = run_of(context)
     wishes = projects.InitWishes(
         layer=layer,
+        plan=_plan(run, plan),
         image=image,
         flavour=flavour,
         runtime=runtime,
@@ -73,3 +85,9 @@ def init(
             run.output.say(f"wrote {path}")
     for remark in files.remarks:
         run.output.say(f"note: {remark}")
+
+
+def _plan(run: Run, named: Path | None) -> Path | None:
+    """Return the plan that is named, or the usual one where that is there."""
+    plan = run.file_to_read(named or Path("plan.json"))
+    return plan if named is not None or plan.exists() else None

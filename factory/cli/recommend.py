@@ -24,7 +24,7 @@ def recommend(
     plan: PlanOption = Path("plan.json"),
     bandwidth: Annotated[
         int, typer.Option("--bandwidth", min=1, help="MB that a build machine pulls in a second.")
-    ] = 100,
+    ] = forecasting.BANDWIDTH // 1_000_000,
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
     json: JsonOption = False,
 ) -> None:

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace
 
 
+BANDWIDTH = 100_000_000
+"""Bytes that a build machine pulls in a second, where nobody says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmSource:
     """What a forecast is for: an image, a cooked directory, or else a plan."""

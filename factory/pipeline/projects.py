@@ -23,6 +23,7 @@ from factory.consumer.project import layer_by_anchors, read_project
 from factory.engine import Engine
 from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
 from factory.pipeline.analyzing import analyze
+from factory.pipeline.forecasting import BANDWIDTH, recommend
 from factory.planning.system_packages import PackageUse, Purpose, analysis_uses, read_table
 from factory.proof import second_build
 from factory.scan.model import Scan
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from factory.config.layers import LayerTree
     from factory.consumer.project import Project
     from factory.pipeline.run import Run
     from factory.proof.second_build import SecondBuilds
@@ -41,6 +43,8 @@ class InitWishes:
     """What the user of `init` named; `None` leaves it to what the project and the configuration suggest."""
 
     layer: str | None
+    plan: Path | None
+    """By which the layer is chosen that saves most; by what the lock holds without one."""
     image: str | None
     flavour: Flavour
     runtime: Runtime | None
@@ -56,7 +60,7 @@ def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> P
     project = read_project(folder)
     packages = _packages_of(run, project)
     choices = Choices(
-        builder=wishes.image or _image_for(run, project, wishes.layer, profiles),
+        builder=wishes.image or _image_for(run, project, wishes, profiles),
         build_packages=_to_build(packages),
         runtime_packages=tuple({use.package for use in packages if use.purpose is Purpose.RUNTIME}),
         flavour=wishes.flavour,
@@ -115,19 +119,38 @@ def second_builds(
     return second_build.second_builds(project.workspace, request, engine=engine, output=run.output)
 
 
-def _image_for(run: Run, project: Project, layer: str | None, profiles: Path | None) -> str:
-    tree = load_layer_profiles(profiles)
-    if layer is None:
-        layer, anchor = layer_by_anchors(project, tree)
-        run.output.say(f"building on {layer}" + (f", as Cargo.lock has {anchor}" if anchor else ""))
+def _image_for(run: Run, project: Project, wishes: InitWishes, profiles: Path | None) -> str:
+    layer = wishes.layer or (None if wishes.plan is None else _layer_by_plan(run, project, wishes.plan))
+    if wishes.layer is not None or layer is None:
+        layer = _layer_by_lock(run, project, wishes.layer, load_layer_profiles(profiles))
     image = run.settings.image
-    tags = image.moving_tags_of(layer=tree.layer(layer).name, rust=run.settings.toolchain)
+    tags = image.moving_tags_of(layer=layer, rust=run.settings.toolchain)
     if not tags:
         raise ConfigurationError(
             "every tag of `image.tags` has a date or a digest in it, so none stands for the newest image",
             advice="Name one with --image.",
         )
     return f"{image.repository}:{tags[0]}"
+
+
+def _layer_by_plan(run: Run, project: Project, plan: Path) -> str | None:
+    """Return the layer of a plan that gains most for a project, as `factory recommend` does; `None` where none does."""
+    (*_, found) = recommend(run, [str(project.workspace.root)], plan, bandwidth=BANDWIDTH, offline=False)
+    if found.best is None:
+        run.output.say(f"no image of {plan} gains anything: {found.problem or 'see `factory check`'}")
+        return None
+    best, units = found.best, found.total.units
+    run.output.say(f"building on {best.image}, which gains most by {plan}: {best.hit.units} of {units} units are warm")
+    return best.image
+
+
+def _layer_by_lock(run: Run, project: Project, named: str | None, tree: LayerTree) -> str:
+    """Return the layer that is named, or else the deepest one with an anchor in the lock."""
+    if named is not None:
+        return tree.layer(named).name
+    layer, anchor = layer_by_anchors(project, tree)
+    run.output.say(f"building on {layer}" + (f", as Cargo.lock has {anchor}" if anchor else ""))
+    return layer
 
 
 def _to_build(packages: Sequence[PackageUse]) -> tuple[str, ...]:

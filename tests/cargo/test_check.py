@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -269,6 +270,24 @@ def test_the_gate_counts_units_or_seconds_and_no_half_answers(
     program("check", tmp_path / "two", "--plan", kitchen.folder / "plan.json")
     half = program("check", tmp_path / "two", "--plan", kitchen.folder / "plan.json", "--min-hit", "0.1", code=1)
     assert "no forecast for two/broken" in half.stderr
+
+
+def test_a_project_builds_on_the_layer_that_is_recommended(
+    program: Program, kitchen: Kitchen, samples: Path, tmp_path: Path
+) -> None:
+    program("analyze", samples / "notes-web", "--top", "0", cwd=tmp_path)
+    program("plan", cwd=tmp_path)
+    repo = shutil.copytree(samples / "notes-web", tmp_path / "notes")
+    (found,) = program.json("recommend", repo, "--plan", tmp_path / "plan.json")["repos"]
+    total = found["units"]["total"]
+    best = next(offer for offer in found["offers"] if offer["image"] == found["best"])
+    said = program("init", repo, cwd=tmp_path).stderr
+    shown = f"building on {best['image']}, which gains most by plan.json: {best['units']['hit']} of {total} units"
+    assert shown in said
+    assert f":{best['image']}" in (repo / "Dockerfile").read_text(encoding="utf-8")
+    small = ("init", kitchen.folder / "consumers/feature", "--dry-run", "--plan")
+    assert "gains anything" in program(*small, kitchen.folder / "plan.json").stderr
+    assert "missing.json" in program(*small, tmp_path / "missing.json", code=2).stderr
 
 
 def test_nothing_is_written_into_the_repository(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
