@@ -1,6 +1,9 @@
-"""The labels of images: what each says of itself, to programs and to whoever inspects it."""
+"""What images say of themselves, to programs and to whoever inspects them: their labels, and where their files are."""
 
 import enum
+
+SHARE = "/usr/local/share/rust-warm-factory"
+"""The folder of an image that has one folder for each of its layers: contract, contents, what cargo said."""
 
 
 class Label(enum.StrEnum):

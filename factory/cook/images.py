@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from factory.planning.recipe import Recipe
     from factory.platforms import Platform
 
-SHARE = "/usr/local/share/rust-warm-factory"
-"""Where images keep what they say of themselves."""
-
 DEFAULT_EPOCH = 315_532_800
 """1980-01-01: the time of every file in a layer unless SOURCE_DATE_EPOCH says otherwise, so that equal plans give
 equal bytes. Nothing earlier can be kept in a zip file."""

@@ -9,11 +9,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from factory.cook.images import SHARE
 from factory.engine import ContainerTimeoutError, certificates
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import cache_directory
-from factory.labels import Label
+from factory.labels import SHARE, Label
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.layers import copies, growth_check

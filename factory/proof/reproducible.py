@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from factory.cook.images import SHARE, image_build, rebuild
+from factory.cook.images import image_build, rebuild
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.image_archive import differences, read_layers
-from factory.labels import Label
+from factory.labels import SHARE, Label
 from factory.platforms import Platform
 from factory.proof.model import Check
 from factory.proof.target import verified_image
