@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from factory.cook.warm_list import warm_list
 from factory.costs.log import read_log
 from factory.costs.record import observe_all
 from factory.engine import Engine, bake, bake_command, certificates
+from factory.epoch import DEFAULT_EPOCH, build_date, chosen_epoch
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
 from factory.files import digest, write_json, write_text
@@ -42,14 +42,6 @@ if TYPE_CHECKING:
     from factory.planning.plan import Plan, PlannedLayer
     from factory.planning.recipe import Recipe
     from factory.platforms import Platform
-
-DEFAULT_EPOCH = 315_532_800
-"""1980-01-01: the time of every file in a layer unless SOURCE_DATE_EPOCH says otherwise, so that equal plans give
-equal bytes. Nothing earlier can be kept in a zip file."""
-
-LAST_EPOCH = 253_402_300_799
-"""The last second of the year 9999, the last one that can be written as a date."""
-
 
 LOG_HEADING = "==== factory recipe "
 """How a line of `errors.log` begins that names the recipe of the lines under it."""
@@ -144,27 +136,6 @@ def require_planned_for(plan: Plan, platform: Platform) -> None:
             f"the plan was made for {plan.contract.toolchain.host}, and {platform} is built",
             advice=f"Each platform has units of its own: `factory --platform {platform} analyze`, then `plan`.",
         )
-
-
-def build_date() -> str:
-    """Return the day of a build as YYYYMMDD, in UTC: today, or that of SOURCE_DATE_EPOCH."""
-    chosen = chosen_epoch()
-    return time.strftime("%Y%m%d", time.gmtime(time.time() if chosen is None else chosen))
-
-
-def chosen_epoch() -> int | None:
-    """Return SOURCE_DATE_EPOCH, in seconds since 1970, `None` where it is not set.
-
-    Raises `ConfigurationError` for one that is no such number.
-    """
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and int(text) <= LAST_EPOCH):
-        raise ConfigurationError(
-            f"SOURCE_DATE_EPOCH={text}: not a time", advice="Write seconds since 1970, or unset the variable."
-        )
-    return int(text)
 
 
 def build_images(build: ImageBuild, *, engine: Engine, output: Output) -> tuple[LayerReport, ...]:

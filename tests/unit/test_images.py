@@ -24,7 +24,6 @@ from factory.config.model import (
 )
 from factory.cook.budgets import require_within_budgets
 from factory.cook.images import (
-    DEFAULT_EPOCH,
     ImageBuild,
     bake_definition,
     build_commands,
@@ -33,6 +32,7 @@ from factory.cook.images import (
     made_by,
 )
 from factory.cook.report import LayerReport
+from factory.epoch import DEFAULT_EPOCH
 from factory.errors import BadAnswerError, BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
 from factory.labels import Label
