@@ -16,8 +16,8 @@ from factory.cargo.advisories import read_advisories
 from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
 from factory.config.layers import load_layer_profiles
+from factory.cook.bake_file import made_by
 from factory.cook.budgets import require_within_budgets
-from factory.cook.images import made_by
 from factory.cook.local import is_warm_directory, local_plan
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
