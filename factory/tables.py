@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from factory.planning.plan import Forecast, Plan
     from factory.planning.system_packages import PackageUse
     from factory.proof.model import Proof
-    from factory.proof.second_build import SecondBuilds
+    from factory.proof.second_build_model import SecondBuilds
     from factory.publish.model import PushedLayer
     from factory.publish.prunable import Verdict
 

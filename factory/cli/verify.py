@@ -15,7 +15,7 @@ from factory.errors import BadAnswerError, ConfigurationError
 from factory.pipeline import artefacts, projects, proving, publishing
 from factory.pipeline.run import Run
 from factory.proof.model import Proof, proof_to_json
-from factory.proof.second_build import Beside, SecondBuilds, second_builds_to_json
+from factory.proof.second_build_model import Beside, SecondBuilds, second_builds_to_json
 from factory.publish.signing import Identity
 
 
