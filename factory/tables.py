@@ -405,9 +405,6 @@ def print_builds(proof: Proof, output: Output) -> None:
     )
 
 
-_HOLDS = {True: "yes", False: "no", None: "-"}
-
-
 def print_second_builds(result: SecondBuilds, output: Output) -> None:
     """Print one row a build: seconds, which steps were cached, what cargo compiled; then what is claimed of caching."""
     output.answer_table(
