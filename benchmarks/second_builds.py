@@ -18,7 +18,7 @@ from factory.consumer.init import Flavour
 from factory.output import Output
 from factory.pipeline import projects
 from factory.pipeline.run import Run
-from factory.proof.second_build import Beside, Change, SecondBuilds
+from factory.proof.second_build_model import Beside, Change, SecondBuilds
 
 
 def main() -> int:

@@ -22,7 +22,6 @@ import argparse
 import itertools
 import json
 import os
-import re
 import shutil
 import statistics
 import sys
@@ -30,18 +29,25 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.program import run_factory
 from factory import process
 from factory.analysis.model import Analysis, analysis_from_json
 from factory.costs.model import UnitCost
+from factory.costs.timings import REPORT, TIMINGS_ARG, Spell, Work, spell_of, timing_rows
 from factory.errors import EnvironmentFaultError
 from factory.graph import MergedGraph
 from factory.model import Mode, Unit, UnitKey
 from factory.planning.wall import BuildModel, wall_shares
 
-_UNIT_DATA = re.compile(r"const UNIT_DATA = (\[.*?\n\]);", re.DOTALL)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _PATIENCE = 7200.0
+
+_Identity = tuple[str, str, Work, tuple[str, ...]]
+"""What cargo's report says of which unit a row is: name and version, what was done, features."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,14 +189,7 @@ def _middle(units: dict[UnitKey, Unit], keys: frozenset[UnitKey]) -> list[str]:
 
 def _analyse(folder: Path, repo: Path) -> Analysis:
     found = folder / "analysis.json"
-    done = process.run(
-        [sys.executable, "-m", "factory", "-q", "analyze", repo, "-o", found, "--top", "0"],
-        timeout=_PATIENCE,
-        check=False,
-    )
-    # Where nothing could be resolved it is written all the same, with the reasons.
-    if not found.exists():
-        raise process.ProgramFailedError(done)
+    run_factory("-q", "analyze", repo, "-o", found, "--top", "0", seconds=_PATIENCE)
     return analysis_from_json(json.loads(found.read_text(encoding="utf-8")))
 
 
@@ -203,47 +202,38 @@ def _build(repo: Path, target: Path, units: dict[UnitKey, Unit], jobs: int) -> d
     environment = _environment(target)
     process.run(["cargo", "fetch", "--locked"], cwd=repo, env=environment, timeout=_PATIENCE)
     process.run(
-        ["cargo", "build", "--release", "--locked", "--offline", "--timings", "--jobs", str(jobs)],
+        ["cargo", "build", "--release", "--locked", "--offline", TIMINGS_ARG, "--jobs", str(jobs)],
         cwd=repo,
         env=environment,
         timeout=_PATIENCE,
     )
-    page = (target / "cargo-timings" / "cargo-timing.html").read_text(encoding="utf-8")
-    found = _UNIT_DATA.search(page)
-    assert found is not None, "cargo's timing report has no UNIT_DATA"
-    waiting: dict[tuple[object, ...], list[UnitKey]] = defaultdict(list)
+    waiting: dict[_Identity, list[UnitKey]] = defaultdict(list)
     for key in sorted(units, reverse=True):
         waiting[_identity(units[key])].append(key)
     timed: dict[UnitKey, Timed] = {}
-    for row in json.loads(found[1]):
+    for row in timing_rows((target / REPORT).read_text(encoding="utf-8")):
+        spell = spell_of(row)
         # Two units of one identity differ in their side alone: whichever is which, the sums are the same.
-        keys = waiting[_said(row)]
+        keys = waiting[spell.crate, spell.version, spell.work, spell.features]
         # Fresh units are in the report, with no time.
         if keys and row["duration"]:
-            timed[keys.pop()] = _timed(row)
+            timed[keys.pop()] = Timed(start=spell.start, end=spell.end, metadata=_metadata(row, spell))
     return timed
 
 
-def _identity(unit: Unit) -> tuple[object, ...]:
-    is_run = unit.mode is Mode.RUN_CUSTOM_BUILD
-    what = "run" if is_run else "script" if unit.target_kind == "custom-build" else "lib"
-    return (unit.package.name, unit.package.version, what, unit.features)
+def _identity(unit: Unit) -> _Identity:
+    script = Work.SCRIPT if unit.target_kind == "custom-build" else Work.LIBRARY
+    return (
+        unit.package.name,
+        unit.package.version,
+        Work.RUN if unit.mode is Mode.RUN_CUSTOM_BUILD else script,
+        unit.features,
+    )
 
 
-def _said(row: dict[str, Any]) -> tuple[object, ...]:
-    what = "lib"
-    if row["mode"] == "run-custom-build" or "(run)" in row["target"]:
-        what = "run"
-    elif "build script" in row["target"] or "build-script" in row["target"]:
-        what = "script"
-    return (row["name"], row["version"], what, tuple(sorted(row["features"])))
-
-
-def _timed(row: dict[str, Any]) -> Timed:
-    start, end = row["start"], row["start"] + row["duration"]
-    sections = dict(row["sections"] or [])
-    frontend = sections.get("frontend")
-    return Timed(start=start, end=end, metadata=min(end, start + frontend["end"]) if frontend else end)
+def _metadata(row: Mapping[str, Any], spell: Spell) -> float:
+    frontend = dict(row["sections"] or []).get("frontend")
+    return min(spell.end, spell.start + frontend["end"]) if frontend else spell.end
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

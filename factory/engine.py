@@ -6,9 +6,7 @@ command `docker buildx`.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
 import queue
 import re
@@ -23,13 +21,14 @@ import docker
 import docker.errors
 import requests
 
+from factory.build_progress import cache_faults, log_texts
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.files import DISK_FULL
 from factory.process import MEMORY_ADVICE, OUT_OF_MEMORY, Completed, ProgramTimeoutError, run, which
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from factory.platforms import Platform
 
@@ -425,7 +424,7 @@ def bake(
 
     def on_stderr(line: str) -> None:
         nonlocal rest
-        for text in _log_texts(line):
+        for text in log_texts(line):
             *lines, rest = (rest + text).split("\n")
             log.extend(lines)
             for whole in lines:
@@ -469,15 +468,31 @@ def bake_command(file: Path, target: str, *, engine: Engine, folders: Sequence[P
     )
 
 
-def cache_faults(line: str) -> Iterator[str]:
-    """Yield why a build cache was not read or written, from one line of `--progress=rawjson`.
+def build_command(
+    dockerfile: Path,
+    context: Path,
+    *,
+    stage: str,
+    engine: Engine,
+    secrets: Mapping[str, Path],
+    arguments: Iterable[str],
+    platform: str = "",
+) -> tuple[str, ...]:
+    """Return the command that builds a stage of a Dockerfile into the build cache, and into nothing else.
 
-    One that is not there yet is no fault: before the first build, none is.
+    `secrets` are files by id; `arguments` are variables of this process that the steps get as build arguments;
+    `platform` is what is built for, empty for the engine's own.
     """
-    for vertex in _event(line).get("vertexes") or ():
-        name, error = str(vertex.get("name", "")), str(vertex.get("error") or "")
-        if error and name.startswith(("importing cache", "exporting cache")) and not error.endswith(": not found"):
-            yield f"{name}: {error}"
+    return (
+        *("docker", "buildx", "build", "--progress=rawjson", "--provenance=false", "--output=type=cacheonly"),
+        *(("--network=host",) if engine.needs_host_network else ()),
+        *(f"--secret=id={name},src={path}" for name, path in secrets.items()),
+        *(f"--build-arg={name}" for name in arguments),
+        *((f"--platform={platform}",) if platform else ()),
+        f"--target={stage}",
+        f"--file={dockerfile}",
+        str(context),
+    )
 
 
 def _advice(tail: str) -> str:
@@ -486,23 +501,6 @@ def _advice(tail: str) -> str:
     if OUT_OF_MEMORY.search(tail) or re.search("out of memory|did not complete successfully: exit code: 137", tail):
         return MEMORY_ADVICE
     return CACHE_ADVICE if re.search("unknown cache exporter|[Cc]ache export is not supported", tail) else ""
-
-
-def _log_texts(line: str) -> Iterator[str]:
-    """Yield the text that build steps wrote, from one line of `--progress=rawjson`."""
-    for entry in _event(line).get("logs") or ():
-        yield base64.b64decode(entry.get("data") or "").decode("utf-8", "replace").replace("\r\n", "\n")
-
-
-def _event(line: str) -> Mapping[str, Any]:
-    """Return an event of BuildKit, an empty one for a line that is none."""
-    if not line.startswith("{"):
-        return {}
-    try:
-        document: Mapping[str, Any] = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return document
 
 
 def _buildx_version() -> tuple[int, int]:

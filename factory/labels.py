@@ -1,6 +1,9 @@
-"""The labels of images: what each says of itself, to programs and to whoever inspects it."""
+"""What images say of themselves, to programs and to whoever inspects them: their labels, and where their files are."""
 
 import enum
+
+SHARE = "/usr/local/share/rust-warm-factory"
+"""The folder of an image that has one folder for each of its layers: contract, contents, what cargo said."""
 
 
 class Label(enum.StrEnum):
@@ -10,7 +13,7 @@ class Label(enum.StrEnum):
     PLAN = "io.rust-warm-factory.plan"
     """The digest of the part of the plan that the image holds."""
     SETTINGS = "io.rust-warm-factory.settings"
-    """The digest of the settings that decide an image's bytes beside its plan: `factory.cook.images.made_by`."""
+    """The digest of the settings that decide an image's bytes beside its plan: `factory.cook.bake_file.made_by`."""
     RUSTC = "io.rust-warm-factory.rustc"
     CARGO_HOME = "io.rust-warm-factory.cargo-home"
     BUILD_DIR = "io.rust-warm-factory.build-dir"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from factory.planning.plan import Forecast, Plan
     from factory.planning.system_packages import PackageUse
     from factory.proof.model import Proof
-    from factory.proof.second_build import SecondBuilds
+    from factory.proof.second_build_model import SecondBuilds
     from factory.publish.model import PushedLayer
     from factory.publish.prunable import Verdict
 
@@ -403,9 +403,6 @@ def print_builds(proof: Proof, output: Output) -> None:
         ],
         right=("cold s", "warm s", "hits", "of git"),
     )
-
-
-_HOLDS = {True: "yes", False: "no", None: "-"}
 
 
 def print_second_builds(result: SecondBuilds, output: Output) -> None:

@@ -27,7 +27,7 @@ GIT_HELPER = "git-credential.sh"
 """Git's credential helper, beside the Dockerfiles."""
 
 PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
-"""The variables that cargo and git take proxies from."""
+"""The variables that cargo and git take proxies from. Not HTTP_PROXY, which libcurl does not read."""
 
 GIT_COMMAND = {"CARGO_NET_GIT_FETCH_WITH_CLI": "true", "GIT_TERMINAL_PROMPT": "0"}
 """Let cargo call git: its own git forgets about credentials as soon as certificates or a proxy are named."""
@@ -177,7 +177,7 @@ class Fetching:
     def configured_environment(self) -> dict[str, str]:
         """Return the variables that the configuration alone makes: its proxy in place of any other, certificates."""
         # Cargo looks for the names in small letters first.
-        names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+        names = [name for name in PROXIES if name.lower() != "no_proxy"]
         return (dict.fromkeys(names, self.proxy) if self.proxy else {}) | self.certificates()
 
     def certificates(self) -> dict[str, str]:
@@ -202,6 +202,15 @@ class Fetching:
         text = f"{include}[credential]\n\thelper = \"!sh '{helper}' '{credentials}'\"\n"
         write_text(folder / "git" / "config", text)
         return {"XDG_CONFIG_HOME": str(folder), **GIT_COMMAND}
+
+
+def machine_proxies() -> dict[str, str]:
+    """Return the variables with this machine's proxies, HTTP_PROXY among them.
+
+    They are for containers in which other programs download too, and each reads the names that it knows.
+    """
+    names = {name.lower() for name in PROXIES}
+    return {name: value for name, value in os.environ.items() if name.lower() in names}
 
 
 def _fault(token: Token) -> str | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +18,7 @@ from factory.errors import BadAnswerError, ConfigurationError
 from factory.pipeline import artefacts, projects, proving, publishing
 from factory.pipeline.run import Run
 from factory.proof.model import Proof, proof_to_json
-from factory.proof.second_build import Beside, SecondBuilds, second_builds_to_json
+from factory.proof.second_build_model import Beside, SecondBuilds, second_builds_to_json
 from factory.publish.signing import Identity
 
 
@@ -101,22 +104,11 @@ def verify(
     Example: factory verify org/rust-builder:web --repo ./repos/app
     """
     run = run_of(context)
+    _require_fitting(context.params)
     if signature:
-        if repo or skeleton or cold or reproducible or min_hit or second_build or record:
-            raise ConfigurationError(
-                "--signature goes with --key, --identity, --issuer and --json only", advice="Verify the rest by itself."
-            )
         who = Identity(key=key, identity=identity, issuer=issuer)
         _judge(run, publishing.verify_signature(run, target, who), min_hit=0, json=json)
-        return
-    if key or identity or issuer:
-        raise ConfigurationError("--key, --identity and --issuer are for signatures", advice="Add --signature.")
-    if second_build is not None:
-        if repo or skeleton or cold or reproducible or min_hit or record:
-            raise ConfigurationError(
-                "--second-build goes with --flavour, --beside, --base, --bump and --json only",
-                advice="Verify the rest by itself.",
-            )
+    elif second_build is not None:
         result = projects.second_builds(
             run,
             target,
@@ -127,18 +119,71 @@ def verify(
             bumps=bump or [],
         )
         _answer(run, result, json=json)
-        return
-    if flavour or beside or base or bump:
-        raise ConfigurationError(
+    else:
+        proof = proving.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
+        if reproducible:
+            proof = proving.reproduce(run, proof, artefacts.read_plan(run.file_to_read(plan)))
+        if proof.image is not None or record is not None:
+            publishing.record_proof(proof, min_hit=min_hit, copy=record)
+        _judge(run, proof, min_hit=min_hit, json=json)
+
+
+class _Mode(enum.Enum):
+    """What is verified: builds of repositories, unless an option asks for something else instead."""
+
+    BUILDS = enum.auto()
+    SECOND_BUILDS = enum.auto()
+    SIGNATURE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Options that a mode does not have, by the names of the parameters, and what is said to whoever gives one."""
+
+    options: tuple[str, ...]
+    what: str
+    advice: str
+
+
+_OF_BUILDS = ("repo", "skeleton", "cold", "reproducible", "min_hit", "record")
+_OF_SECOND_BUILDS = ("flavour", "beside", "base", "bump")
+_OF_SIGNATURES = ("key", "identity", "issuer")
+
+_NOT_SIGNED = _Refusal(_OF_SIGNATURES, "--key, --identity and --issuer are for signatures", "Add --signature.")
+
+_REFUSED: Mapping[_Mode, tuple[_Refusal, ...]] = {
+    _Mode.BUILDS: (
+        _NOT_SIGNED,
+        _Refusal(
+            _OF_SECOND_BUILDS,
             "--flavour, --beside, --base and --bump are for second builds",
-            advice="Name the project: --second-build PATH.",
-        )
-    proof = proving.verify(run, target, repo or [], variant=variant, skeleton=skeleton, cold=cold)
-    if reproducible:
-        proof = proving.reproduce(run, proof, artefacts.read_plan(run.file_to_read(plan)))
-    if proof.image is not None or record is not None:
-        publishing.record_proof(proof, min_hit=min_hit, copy=record)
-    _judge(run, proof, min_hit=min_hit, json=json)
+            "Name the project: --second-build PATH.",
+        ),
+    ),
+    _Mode.SECOND_BUILDS: (
+        _NOT_SIGNED,
+        _Refusal(
+            _OF_BUILDS,
+            "--second-build goes with --flavour, --beside, --base, --bump and --json only",
+            "Verify the rest by itself.",
+        ),
+    ),
+    _Mode.SIGNATURE: (
+        _Refusal(
+            (*_OF_BUILDS, "second_build"),
+            "--signature goes with --key, --identity, --issuer and --json only",
+            "Verify the rest by itself.",
+        ),
+    ),
+}
+
+
+def _require_fitting(given: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` for an option of another mode than the one that the options choose."""
+    mode = _Mode.BUILDS if given["second_build"] is None else _Mode.SECOND_BUILDS
+    for refusal in _REFUSED[_Mode.SIGNATURE if given["signature"] else mode]:
+        if any(given[option] for option in refusal.options):
+            raise ConfigurationError(refusal.what, advice=refusal.advice)
 
 
 def _judge(run: Run, proof: Proof, *, min_hit: float, json: bool) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import ToolchainFacts
 from factory.cook.facts import WarmUnit, facts_from_json, planned_facts
-from factory.cook.images import SHARE
 from factory.cook.local import is_warm_directory
 from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.labels import SHARE
 from factory.model import UnitKey
 from factory.proof.contract import recorded_rustc
 

@@ -12,12 +12,12 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import BuildFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 TIMINGS_ARG = "--timings"
 """What to give cargo so that it leaves its report in the target directory. It decides about no fingerprint."""
@@ -62,29 +62,37 @@ def read_timings(page: str) -> tuple[Spell, ...]:
 
     Raises `BuildFailedError` for a page of another form.
     """
-    match = _UNITS.search(page)
     try:
-        rows = json.loads(match[1]) if match else None
-        if rows is None:
-            message = "it has no UNIT_DATA"
-            raise ValueError(message)  # noqa: TRY301 - for the words below
-        spells = [
-            Spell(
-                crate=row["name"],
-                version=row["version"],
-                features=tuple(sorted(row["features"])),
-                work=_work(row["mode"], row["target"]),
-                start=float(row["start"]),
-                end=float(row["start"]) + float(row["duration"]),
-            )
-            for row in rows
-        ]
+        spells = [spell_of(row) for row in timing_rows(page)]
     except (KeyError, TypeError, ValueError) as error:
         raise BuildFailedError(
             f"the report of `cargo --timings` has a form that this version of factory does not know: {error}",
             advice="Set `costs.record` to false to cook without measuring, or update factory.",
         ) from error
     return tuple(sorted(spells, key=lambda spell: spell.end))
+
+
+def timing_rows(page: str) -> list[dict[str, Any]]:
+    """Return the rows of the report, one a unit, with cargo's keys; raise `ValueError` where there are none."""
+    match = _UNITS.search(page)
+    if match is None:
+        message = "it has no UNIT_DATA"
+        raise ValueError(message)
+    rows: list[dict[str, Any]] = json.loads(match[1])
+    return rows
+
+
+def spell_of(row: Mapping[str, Any]) -> Spell:
+    """Return what a row says; raise `KeyError`, `TypeError` or `ValueError` for one of another form."""
+    start = float(row["start"])
+    return Spell(
+        crate=row["name"],
+        version=row["version"],
+        features=tuple(sorted(row["features"])),
+        work=_work(row["mode"], row["target"]),
+        start=start,
+        end=start + float(row["duration"]),
+    )
 
 
 def core_seconds(spells: Sequence[Spell], ticks: Iterable[Tick]) -> tuple[float, ...]:

@@ -10,6 +10,8 @@ from factory.cargo.toolchain import find_toolchain
 from factory.config.access import fetching
 from factory.config.model import has_digest
 from factory.cook import images, local
+from factory.cook.bake_file import bake_definition
+from factory.cook.image_build import ImageBuild, image_build, require_planned_for
 from factory.errors import ConfigurationError
 from factory.files import cache_directory
 from factory.pipeline.costing import record, require_store
@@ -70,7 +72,7 @@ def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
     if not has_digest(base):
         run.output.warn(f"{base} is a tag, which may stand for another image tomorrow: `factory base --pin {base}`")
     require_store(run)
-    reports = images.build_images(image_build(run, plan, engine), engine=engine, output=run.output)
+    reports = images.build_images(_build_of(run, plan, engine), engine=engine, output=run.output)
     if run.platform in (None, engine.platform):
         record(run, plan, reports, homes=[])
     else:
@@ -82,27 +84,27 @@ def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
 def dry_run_images(run: Run, plan: Plan) -> DryRun:
     """Return the commands that cook a plan into images."""
     engine = engine_of(run)
-    build = image_build(run, plan, engine)
+    build = _build_of(run, plan, engine)
     return DryRun(
         commands=images.build_commands(build, engine),
-        bake_file=images.bake_definition(build, host_network=engine.needs_host_network),
+        bake_file=bake_definition(build, host_network=engine.needs_host_network),
     )
 
 
 def image_tags(run: Run, plan: Plan) -> dict[str, tuple[str, ...]]:
     """Return the names that every layer's image has in the engine, the first tag first."""
-    build = images.image_build(plan, run.settings, cache_directory(), platform=run.platform, ending=run.tag_ending)
+    build = image_build(plan, run.settings, cache_directory(), platform=run.platform, ending=run.tag_ending)
     return {layer.name: build.tags(layer.name) for layer in plan.layers}
 
 
-def image_build(run: Run, plan: Plan, engine: Engine) -> images.ImageBuild:
+def _build_of(run: Run, plan: Plan, engine: Engine) -> ImageBuild:
     """Return the build of a plan by the settings of a run, in the cache's folder for that plan.
 
     Raises `ConfigurationError` for the plan of another platform than the run's, or the engine's where it names none.
     """
     if run.platform is None and engine.platform in set(Platform):
-        images.require_planned_for(plan, Platform(engine.platform))
-    return images.image_build(
+        require_planned_for(plan, Platform(engine.platform))
+    return image_build(
         plan,
         run.settings,
         cache_directory() / "bake" / plan.digest[:12],

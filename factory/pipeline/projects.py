@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from factory.config.layers import LayerTree
     from factory.consumer.project import Project
     from factory.pipeline.run import Run
-    from factory.proof.second_build import SecondBuilds
+    from factory.proof.second_build_model import Beside, SecondBuilds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ def second_builds(
     folder: Path,
     flavours: Sequence[Flavour],
     *,
-    beside: Sequence[second_build.Beside],
+    beside: Sequence[Beside],
     base: str | None,
     bumps: Sequence[str],
 ) -> SecondBuilds:

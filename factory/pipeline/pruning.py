@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from factory.cook.images import chosen_epoch
+from factory.epoch import chosen_epoch
 from factory.errors import NothingToDoError
 from factory.publish.attempts import Patience
 from factory.publish.distribution import Distribution

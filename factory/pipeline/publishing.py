@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from factory.cook.images import build_date
 from factory.engine import Engine
+from factory.epoch import build_date
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.labels import Label
 from factory.pipeline.building import DryRun, image_tags

@@ -16,12 +16,13 @@ from factory.cargo.advisories import read_advisories
 from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
 from factory.config.layers import load_layer_profiles
+from factory.cook.bake_file import made_by
 from factory.cook.budgets import require_within_budgets
-from factory.cook.images import chosen_epoch, made_by
 from factory.cook.local import is_warm_directory, local_plan
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
+from factory.epoch import chosen_epoch
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError, TagTakenError
 from factory.exclusive import exclusive
 from factory.files import digest, read_json, write_json

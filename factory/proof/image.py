@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from factory.cook.images import SHARE
+from factory.cargo.fetching import machine_proxies
 from factory.engine import ContainerTimeoutError, certificates
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import cache_directory
-from factory.labels import Label
+from factory.labels import SHARE, Label
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, toolchain_check
 from factory.proof.layers import copies, growth_check
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 _MOUNT = "/run/factory-consumer"
 _CERTIFICATES = "/run/factory-certificates.pem"
-_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 _WORK = "/tmp/factory-consumer"  # noqa: S108 - in the container
 _TARGET = "/tmp/factory-target"  # noqa: S108 - in the container
 _GRACE_SECONDS = 10
@@ -161,11 +159,10 @@ def _cargo(
 
 def trusted_downloads() -> tuple[dict[Path, str], dict[str, str]]:
     """Return what lets a container download what this machine can: certificates and proxies. No unit key has them."""
-    environment = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
     trusted = certificates()
     if trusted is None:
-        return {}, environment
-    return {trusted: _CERTIFICATES}, environment | {"CARGO_HTTP_CAINFO": _CERTIFICATES}
+        return {}, machine_proxies()
+    return {trusted: _CERTIFICATES}, machine_proxies() | {"CARGO_HTTP_CAINFO": _CERTIFICATES}
 
 
 def _listing(container: Container, home: str, build_dir: str, *, timeout: float) -> Listing:

@@ -10,10 +10,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from factory.cook.images import SHARE, image_build, rebuild
+from factory.cook.image_build import image_build
+from factory.cook.images import build_uncached
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.image_archive import differences, read_layers
-from factory.labels import Label
+from factory.labels import SHARE, Label
 from factory.platforms import Platform
 from factory.proof.model import Check
 from factory.proof.target import verified_image
@@ -68,7 +69,7 @@ def verify_reproducible(
     output.say(f"building {', '.join(original.layers)} again, without a cache")
     try:
         labels = original.facts.labels
-        rebuild(build, original.layers, original.files, tag=names, labels=labels, engine=engine, output=output)
+        build_uncached(build, original.layers, original.files, tag=names, labels=labels, engine=engine, output=output)
         again = engine.image(names)
         if again.layers == original.facts.layers:
             return _same_layers(original, again)

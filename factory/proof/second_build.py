@@ -7,70 +7,39 @@ caching (`cold`), and one with cargo-chef alone.
 
 from __future__ import annotations
 
-import base64
-import enum
-import json
-import os
 import re
 import time
-import tomllib
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from factory.engine import certificates
-from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
+from factory.build_progress import read_progress
+from factory.cargo.fetching import machine_proxies
+from factory.engine import build_command, certificates
+from factory.errors import BuildFailedError, ConfigurationError
 from factory.files import write_text
 from factory.process import run
+from factory.proof.bumps import bumps_of
 from factory.proof.consumer import consumer_copy
-from factory.proof.image import open_to_all, trusted_downloads
+from factory.proof.image import open_to_all
+from factory.proof.second_build_model import Beside, Build, Change, SecondBuilds
 from factory.scan.model import UnscannableError
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from factory.engine import Container, Engine
+    from factory.build_progress import Step
+    from factory.engine import Engine
     from factory.output import Output
+    from factory.proof.bumps import Bump
     from factory.scan.model import FoundWorkspace
 
-SCHEMA = 1
-
-
-class Beside(enum.StrEnum):
-    """What the Dockerfiles are compared with, on the base image: one without caching, and cargo-chef alone."""
-
-    COLD = "cold"
-    CARGO_CHEF = "cargo-chef"
-
-
-FIRST_SECONDS = 60.0
-CHANGE_SECONDS = 20.0
-REUSE = 0.95
-"""What guides to caching in Docker claim: of a first build, of one after a change of sources, and of the share of
-dependencies that the latter does not compile."""
-
-_SEVERAL = 4
-_MOUNT = "/run/factory-project"
-_WORK = "/tmp/factory-project"  # noqa: S108 - in the container
+_TOOLS = "warm"
+"""The stage with the tools, in every Dockerfile."""
 _CERTIFICATES = "/run/factory-certificates.pem"
-_RESOLVE_SECONDS = 300.0
-_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
-_STEP = re.compile(r"\[(?:\S+/\S+ )?(?P<stage>\S+) +\d+/\d+\] (?P<what>.*)", re.DOTALL)
 _COMPILING = re.compile(r"^\s*Compiling (?P<crate>\S+ v\S+)(?P<place> \(/.*\))?", re.MULTILINE)
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class Change(enum.StrEnum):
-    """What is different from the build before; each stands on the ones above it."""
-
-    FIRST = "first build"
-    UNCHANGED = "unchanged"
-    SOURCE = "source changed"
-    ONE = "one dependency bumped"
-    SEVERAL = "several bumped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,74 +56,6 @@ class Request:
     timeout: float
     platform: str = ""
     """That of the image, where it is another than the engine's own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """An instruction of a Dockerfile, in the words of BuildKit; a cached one took no seconds."""
-
-    stage: str
-    what: str
-    cached: bool
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """One run of one Dockerfile. `compiled` are the dependencies that cargo compiled in it, as `name vVERSION`.
-
-    `problem` says why it failed, and is empty otherwise.
-    """
-
-    dockerfile: str
-    change: Change
-    seconds: float
-    steps: tuple[Step, ...]
-    compiled: tuple[str, ...]
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecondBuilds:
-    """All builds of one project, in the order in which they ran; `bumped` is what each bump moved."""
-
-    image: str
-    base: str
-    project: str
-    builds: tuple[Build, ...]
-    bumped: Mapping[Change, tuple[str, ...]]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every build succeeded."""
-        return all(not build.problem for build in self.builds)
-
-    @property
-    def dependencies(self) -> int:
-        """How many dependencies the project compiles where nothing is warm."""
-        return max((len(build.compiled) for build in self.builds if build.dockerfile == Beside.COLD), default=0)
-
-    def reuse(self, build: Build) -> float | None:
-        """Return the share of dependencies (0 to 1) that a build did not compile; `None` where it is not known."""
-        if build.problem or self.dependencies == 0:
-            return None
-        return max(0.0, 1 - len(build.compiled) / self.dependencies)
-
-    def claims(self, dockerfile: str) -> Mapping[str, bool | None]:
-        """Return which claims hold for one Dockerfile; `None` where nothing was measured."""
-        rows = {build.change: build for build in self.builds if build.dockerfile == dockerfile and not build.problem}
-        first, change = rows.get(Change.FIRST), rows.get(Change.SOURCE)
-        reuse = None if change is None else self.reuse(change)
-        return {
-            f"first build < {FIRST_SECONDS:g} s": None if first is None else first.seconds < FIRST_SECONDS,
-            f"source changed < {CHANGE_SECONDS:g} s": None if change is None else change.seconds < CHANGE_SECONDS,
-            f"dependencies reused > {REUSE:.0%}": None if reuse is None else reuse > REUSE,
-        }
-
-    @property
-    def dockerfiles(self) -> tuple[str, ...]:
-        """The names of the Dockerfiles, in the order of their first builds."""
-        return tuple(dict.fromkeys(build.dockerfile for build in self.builds))
 
 
 def plain_dockerfiles(base: str, *, packages: Sequence[str], cargo_chef: str) -> dict[Beside, str]:
@@ -191,8 +92,10 @@ def second_builds(found: FoundWorkspace, request: Request, *, engine: Engine, ou
     try:
         with consumer_copy(found, skeleton=False) as copy, scratch("factory-second-") as folder:
             open_to_all(copy.workspace)
-            locks = _bumped_locks(copy.workspace, request, engine, output)
-            kitchen = _Kitchen(
+            found_bumps = bumps_of(copy.workspace, request.image, request.bumps, engine=engine, output=output)
+            # There may be fewer bumps than changes of versions, and those are left out then.
+            bumps = dict(zip((Change.ONE, Change.SEVERAL), found_bumps, strict=False))
+            builder = _Builder(
                 context=copy.workspace,
                 files=folder,
                 engine=engine,
@@ -201,9 +104,9 @@ def second_builds(found: FoundWorkspace, request: Request, *, engine: Engine, ou
             )
             for name, text in request.dockerfiles.items():
                 output.say(f"preparing {name}")
-                kitchen.prepare(name, _of_this_run(text, f"{nonce}-{_slug(name)}"))
+                builder.prepare(name, _of_this_run(text, f"{nonce}-{_slug(name)}"))
             builds = list(
-                _history(copy.workspace, locks, kitchen, nonce=nonce, names=request.dockerfiles, output=output)
+                _history(copy.workspace, bumps, builder, nonce=nonce, names=request.dockerfiles, output=output)
             )
     except UnscannableError as error:
         raise ConfigurationError(error.what, advice=error.advice) from error
@@ -212,55 +115,24 @@ def second_builds(found: FoundWorkspace, request: Request, *, engine: Engine, ou
         base=request.base,
         project=found.path,
         builds=tuple(builds),
-        bumped={change: bump.moved for change, bump in locks.items()},
+        bumped={change: bump.moved for change, bump in bumps.items()},
     )
 
 
-def second_builds_to_json(result: SecondBuilds) -> dict[str, Any]:
-    """Return the result as JSON values."""
-    return {
-        "schema": SCHEMA,
-        "image": result.image,
-        "base": result.base,
-        "project": result.project,
-        "ok": result.ok,
-        "dependencies": result.dependencies,
-        "bumped": {change.name.lower(): list(moved) for change, moved in result.bumped.items()},
-        "builds": [_build_to_json(build, result.reuse(build)) for build in result.builds],
-        "claims": {name: dict(result.claims(name)) for name in result.dockerfiles},
-    }
+def compiled_dependencies(log: str) -> tuple[str, ...]:
+    """Return `name vVERSION` of what cargo compiled, sorted, without the packages of the project itself."""
+    return tuple(sorted({match["crate"] for match in _COMPILING.finditer(log) if match["place"] is None}))
 
 
-def _build_to_json(build: Build, reuse: float | None) -> dict[str, Any]:
-    return {
-        "dockerfile": build.dockerfile,
-        "change": build.change.name.lower(),
-        "seconds": build.seconds,
-        "steps": [
-            {"stage": step.stage, "what": step.what, "cached": step.cached, "seconds": step.seconds}
-            for step in build.steps
-        ],
-        "compiled": list(build.compiled),
-        "reuse": None if reuse is None else round(reuse, 4),
-        "problem": build.problem,
-    }
-
-
-# The changes
-
-
-@dataclass(frozen=True, slots=True)
-class _Bump:
-    """A lockfile, and which packages moved to get there."""
-
-    lock: str
-    moved: tuple[str, ...]
+def without_tools(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Return the steps that are part of a build: not those of the tools, which are installed before it."""
+    return tuple(step for step in steps if step.stage != _TOOLS)
 
 
 def _history(
     workspace: Path,
-    locks: Mapping[Change, _Bump],
-    kitchen: _Kitchen,
+    bumps: Mapping[Change, Bump],
+    builder: _Builder,
     *,
     nonce: str,
     names: Iterable[str],
@@ -268,17 +140,17 @@ def _history(
 ) -> Iterator[Build]:
     alive = list(names)
     for change in Change:
-        if change in (Change.ONE, Change.SEVERAL) and change not in locks:
+        if change in (Change.ONE, Change.SEVERAL) and change not in bumps:
             continue
         if change is Change.SOURCE:
             _change_source(workspace, nonce)
-        elif change in locks:
-            write_text(workspace / "Cargo.lock", locks[change].lock)
+        elif change in bumps:
+            write_text(workspace / "Cargo.lock", bumps[change].lock)
         for name in tuple(alive):
             if name == Beside.COLD and change is not Change.FIRST:
                 continue
             output.say(f"{name}: {change}")
-            build = kitchen.build(name, change)
+            build = builder.build(name, change)
             if build.problem:
                 # What comes after would fail for the same reason.
                 alive.remove(name)
@@ -292,130 +164,6 @@ def _change_source(workspace: Path, nonce: str) -> None:
         raise ConfigurationError("the project has no Rust sources", advice="Name a project with its sources.")
     with sources[0].open("a", encoding="utf-8") as file:
         file.write(f"\n// {nonce}\n")
-
-
-def _bumped_locks(workspace: Path, request: Request, engine: Engine, output: Output) -> dict[Change, _Bump]:
-    """Let cargo move one dependency, then several, in a container of the image."""
-    mounts, environment = trusted_downloads()
-    with engine.container(request.image, mounts={workspace: _MOUNT} | mounts) as container:
-        copied = container.run(["cp", "-RP", _MOUNT, _WORK], timeout=_RESOLVE_SECONDS)
-        if not copied.ok:
-            raise EnvironmentFaultError(f"`{copied.command}` failed in a container: {copied.stderr.strip()[:500]}")
-        cargo = _Cargo(container, environment)
-        before = cargo.lock()
-        bumps = _named_bumps(cargo, request.bumps) if request.bumps else _found_bumps(cargo, before)
-        locks = list(bumps)
-    if not locks:
-        output.warn("cargo can move no dependency a little, so none is bumped; name some with --bump NAME@VERSION")
-        return {}
-    result = {Change.ONE: _Bump(locks[0], _moved(before, locks[0]))}
-    if len(locks) > 1:
-        result[Change.SEVERAL] = _Bump(locks[-1], _moved(locks[0], locks[-1]))
-    return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Cargo:
-    """Cargo in a container, on a copy of the project."""
-
-    container: Container
-    environment: Mapping[str, str]
-
-    def lock(self) -> str:
-        """Return the lockfile as it is now."""
-        return self.container.run(["cat", "Cargo.lock"], workdir=_WORK).stdout
-
-    def needed(self) -> frozenset[str]:
-        """Return the crates that the manifests name and every build needs.
-
-        Raises `EnvironmentFaultError` where cargo does not read the project.
-        """
-        args = ["cargo", "metadata", "--no-deps", "--offline", "--format-version=1"]
-        answer = self.container.run(args, workdir=_WORK, environment=self.environment, timeout=_RESOLVE_SECONDS)
-        if not answer.ok:
-            raise EnvironmentFaultError(f"`{answer.command}` failed in a container: {answer.stderr.strip()[:500]}")
-        return needed_dependencies(json.loads(answer.stdout))
-
-    def move(self, package: str, version: str) -> str:
-        """Move a package to a version; return what cargo said against it, or nothing."""
-        args = ["cargo", "update", "--quiet", package, "--precise", version]
-        answer = self.container.run(args, workdir=_WORK, environment=self.environment, timeout=_RESOLVE_SECONDS)
-        return "" if answer.ok else answer.stderr.strip() or f"cargo exited with {answer.returncode}"
-
-
-def _named_bumps(cargo: _Cargo, bumps: Sequence[str]) -> Iterator[str]:
-    for bump in bumps:
-        name, _, version = bump.partition("@")
-        said = cargo.move(name, version) if name and version else "it is not NAME@VERSION"
-        if said:
-            raise ConfigurationError(
-                f"--bump {bump}: {said}", advice="Name a dependency and a version that Cargo.toml allows."
-            )
-        yield cargo.lock()
-
-
-def _found_bumps(cargo: _Cargo, lock: str) -> Iterator[str]:
-    """Move direct dependencies to a version near their own, until several were moved; yield each lock."""
-    found = 0
-    for name, version in _direct_dependencies(lock, cargo.needed()):
-        before = cargo.lock()
-        near = (other for other in _near(version) if not cargo.move(f"{name}@{version}", other))
-        if next(near, None) is None or cargo.lock() == before:
-            continue
-        yield cargo.lock()
-        found += 1
-        if found == _SEVERAL:
-            return
-
-
-def needed_dependencies(metadata: Mapping[str, Any]) -> frozenset[str]:
-    """Return the crates that every build of a project needs, by `cargo metadata --no-deps`.
-
-    Those of tests, of single platforms and of features are not among them: to bump one may change no build.
-    """
-    rows = (row for package in metadata["packages"] for row in package["dependencies"])
-    return frozenset(row["name"] for row in rows if row["kind"] != "dev" and not (row["optional"] or row["target"]))
-
-
-def _direct_dependencies(lock: str, needed: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    """Return name and version of the registry packages that packages of the project need directly, sorted."""
-    packages = tomllib.loads(lock).get("package", [])
-    named = {edge for package in packages if "source" not in package for edge in package.get("dependencies", ())}
-    return tuple(
-        sorted(
-            (package["name"], package["version"])
-            for package in packages
-            if package["name"] in needed
-            and package.get("source", "").startswith(("registry+", "sparse+"))
-            # Cargo adds the version to the name where the name alone is not clear.
-            and not named.isdisjoint({package["name"], f"{package['name']} {package['version']}"})
-        )
-    )
-
-
-def _near(version: str) -> Iterator[str]:
-    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", version)
-    if match is None:
-        return
-    major, minor, patch = map(int, match.groups())
-    for other in (patch + 1, patch - 1, patch + 2, patch - 2):
-        if other >= 0:
-            yield f"{major}.{minor}.{other}"
-    for other in (minor + 1, minor - 1):
-        if other >= 0:
-            yield f"{major}.{other}.0"
-
-
-def _moved(before: str, after: str) -> tuple[str, ...]:
-    old, new = _versions(before), _versions(after)
-    return tuple(f"{name} {version}" for name, version in sorted(new - old))
-
-
-def _versions(lock: str) -> set[tuple[str, str]]:
-    return {(package["name"], package["version"]) for package in tomllib.loads(lock).get("package", [])}
-
-
-# The builds
 
 
 def _of_this_run(dockerfile: str, nonce: str) -> str:
@@ -437,8 +185,8 @@ def _slug(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kitchen:
-    """Where builds run: the project's copy, and a folder for the Dockerfiles."""
+class _Builder:
+    """Builds Dockerfiles on the project's copy, the `context`; `files` is the folder for them."""
 
     context: Path
     files: Path
@@ -451,7 +199,7 @@ class _Kitchen:
         ignored = ("target", "**/target", ".git")
         write_text(self._file(name), dockerfile if certificates() is None else _trusting(dockerfile))
         write_text(Path(f"{self._file(name)}.dockerignore"), "".join(f"{line}\n" for line in ignored))
-        answer = run(self._command(name, "warm"), timeout=self.timeout, check=False)
+        answer = run(self._command(name, _TOOLS), timeout=self.timeout, check=False)
         if not answer.ok:
             raise BuildFailedError(f"{name}: the tools cannot be installed\n{_tail(answer.stderr)}")
 
@@ -465,7 +213,7 @@ class _Kitchen:
             dockerfile=name,
             change=change,
             seconds=round(seconds, 2),
-            steps=progress.steps,
+            steps=without_tools(progress.steps),
             compiled=compiled_dependencies(progress.log),
             problem="" if answer.ok else _tail(answer.stderr),
         )
@@ -474,81 +222,16 @@ class _Kitchen:
         return self.files / f"{_slug(name)}.Dockerfile"
 
     def _command(self, name: str, stage: str) -> tuple[str, ...]:
-        network = ("--network=host",) if self.engine.needs_host_network else ()
         trusted = certificates()
-        secret = () if trusted is None else (f"--secret=id=certificates,src={trusted}",)
-        proxies = (f"--build-arg={variable}" for variable in sorted(os.environ) if variable.lower() in _PROXIES)
-        return (
-            *("docker", "buildx", "build", "--progress=rawjson", "--provenance=false", "--output=type=cacheonly"),
-            *network,
-            *secret,
-            *proxies,
-            *((f"--platform={self.platform}",) if self.platform else ()),
-            f"--target={stage}",
-            f"--file={self._file(name)}",
-            str(self.context),
+        return build_command(
+            self._file(name),
+            self.context,
+            stage=stage,
+            engine=self.engine,
+            secrets={} if trusted is None else {"certificates": trusted},
+            arguments=sorted(machine_proxies()),
+            platform=self.platform,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What BuildKit told of a build: its steps in the order in which it named them, and what they printed."""
-
-    steps: tuple[Step, ...]
-    log: str
-
-
-def read_progress(text: str) -> Progress:
-    """Read the output of `--progress=rawjson`; lines that are no events are left out.
-
-    The stage `warm`, which has the tools, is no part of the steps.
-    """
-    vertexes: dict[str, dict[str, Any]] = {}
-    logs: dict[str, list[bytes]] = {}
-    for event in _events(text):
-        for vertex in event.get("vertexes") or ():
-            # The first ones lack what comes later; later ones repeat what is known.
-            vertexes.setdefault(vertex["digest"], {}).update({key: value for key, value in vertex.items() if value})
-        for entry in event.get("logs") or ():
-            logs.setdefault(entry.get("vertex", ""), []).append(base64.b64decode(entry.get("data") or ""))
-    steps = tuple(step for vertex in vertexes.values() if (step := _step(vertex)) is not None and step.stage != "warm")
-    log = "\n".join(b"".join(parts).decode("utf-8", "replace") for parts in logs.values())
-    return Progress(steps=steps, log=_COLOUR.sub("", log))
-
-
-def compiled_dependencies(log: str) -> tuple[str, ...]:
-    """Return `name vVERSION` of what cargo compiled, sorted, without the packages of the project itself."""
-    return tuple(sorted({match["crate"] for match in _COMPILING.finditer(log) if match["place"] is None}))
-
-
-def _events(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        if not line.startswith("{"):
-            continue
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            # A warning of buildx may begin like one.
-            continue
-        if isinstance(event, dict):
-            yield event
-
-
-def _step(vertex: Mapping[str, Any]) -> Step | None:
-    match = _STEP.match(vertex.get("name", ""))
-    if match is None:
-        return None
-    cached = bool(vertex.get("cached"))
-    return Step(
-        stage=match["stage"], what=match["what"], cached=cached, seconds=0.0 if cached else round(_seconds(vertex), 2)
-    )
-
-
-def _seconds(vertex: Mapping[str, Any]) -> float:
-    if "started" not in vertex or "completed" not in vertex:
-        return 0.0
-    started, completed = (datetime.fromisoformat(vertex[key]) for key in ("started", "completed"))
-    return (completed - started).total_seconds()
 
 
 def _tail(text: str) -> str:

@@ -11,9 +11,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from factory.config.byte_sizes import format_size
-from factory.cook.images import SHARE
 from factory.cook.sizes import list_sizes, read_listing
 from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.labels import SHARE
 from factory.process import run
 from factory.proof.model import Check
 from factory.resources import shipped

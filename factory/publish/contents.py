@@ -8,10 +8,9 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.cook.images import SHARE
 from factory.errors import RegistryFaultError
 from factory.image_archive import UNREADABLE, unpacked
-from factory.labels import Label
+from factory.labels import SHARE, Label
 from factory.model import PackageId
 
 if TYPE_CHECKING:

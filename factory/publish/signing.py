@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory import process
-from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
+from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import write_json
 from factory.proof.model import Check
 from factory.publish.attempts import Fault, Patience, fault_of, persist
@@ -146,13 +146,6 @@ def _version(said: str) -> str:
 def _knows_signing_config() -> bool:
     answer = process.run(("cosign", "sign", "--help"), timeout=SECONDS, check=False)
     return "--use-signing-config" in answer.stdout + answer.stderr
-
-
-def require_signed_by(checks: Sequence[Check], reference: str) -> None:
-    """Raise `BadAnswerError` for the first check of a signature that does not hold."""
-    for check in checks:
-        if not check.ok:
-            raise BadAnswerError(f"{reference}: {check.name}: {check.detail}", advice="Do not use it as it is.")
 
 
 def sign_commands(reference: str, key: str | None, predicates: Mapping[str, Path | str]) -> tuple[tuple[str, ...], ...]:

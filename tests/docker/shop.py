@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from factory import process
-from factory.cook.images import SHARE
 from factory.engine import Engine
 from factory.files import write_json, write_text
-from factory.labels import Label
+from factory.labels import SHARE, Label
 from factory.planning.plan import Plan, plan_to_json
 from tests.unit.builders import plan_for, unit
 

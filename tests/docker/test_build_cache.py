@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
+from factory.build_progress import read_progress
 from factory.config.model import BuildCacheSettings, ImageSettings, Settings
+from factory.cook.bake_file import bake_definition
 from factory.cook.fetch_secrets import VARIABLES
-from factory.cook.images import bake_definition, image_build
+from factory.cook.image_build import image_build
 from factory.files import write_json
-from factory.proof.second_build import read_progress
 from tests.docker.private_line import IMAGE, PrivateLine, entries, leaks
 from tests.private_sources import SECRETS, WITNESS
 from tests.unit.builders import plan_for, unit

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory import process
-from factory.cook.images import SHARE
 from factory.engine import Engine
+from factory.labels import SHARE
 from tests.docker.line import ROOT, Line
 
 if TYPE_CHECKING:

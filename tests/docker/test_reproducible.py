@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
-from factory.cook.images import DEFAULT_EPOCH
 from factory.engine import Engine
+from factory.epoch import DEFAULT_EPOCH
 from factory.proof.reproducible import NAME as AGAIN
 from tests.docker.line import ROOT, Line
 from tests.hostile import manifest, write_files

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from factory.build_progress import cache_faults
 from factory.config.load import FILE_NAME, load_configuration
 from factory.config.model import BuildCacheSettings, ImageSettings, Settings, ToolSettings
+from factory.cook.bake_file import bake_definition
 from factory.cook.build_cache import unusable
-from factory.cook.images import bake_definition, build_commands, image_build
-from factory.engine import cache_faults
+from factory.cook.image_build import image_build
+from factory.cook.images import build_commands
 from factory.errors import ConfigurationError
 from tests.unit.builders import plan_for, unit
 from tests.unit.test_images import ENGINE

@@ -352,6 +352,47 @@ def test_an_odd_variant_is_refused_before_anything_is_built(call: Call) -> None:
     assert "bench:release:x" in answer.err
 
 
+SIGNATURES = "error: --key, --identity and --issuer are for signatures\nAdd --signature.\n"
+SECOND_BUILDS = (
+    "error: --flavour, --beside, --base and --bump are for second builds\nName the project: --second-build PATH.\n"
+)
+SIGNATURE_ALONE = (
+    "error: --signature goes with --key, --identity, --issuer and --json only\nVerify the rest by itself.\n"
+)
+SECOND_BUILD_ALONE = (
+    "error: --second-build goes with --flavour, --beside, --base, --bump and --json only\nVerify the rest by itself.\n"
+)
+OF_BUILDS = (
+    ["--repo=app"],
+    ["--min-hit=0.5"],
+    ["--skeleton"],
+    ["--cold"],
+    ["--reproducible"],
+    ["--record=proof.json"],
+)
+OF_SECOND_BUILDS = (["--flavour=plain"], ["--beside=cold"], ["--base=rust"], ["--bump=a@1.0.0"])
+OF_SIGNATURES = (["--key=k"], ["--identity=i"], ["--issuer=u"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *((["--signature", *words], SIGNATURE_ALONE) for words in (*OF_BUILDS, ["--second-build=app"])),
+        *((["--second-build=app", *words], SECOND_BUILD_ALONE) for words in OF_BUILDS),
+        *((["--second-build=app", *words], SIGNATURES) for words in OF_SIGNATURES),
+        *((words, SIGNATURES) for words in OF_SIGNATURES),
+        *((words, SECOND_BUILDS) for words in OF_SECOND_BUILDS),
+        (["--second-build=app", "--cold", "--key=k"], SIGNATURES),
+        (["--signature", "--min-hit=0", "--plan=p"], "error: whose signature is it to be?\n"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_verify_does_one_thing_at_a_time(call: Call, words: list[str], said: str) -> None:
+    answer = call("verify", "image:tag", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(said)
+
+
 def test_repositories_that_cannot_be_built_are_told(call: Call, tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "Cargo.toml").write_text('[package]\nname = "app"\nversion = "1.0.0"\n')

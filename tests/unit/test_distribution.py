@@ -20,9 +20,8 @@ import requests
 import zstandard
 
 from factory import process
-from factory.cook.images import SHARE
 from factory.errors import RegistryFaultError
-from factory.labels import Label
+from factory.labels import SHARE, Label
 from factory.model import PackageId
 from factory.output import Output
 from factory.publish.attempts import Fault, Patience

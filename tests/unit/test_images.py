@@ -22,17 +22,12 @@ from factory.config.model import (
     UserSettings,
     WorthSettings,
 )
+from factory.cook.bake_file import bake_definition, made_by
 from factory.cook.budgets import require_within_budgets
-from factory.cook.images import (
-    DEFAULT_EPOCH,
-    ImageBuild,
-    bake_definition,
-    build_commands,
-    build_images,
-    image_build,
-    made_by,
-)
+from factory.cook.image_build import ImageBuild, image_build
+from factory.cook.images import build_commands, build_images
 from factory.cook.report import LayerReport
+from factory.epoch import DEFAULT_EPOCH
 from factory.errors import BadAnswerError, BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
 from factory.labels import Label

@@ -13,7 +13,8 @@ from factory.base import build_base
 from factory.cli.app import Globals
 from factory.cli.runs import run_of, runs_of
 from factory.config.model import BaseSettings, ImageSettings, Settings
-from factory.cook.images import bake_definition, image_build
+from factory.cook.bake_file import bake_definition
+from factory.cook.image_build import image_build
 from factory.errors import BadAnswerError, ConfigurationError
 from factory.output import Output
 from factory.pipeline.run import Run

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory import process
-from factory.cargo.fetching import CRATES_IO_FOLDER, GIT_HELPER, Fetching, GitAccess, RegistryAccess, Token
+from factory.cargo.fetching import (
+    CRATES_IO_FOLDER,
+    GIT_HELPER,
+    PROXIES,
+    Fetching,
+    GitAccess,
+    RegistryAccess,
+    Token,
+    machine_proxies,
+)
 from factory.cargo.home import user_mirror
 from factory.cargo.sources import CookableSources
 from factory.cook.fetch_secrets import TOKENS, VARIABLES, secret_ids, secret_variables
@@ -129,10 +138,20 @@ def test_secrets_come_by_variables_and_their_ids_tell_nothing(monkeypatch: pytes
 
 
 def test_without_anything_configured_there_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+    for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
     assert secret_ids(Fetching()) == ()
     assert secret_variables(Fetching()) == {}
+
+
+def test_a_container_gets_a_proxy_that_cargo_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://p.example.org")
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert machine_proxies() == {"HTTP_PROXY": "http://p.example.org", "no_proxy": "localhost"}
+    assert Fetching().environment() == {"no_proxy": "localhost"}
+    assert Fetching(proxy="http://q.example.org").environment().keys() == set(PROXIES) - {"NO_PROXY"}
 
 
 def test_every_missing_token_is_told_at_once_and_none_is_repeated(

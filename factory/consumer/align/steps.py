@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from factory.consumer.check_model import CheckReport
     from factory.scan.model import FoundWorkspace, Scan
 
-_LOCK = "Cargo.lock"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
