@@ -467,7 +467,8 @@ class BaselineSettings(StrictModel):
     """The versions, features and cargo profile that repositories are asked to meet at."""
 
     min_repos: Annotated[int, Field(ge=2, le=10_000)] = Field(
-        2, description="Repositories that have to use a crate, or a feature of it, before it is in the baseline."
+        2,
+        description="Repositories that have to use a feature, or all that use the crate, before it is in the baseline.",
     )
     msrv_percent: Annotated[int, Field(ge=1, le=100)] = Field(
         80, description="Part of a crate's repositories whose rust-version has to allow the version that is taken."

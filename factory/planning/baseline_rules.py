@@ -32,8 +32,9 @@ RangeId = tuple[str, str, str]
 class BaselineRules:
     """What the baseline goes by.
 
-    A crate's range, and a feature of it, is in where at least `min_repos` repositories use it; a version where at least
-    `msrv_share` of the range's repositories may take it by their `rust-version`. `facts` is what the registry says of a
+    Every range in use is in: what only one repository compiles, the next one can meet at. A feature is where at least
+    `min_repos` repositories use it, or all of the fewer ones that the range has; a version where at least `msrv_share`
+    of the range's repositories may take it by their `rust-version`. `facts` is what the registry says of a
     package, `None` for what is not known; `versions` are all that it has of a crate.
     """
 
@@ -46,7 +47,7 @@ class BaselineRules:
 
 def derive_baseline(analysis: Analysis, rules: BaselineRules) -> Baseline:
     """Return the baseline of all resolved workspaces; the same for whatever order they come in."""
-    uses = {range_id: use for range_id, use in _uses(analysis).items() if len(use.repos) >= rules.min_repos}
+    uses = {range_id: use for range_id, use in _uses(analysis).items() if use.versions}
     left_out: list[NotInBaseline] = []
     able = {range_id: _able(range_id, use, rules, left_out) for range_id, use in sorted(uses.items())}
     agreed = _agreed({range_id: versions for range_id, versions in able.items() if versions}, uses, rules, left_out)
@@ -224,7 +225,8 @@ def _crate(
     name, source, caret = range_id
     rows: list[NotInBaseline] = []
     facts = rules.facts(PackageId(name, version, source))
-    features = {side: _features(f"{name}@{version}", name, use.features[side], facts, rules, rows) for side in Side}
+    label = f"{name}@{version}"
+    features = {side: _features(label, name, use, side, facts, rules, rows) for side in Side}
     left_out += dict.fromkeys(rows)
     return BaselineCrate(
         name=name,
@@ -248,14 +250,16 @@ def _held_back(facts: CrateFacts | None, use: _Use) -> frozenset[str]:
 def _features(
     label: str,
     name: str,
-    users: Mapping[str, set[str]],
+    use: _Use,
+    side: Side,
     facts: CrateFacts | None,
     rules: BaselineRules,
     rows: list[NotInBaseline],
 ) -> tuple[str, ...]:
     """Return the features that enough repositories use, without those that nobody gets unasked."""
     chosen = []
-    shared = {feature for feature, repos in users.items() if len(repos) >= rules.min_repos}
+    users, least = use.features[side], min(rules.min_repos, len(use.repos))
+    shared = {feature for feature, repos in users.items() if len(repos) >= least}
     for feature in sorted(shared):
         repos = users[feature]
         why = rules.never.why_never(name, feature, shared)
