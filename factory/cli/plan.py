@@ -15,7 +15,7 @@ from factory.files import write_json
 from factory.pipeline import analyzing, artefacts, meeting, planning, stacks
 from factory.pipeline.run import Run
 from factory.planning.explain import explanation_to_json
-from factory.planning.plan import plan_to_json
+from factory.planning.plan_file import plan_to_json
 
 if TYPE_CHECKING:
     from factory.analysis.model import Analysis

@@ -45,7 +45,7 @@ from factory.pipeline.publishing import (
 )
 from factory.pipeline.toolchains import resolving
 from factory.planning.forecast import forecast
-from factory.planning.plan import plan_to_json
+from factory.planning.plan_file import plan_to_json
 from factory.upkeep.decide import (
     Cause,
     Concern,

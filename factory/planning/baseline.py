@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from factory.analysis.model import profile_table_from_json, profile_table_to_json
 from factory.model import CRATES_IO, Side
+from factory.unit_json import profile_table_from_json, profile_table_to_json
 
 if TYPE_CHECKING:
     from factory.cargo.profile_table import ProfileTable

@@ -26,7 +26,8 @@ from factory.model import (
     Unit,
     UnitKey,
 )
-from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
+from factory.planning.contract import Contract
+from factory.planning.plan import Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 from factory.planning.selection import Quality
 from tests.unit.unit_builder import RELEASE

@@ -15,13 +15,12 @@ from factory.analysis.model import (
     analysis_from_json,
     analysis_to_json,
     merge_units,
-    profile_table_from_json,
-    profile_table_to_json,
 )
 from factory.cargo.profile_table import ProfileTable
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
 from factory.model import CRATES_IO, Mode, PackageId, Side, SourceSizes, UnitKey
+from factory.unit_json import profile_table_from_json, profile_table_to_json
 from tests.unit.builders import graphs, organisation, shuffled, skipped, unit
 from tests.unit.unit_builder import RELEASE
 

@@ -23,7 +23,7 @@ from factory.model import PackageId, Side
 from factory.planning.baseline import baseline_from_json, baseline_to_json, caret_range
 from factory.planning.baseline_rules import BaselineRules, derive_baseline, rust_release
 from factory.planning.behaviour import BehaviourFeatures, Rule, read_behaviour_features
-from factory.planning.plan import plan_from_json, plan_to_json
+from factory.planning.plan_file import plan_from_json, plan_to_json
 from tests.unit.builders import FACTS, plan_for
 from tests.unit.unit_builder import RELEASE, needs, package, unit
 

@@ -30,7 +30,7 @@ from factory.errors import (
 )
 from factory.files import CACHEDIR_TAG, write_json
 from factory.pipeline import analyzing, planning, proving
-from factory.planning.plan import plan_to_json
+from factory.planning.plan_file import plan_to_json
 from factory.proof.model import Check, Proof, RepoProof
 from tests.unit.builders import organisation, plan_for, unit
 

@@ -13,7 +13,7 @@ from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
 from factory.model import CRATES_IO, PackageId
-from factory.planning.plan import Plan, plan_from_json, plan_to_json
+from factory.planning.plan_file import plan_from_json, plan_to_json
 from tests.unit.builders import keys, plan_for, recipe, shuffled, unit
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from factory.model import UnitKey
+    from factory.planning.plan import Plan
 
 SERDE = unit("aa", name="serde", features=("derive", "std"))
 AXUM = unit("bb", "aa", name="axum")
