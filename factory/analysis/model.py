@@ -123,20 +123,34 @@ class Analysis:
 
 def join(parts: Sequence[Analysis]) -> Analysis:
     """Return one analysis of what several, at least one, have; they are of one toolchain and its variants."""
-    units: Mapping[UnitKey, Unit] = {}
     links: dict[PackageId, str] = {}
     sizes: dict[PackageId, SourceSizes] = {}
     for part in parts:
-        units = merge_units(units, part.units)
         links |= part.links
         sizes |= part.sizes
     return replace(
         parts[0],
         workspaces=tuple(sorted((row for part in parts for row in part.workspaces), key=_by_path)),
-        units=dict(sorted(units.items())),
+        units=dict(sorted(merge_units(part.units for part in parts).items())),
         links=dict(sorted(links.items())),
         sizes=sizes,
     )
+
+
+def merge_units(parts: Iterable[Mapping[UnitKey, Unit]]) -> dict[UnitKey, Unit]:
+    """Return the units of all `parts`: the same for whatever order these come in.
+
+    Equal keys may still differ in two things: the sides from which a unit is reached, which are united, and the name
+    of a cargo profile that shares its directory (`dev` and `test`), of which the first by name is taken.
+    """
+    merged: dict[UnitKey, Unit] = {}
+    for part in parts:
+        for key, unit in part.items():
+            known = merged.setdefault(key, unit)
+            if known != unit:
+                first = min(known, unit, key=lambda same: same.profile.name)
+                merged[key] = replace(first, sides=unit.sides | known.sides)
+    return merged
 
 
 def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
@@ -283,18 +297,3 @@ def _lock(rows: Sequence[Sequence[Any]], packages: dict[tuple[str, str, str], Pa
             for number, row in enumerate(rows)
         )
     )
-
-
-def merge_units(one: Mapping[UnitKey, Unit], other: Mapping[UnitKey, Unit]) -> dict[UnitKey, Unit]:
-    """Return the units of both, whichever comes first.
-
-    Equal keys may still differ in two things: the sides from which a unit is reached, which are united, and the name
-    of a cargo profile that shares its directory (`dev` and `test`), of which the first by name is taken.
-    """
-    merged = dict(one)
-    for key, unit in other.items():
-        known = merged.setdefault(key, unit)
-        if known != unit:
-            first = min(known, unit, key=lambda same: same.profile.name)
-            merged[key] = replace(first, sides=unit.sides | known.sides)
-    return merged

@@ -5,7 +5,6 @@ Small and dumb on purpose: a `Build` is data, and `Kitchen` does with real cargo
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections import Counter
@@ -206,7 +205,7 @@ class Kitchen:
     def cook(self, *builds: Build, without: frozenset[str] = frozenset(), clean: bool = True) -> Warm:
         """Cook what `builds` use, `without` some crates and everything above them."""
         resolved = [self.resolve(build) for build in builds]
-        graph = MergedGraph(functools.reduce(merge_units, ({u.key: u for u in each.units} for each in resolved)))
+        graph = MergedGraph(merge_units({u.key: u for u in each.units} for each in resolved))
         wanted = frozenset(
             key
             for key in graph.cookable
