@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from factory.model import CRATES_IO, Side
@@ -88,17 +87,6 @@ class Baseline:
     def profile_of(self, variant: str) -> BaselineProfile | None:
         """Return the cargo profile to meet at; `None` where no workspace builds the variant."""
         return next((profile for profile in self.profiles if profile.variant == variant), None)
-
-
-@cache
-def caret_range(version: str) -> str:
-    """Return the semver range of a version, in which cargo lets one take another's place: `1`, `0.12`, `0.0.3`."""
-    plain = version.partition("+")[0]
-    if "-" in plain:
-        return plain
-    parts = plain.split(".")
-    first = next((number for number, part in enumerate(parts) if part != "0"), len(parts) - 1)
-    return ".".join(parts[: first + 1])
 
 
 def baseline_to_json(baseline: Baseline) -> dict[str, Any]:

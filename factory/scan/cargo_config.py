@@ -464,5 +464,5 @@ def _is_well_formed(key: str) -> bool:
 
 
 def _reason(parts: tuple[str, ...]) -> str:
-    dotted = ".".join(parts)
-    return next(why for pattern, why in _REASONS if fnmatch.fnmatchcase(dotted, pattern))
+    key = ".".join(parts)
+    return next(why for pattern, why in _REASONS if fnmatch.fnmatchcase(key, pattern))
