@@ -20,7 +20,6 @@ from factory.cargo.events import EVENT_ARGS, BuildEvents, parse_events
 from factory.cargo.fetching import Fetching
 from factory.cargo.home import user_cargo_home
 from factory.cargo.layout import Layout
-from factory.cargo.lock import parse_lock
 from factory.cook.budgets import over_budget
 from factory.cook.isolation import without_network
 from factory.cook.local_fetch import FetchAccess, fetch_access
@@ -443,7 +442,7 @@ def _not_fetched(recipe: Recipe, home: Path, said: str) -> str:
 
 def _crate_files(recipe: Recipe) -> Iterable[tuple[str, str]]:
     wanted = {entry.package for entry in recipe.packages}
-    for entry in parse_lock(recipe.lock).packages:
+    for entry in recipe.parsed_lock.packages:
         if entry.package in wanted and entry.package.source == CRATES_IO and entry.checksum is not None:
             yield f"{entry.package.name}-{entry.package.version}.crate", entry.checksum
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from factory.cargo.events import Identity, identity
-from factory.cargo.lock import parse_lock
 from factory.files import digest
 from factory.planning.contract import contract_to_json
 from factory.planning.recipe import recipe_to_json
@@ -181,7 +180,7 @@ class Plan:
         """
         chain = self.chain(layer)
         recipes = [recipe for name in chain for recipe in self.recipes_of(name)]
-        locked = {entry.package for recipe in recipes for entry in parse_lock(recipe.lock).packages}
+        locked = {entry.package for recipe in recipes for entry in recipe.parsed_lock.packages}
         return frozenset(locked.union(*(planned.index for planned in self.layers if planned.name in chain)))
 
     def locked_list(self, layers: Iterable[str]) -> str:
