@@ -33,7 +33,7 @@ from factory.costs.timings import REPORT as TIMINGS_REPORT
 from factory.costs.timings import TIMINGS_ARG, read_timings
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
-from factory.files import DISK_FULL, write_json, write_text
+from factory.files import DISK_FULL, read_json, write_json, write_text
 from factory.model import CRATES_IO
 from factory.process import Completed, nothing_beside, run
 from factory.resources import shipped
@@ -74,6 +74,14 @@ def local_plan(plan: Plan, folder: Path) -> Plan:
     """Return the plan with the contract that holds for a local directory."""
     moved = replace(plan.contract, cargo_home=str(folder / "cargo-home"), build_dir=str(folder / "build"))
     return replace(plan, contract=moved)
+
+
+def is_cooked_from(plan: Plan, folder: Path) -> bool:
+    """Whether `folder` was cooked to the end, and every layer of it from this plan."""
+    if not is_warm_directory(folder):
+        return False
+    moved = local_plan(plan, folder)
+    return all(_cooked_digest(folder, layer.name) == moved.layer_digest(layer.name) for layer in moved.layers)
 
 
 def cook_locally(
@@ -247,6 +255,18 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
+def _contract_file(folder: Path, layer: str) -> Path:
+    return folder / "share" / layer / "contract.json"
+
+
+def _cooked_digest(folder: Path, layer: str) -> str:
+    """Return the digest of the layer that was cooked, "" where its contract is not there or does not say."""
+    try:
+        return str(read_json(_contract_file(folder, layer), made_by="factory build")["plan"])
+    except (ConfigurationError, KeyError, TypeError):
+        return ""
+
+
 def _refuse_foreign(folder: Path) -> None:
     try:
         inside = {path.name for path in folder.iterdir()} - {MARKER}
@@ -295,9 +315,8 @@ def _cook_layer(plan: Plan, cook: _Cook, below: Sequence[LayerReport]) -> LayerR
         budget_bytes=cook.budget_bytes,
     )
     report = replace(report, over_budget=over_budget((*below, report), total=cook.budget.total))
-    share = cook.folder / "share" / cook.layer
-    write_json(share / "contents.json", contents(plan, report))
-    write_json(share / "contract.json", contract(plan, cook.layer))
+    write_json(cook.folder / "share" / cook.layer / "contents.json", contents(plan, report))
+    write_json(_contract_file(cook.folder, cook.layer), contract(plan, cook.layer))
     return report
 
 

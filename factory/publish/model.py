@@ -81,6 +81,21 @@ class PushedLayer:
     signed: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What the registry tells of a layer: the digests of plan, settings and base that its image was made from.
+
+    Each is "" where the image does not say. `day` (YYYYMMDD) is that of its newest push, `None` where no tag tells;
+    `whole` is whether all moving tags stand for it.
+    """
+
+    plan: str
+    settings: str
+    base: str
+    day: str | None
+    whole: bool
+
+
 def pushed_to_json(repository: str, layers: Sequence[PushedLayer]) -> dict[str, Any]:
     """Return what a push did as JSON values."""
     return {
