@@ -58,7 +58,7 @@ class VerifiedImage:
 class LayerPush:
     """One layer to push: an image for each platform, tags that never move again, and tags that move to it.
 
-    `stem` is what those begin with that never move: the layer, and the toolchain or the row of the matrix.
+    `stem` is what those begin with that never move: the layer, and the toolchain or the cell of the matrix.
     """
 
     layer: str
