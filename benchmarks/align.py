@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.analysis.analyze import Resolver, analyze
+from factory.cargo.compatibility import caret_range
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.index_cache import CrateIndex
 from factory.cargo.toolchain import find_toolchain
@@ -39,7 +40,6 @@ from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.costs.sources import Sources
 from factory.files import cache_directory
-from factory.planning.baseline import caret_range
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
 from factory.planning.behaviour import read_behaviour_features
 from factory.scan.discover import find_workspaces

@@ -154,10 +154,7 @@ def _world(days: Sequence[Day], first: Path) -> tuple[_Timeline, str]:
 
 
 def _units(parts: Iterable[Analysis]) -> Mapping[UnitKey, Unit]:
-    units: Mapping[UnitKey, Unit] = {}
-    for analysis in parts:
-        units = merge_units(units, analysis.units)
-    return units
+    return merge_units(analysis.units for analysis in parts)
 
 
 def _table(world: World, days: Sequence[Day], budgets: Sequence[int]) -> list[str]:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from factory.analysis.model import Analysis
-    from factory.model import Unit, UnitKey
+    from factory.model import UnitKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +119,7 @@ def _organisation(repos: Path, aligned: Analysis, costs: Path | None, jobs: int 
     peers = analysed_peers(run, peer_wishes(repos))
     folders = ({PurePosixPath(repo).name for repo in fifth} for fifth in fifths)
     unions = analysed_peers(run, {f"union {n}": union(repos, without=names) for n, names in enumerate(folders)})
-    units: Mapping[UnitKey, Unit] = {}
-    for analysis in (now, aligned, *peers.values(), *unions.values()):
-        units = merge_units(units, analysis.units)
+    units = merge_units(analysis.units for analysis in (now, aligned, *peers.values(), *unions.values()))
     prices = price_list(now, costs)
     known = prices.of(units)
     return Organisation(

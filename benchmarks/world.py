@@ -80,7 +80,7 @@ class World:
 
     def with_units(self, units: Mapping[UnitKey, Unit]) -> Self:
         """Return a world that knows other units too, and what they cost."""
-        return replace(self, units=merge_units(self.units, units), costs={**self.costs, **self.prices.of(units)})
+        return replace(self, units=merge_units([self.units, units]), costs={**self.costs, **self.prices.of(units)})
 
     def bytes_of(self, keys: Iterable[UnitKey]) -> int:
         """Return what these units weigh in an image."""

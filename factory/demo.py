@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from factory.config.layers import load_layer_profiles
 from factory.cook.budgets import require_within_budgets
 from factory.engine import Engine
 from factory.errors import FactoryError
@@ -32,7 +33,8 @@ def demo(run: Run, *, use_docker: bool | None) -> Proof:
     run.output.say(f"backend: {'docker' if use_docker else 'local'}")
     run = replace(run, settings=_with_own_name(run))
     samples = str(shipped("samples"))
-    made = planning.plan(run, analyzing.analyze(run, analyzing.scan(run, [samples]), offline=False), None)
+    analysis = analyzing.analyze(run, analyzing.scan(run, [samples]), offline=False)
+    made = planning.plan(run, analysis, load_layer_profiles(None))
     if not use_docker:
         folder = cache_directory() / "demo"
         require_within_budgets(building.build_locally(run, made, folder))

@@ -237,14 +237,14 @@ def _resolved(
     *,
     remark: str,
 ) -> Analysis:
-    units: Mapping[UnitKey, Unit] = {}
+    units: list[Mapping[UnitKey, Unit]] = []
     uses: dict[str, VariantUse] = {}
     links: dict[PackageId, str] = {}
     for name, graph in graphs.items():
         shared = [unit for unit in graph.units if unit.is_registry or unit.is_git]
         merged = MergedGraph({unit.key: unit for unit in graph.units})
         needed = merged.dependencies_first(unit.key for unit in shared)
-        units = merge_units(units, {key: merged.units[key] for key in needed})
+        units.append({key: merged.units[key] for key in needed})
         uses[name] = VariantUse(
             keys=tuple(sorted({unit.key for unit in shared if unit.is_registry})),
             git_keys=tuple(sorted({unit.key for unit in shared if unit.is_git})),
@@ -253,7 +253,7 @@ def _resolved(
         )
         links |= graph.links
     row = replace(_row(found, Status.RESOLVED, remark), variants=uses, lock=lock)
-    return _analysis(resolver, [row], units, links)
+    return _analysis(resolver, [row], merge_units(units), links)
 
 
 def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:

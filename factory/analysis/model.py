@@ -8,13 +8,26 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.lock import Lock, LockedPackage
-from factory.cargo.profile_table import ProfileTable
 from factory.errors import ConfigurationError
 from factory.files import flaw
-from factory.model import CargoProfile, Dependency, LtoDemand, Mode, PackageId, Side, SourceSizes, Unit, UnitKey
+from factory.model import PackageId, SourceSizes, UnitKey
+from factory.unit_json import (
+    cargo_profiles_from_json,
+    cargo_profiles_to_json,
+    interned_package,
+    number_profiles,
+    package_to_json,
+    profile_table_from_json,
+    profile_table_to_json,
+    unit_from_json,
+    unit_to_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from factory.cargo.profile_table import ProfileTable
+    from factory.model import Unit
 
 SCHEMA = 4
 
@@ -110,20 +123,34 @@ class Analysis:
 
 def join(parts: Sequence[Analysis]) -> Analysis:
     """Return one analysis of what several, at least one, have; they are of one toolchain and its variants."""
-    units: Mapping[UnitKey, Unit] = {}
     links: dict[PackageId, str] = {}
     sizes: dict[PackageId, SourceSizes] = {}
     for part in parts:
-        units = merge_units(units, part.units)
         links |= part.links
         sizes |= part.sizes
     return replace(
         parts[0],
         workspaces=tuple(sorted((row for part in parts for row in part.workspaces), key=_by_path)),
-        units=dict(sorted(units.items())),
+        units=dict(sorted(merge_units(part.units for part in parts).items())),
         links=dict(sorted(links.items())),
         sizes=sizes,
     )
+
+
+def merge_units(parts: Iterable[Mapping[UnitKey, Unit]]) -> dict[UnitKey, Unit]:
+    """Return the units of all `parts`: the same for whatever order these come in.
+
+    Equal keys may still differ in two things: the sides from which a unit is reached, which are united, and the name
+    of a cargo profile that shares its directory (`dev` and `test`), of which the first by name is taken.
+    """
+    merged: dict[UnitKey, Unit] = {}
+    for part in parts:
+        for key, unit in part.items():
+            known = merged.setdefault(key, unit)
+            if known != unit:
+                first = min(known, unit, key=lambda same: same.profile.name)
+                merged[key] = replace(first, sides=unit.sides | known.sides)
+    return merged
 
 
 def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
@@ -134,10 +161,10 @@ def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
         "toolchain": asdict(analysis.toolchain),
         "variants": list(analysis.variants),
         "workspaces": [_workspace_to_json(workspace) for workspace in sorted(analysis.workspaces, key=_by_path)],
-        "profiles": [asdict(profile) for profile in index],
+        "profiles": cargo_profiles_to_json(index),
         "units": {key: unit_to_json(unit, index) for key, unit in analysis.units.items()},
-        "links": sorted([*_package(package), name] for package, name in analysis.links.items()),
-        "sizes": sorted([*_package(package), *astuple(sizes)] for package, sizes in analysis.sizes.items()),
+        "links": sorted([*package_to_json(package), name] for package, name in analysis.links.items()),
+        "sizes": sorted([*package_to_json(package), *astuple(sizes)] for package, sizes in analysis.sizes.items()),
     }
 
 
@@ -170,7 +197,7 @@ def _analysis(document: Mapping[str, Any]) -> Analysis:
         units=units,
         links={PackageId(name, version, source): links for name, version, source, links in document["links"]},
         sizes={
-            _interned(packages, name, version, source): SourceSizes(rust=rust, script=script, native=native)
+            interned_package(packages, name, version, source): SourceSizes(rust=rust, script=script, native=native)
             for name, version, source, rust, script, native in document["sizes"]
         },
     )
@@ -245,35 +272,12 @@ def _use(raw: Mapping[str, Any]) -> VariantUse:
     )
 
 
-def profile_table_to_json(table: ProfileTable) -> dict[str, Any]:
-    """Return a profile table as JSON values."""
-    return {
-        "name": table.name,
-        "base": dict(table.base),
-        "build-override": dict(table.build_override),
-        "packages": [[*_package(package), dict(settings)] for package, settings in table.packages],
-    }
-
-
-def profile_table_from_json(raw: Mapping[str, Any]) -> ProfileTable:
-    """Read what `profile_table_to_json` wrote."""
-    return ProfileTable(
-        name=raw["name"],
-        base=tuple(sorted(raw["base"].items())),
-        build_override=tuple(sorted(raw["build-override"].items())),
-        packages=tuple(
-            (PackageId(name, version, source), tuple(sorted(settings.items())))
-            for name, version, source, settings in raw["packages"]
-        ),
-    )
-
-
 def _lock_to_json(lock: Lock) -> list[list[Any]]:
     """One row a package: name, version, source, checksum, and the rows it depends on."""
     index = {entry.package: number for number, entry in enumerate(lock.packages)}
     return [
         [
-            *_package(entry.package),
+            *package_to_json(entry.package),
             entry.checksum,
             [index[dependency] for dependency in entry.dependencies if dependency in index],
         ]
@@ -282,7 +286,7 @@ def _lock_to_json(lock: Lock) -> list[list[Any]]:
 
 
 def _lock(rows: Sequence[Sequence[Any]], packages: dict[tuple[str, str, str], PackageId]) -> Lock:
-    found = [_interned(packages, name, version, source) for name, version, source, _, _ in rows]
+    found = [interned_package(packages, name, version, source) for name, version, source, _, _ in rows]
     return Lock(
         tuple(
             LockedPackage(
@@ -293,80 +297,3 @@ def _lock(rows: Sequence[Sequence[Any]], packages: dict[tuple[str, str, str], Pa
             for number, row in enumerate(rows)
         )
     )
-
-
-def number_profiles(units: Iterable[Unit]) -> dict[CargoProfile, int]:
-    """Number the cargo profiles of `units`, in an order that depends on them alone."""
-    return {profile: number for number, profile in enumerate(sorted({unit.profile for unit in units}, key=repr))}
-
-
-def cargo_profiles_from_json(rows: Sequence[Mapping[str, Any]]) -> list[CargoProfile]:
-    """Read cargo profiles as `asdict` gives them."""
-    return [CargoProfile(**dict(raw) | {"rustflags": tuple(raw["rustflags"])}) for raw in rows]
-
-
-def unit_to_json(unit: Unit, profiles: Mapping[CargoProfile, int]) -> dict[str, Any]:
-    """Return a unit as JSON values, without its key; `profiles` numbers the cargo profiles."""
-    return {
-        "package": _package(unit.package),
-        "target": [unit.target_name, unit.target_kind],
-        "mode": unit.mode.value,
-        "features": list(unit.features),
-        "sides": sorted(unit.sides),
-        "platform": unit.platform,
-        "profile": profiles[unit.profile],
-        "lto": unit.lto.value,
-        "rustflags": list(unit.rustflags),
-        "linker": unit.linker,
-        "dependencies": [[edge.extern_name, edge.public, edge.key] for edge in unit.dependencies],
-    }
-
-
-def unit_from_json(
-    key: UnitKey,
-    raw: Mapping[str, Any],
-    profiles: Sequence[CargoProfile],
-    packages: dict[tuple[str, str, str], PackageId],
-) -> Unit:
-    """Read what `unit_to_json` wrote; `packages` holds one object for each package read so far."""
-    return Unit(
-        key=key,
-        package=_interned(packages, *raw["package"]),
-        target_name=raw["target"][0],
-        target_kind=raw["target"][1],
-        mode=Mode(raw["mode"]),
-        features=tuple(raw["features"]),
-        sides=frozenset(Side(side) for side in raw["sides"]),
-        platform=raw["platform"],
-        profile=profiles[raw["profile"]],
-        lto=LtoDemand(raw["lto"]),
-        rustflags=tuple(raw["rustflags"]),
-        linker=raw["linker"],
-        dependencies=tuple(
-            Dependency(extern_name=name, public=public, key=UnitKey(edge)) for name, public, edge in raw["dependencies"]
-        ),
-    )
-
-
-def merge_units(one: Mapping[UnitKey, Unit], other: Mapping[UnitKey, Unit]) -> dict[UnitKey, Unit]:
-    """Return the units of both, whichever comes first.
-
-    Equal keys may still differ in two things: the sides from which a unit is reached, which are united, and the name
-    of a cargo profile that shares its directory (`dev` and `test`), of which the first by name is taken.
-    """
-    merged = dict(one)
-    for key, unit in other.items():
-        known = merged.setdefault(key, unit)
-        if known != unit:
-            first = min(known, unit, key=lambda same: same.profile.name)
-            merged[key] = replace(first, sides=unit.sides | known.sides)
-    return merged
-
-
-def _package(package: PackageId) -> list[str]:
-    return [package.name, package.version, package.source]
-
-
-def _interned(packages: dict[tuple[str, str, str], PackageId], name: str, version: str, source: str) -> PackageId:
-    """Thousands of units name the same few packages: one object each keeps the memory small."""
-    return packages.setdefault((name, version, source), PackageId(name, version, source))

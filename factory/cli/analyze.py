@@ -62,7 +62,7 @@ def analyze(
 
 
 def _analyze(run: Run, found: Scan, out: Path, *, top: int, offline: bool, json: bool) -> Analysis:
-    """Analyse for one row of the matrix: print the answer, and write the file, unless it would have nothing."""
+    """Analyse for one cell of the matrix: print the answer, and write the file, unless it would have nothing."""
     analysis = analyzing.analyze(run, found, offline=offline)
     packages = analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
     document = analysis_to_json(analysis) | {"system_packages": uses_to_json(packages)}

@@ -46,7 +46,7 @@ def build(
 
 
 def _build(run: Run, plan: Path, folder: Path | None, *, dry_run: bool, json: bool) -> None:
-    """Build one row of the matrix: into images, or into `folder`."""
+    """Build one cell of the matrix: into images, or into `folder`."""
     chosen = artefacts.read_plan(plan)
     if dry_run:
         shown = building.dry_run_images(run, chosen) if folder is None else building.dry_run_locally(chosen)

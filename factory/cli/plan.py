@@ -10,12 +10,13 @@ import typer
 from factory import tables
 from factory.cli.app import JsonOption, ProfilesOption
 from factory.cli.runs import runs_of
+from factory.config.layers import load_layer_profiles
 from factory.errors import ConfigurationError
 from factory.files import write_json
 from factory.pipeline import analyzing, artefacts, meeting, planning, stacks
 from factory.pipeline.run import Run
 from factory.planning.explain import explanation_to_json
-from factory.planning.plan import plan_to_json
+from factory.planning.plan_file import plan_to_json
 
 if TYPE_CHECKING:
     from factory.analysis.model import Analysis
@@ -72,7 +73,7 @@ def plan(
     for run in runs_of(context, single="--json" if json else ""):
         weighed = analyzing.weigh_in(run, _read(run, analysis, default=default), misses or ())
         both = _with(run, weighed, aligned)
-        made = planning.plan(run, both, profiles, baseline=not no_baseline, as_it_is=weighed)
+        made = planning.plan(run, both, load_layer_profiles(profiles), baseline=not no_baseline, as_it_is=weighed)
         document = plan_to_json(made)
         write_json(run.file(out), document)
         run.output.say(f"wrote {run.file(out)}")

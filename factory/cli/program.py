@@ -76,7 +76,7 @@ def _common(
     ] = None,
     cell: Annotated[
         str | None,
-        typer.Option("--cell", envvar="FACTORY_CELL", help="One row of the `matrix`, as RUST-SUITE[-LABEL]."),
+        typer.Option("--cell", envvar="FACTORY_CELL", help="One cell of the `matrix`, as RUST-SUITE[-LABEL]."),
     ] = None,
     platform: Annotated[
         Platform | None,

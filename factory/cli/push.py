@@ -65,14 +65,14 @@ def push(
         )
     idle: list[NothingToDoError] = []
     runs = runs_of(context)
-    rows = [[run] for run in runs] if stage else [list(row) for _, row in groupby(runs, key=lambda run: run.cell)]
-    if json and len(rows) > 1:
-        raise ConfigurationError("--json is for one row", advice="Put --cell, or --platform, before the command.")
-    for row in rows:
+    joined = [[run] for run in runs] if stage else [list(cell) for _, cell in groupby(runs, key=lambda run: run.cell)]
+    if json and len(joined) > 1:
+        raise ConfigurationError("--json is for one cell", advice="Put --cell, or --platform, before the command.")
+    for together in joined:
         held = publishing.Held.STAGED if join else publishing.Held.HERE
-        plans = [run.file(plan) if state is None else run.folder(state) / "plan.json" for run in row]
+        plans = [run.file(plan) if state is None else run.folder(state) / "plan.json" for run in together]
         builds = [
-            publishing.built_by(run, artefacts.read_plan(path), held) for run, path in zip(row, plans, strict=True)
+            publishing.built_by(run, artefacts.read_plan(path), held) for run, path in zip(together, plans, strict=True)
         ]
         proofs = [*(proof or ()), *(() if state is None else _records(builds, state))]
         wishes = publishing.PushWishes(proofs=tuple(proofs), serial=serial or 1)
@@ -83,9 +83,9 @@ def push(
                 _push(builds, wishes, dry_run=dry_run, json=json)
         except NothingToDoError as error:
             idle.append(error)
-            if len(rows) > 1:
-                row[0].output.say(f"{row[0].name}: {error.what}")
-    if len(idle) == len(rows):
+            if len(joined) > 1:
+                together[0].output.say(f"{together[0].name}: {error.what}")
+    if len(idle) == len(joined):
         raise idle[0]
 
 

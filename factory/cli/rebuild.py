@@ -92,7 +92,7 @@ def rebuild(
         raise ConfigurationError("--push moves the tags, and --stage does not", advice="Give one of them.")
     built = False
     runs = runs_of(context, single="--json" if json else "" if output is None else "--output")
-    for _, row in groupby(runs, key=lambda run: run.cell):
+    for _, cell in groupby(runs, key=lambda run: run.cell):
         works = [
             (
                 run,
@@ -111,7 +111,7 @@ def rebuild(
                     publish=_publish(push=push, stage=stage),
                 ),
             )
-            for run in row
+            for run in cell
         ]
         for (run, _), done in zip(works, rebuilding.rebuild(works), strict=True):
             _answer(done, run, as_json=json)

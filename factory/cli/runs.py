@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.config.cells import chosen_cells
 from factory.config.load import Configuration, SourceKind, load_configuration
-from factory.config.matrix import chosen_cells
 from factory.errors import ConfigurationError
 from factory.pipeline.run import Run
 from factory.platforms import Platform, machine_platform
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run_of(context: typer.Context) -> Run:
     """Return what every stage needs, from the options before the command and the configuration.
 
-    Of a matrix it is the first row, whose images have the common tags, unless `--cell` names another; of several
+    Of a matrix it is the first cell, whose images have the common tags, unless `--cell` names another; of several
     platforms it is this machine's, or the first where that is not among them, unless `--platform` names one.
     """
     first, *others = runs_of(context)
@@ -30,8 +30,8 @@ def run_of(context: typer.Context) -> Run:
 
 
 def runs_of(context: typer.Context, *, single: str = "") -> tuple[Run, ...]:
-    """Return a run for each row of the matrix and each platform, or for the chosen ones; the platforms of a row follow
-    each other.
+    """Return a run for each cell of the matrix and each platform, or for the chosen ones; the platforms of a cell
+    follow each other.
 
     `single` is what the user asked for that only one can give, such as `--json`: then several are a
     `ConfigurationError`.
@@ -46,7 +46,7 @@ def runs_of(context: typer.Context, *, single: str = "") -> tuple[Run, ...]:
     chosen = _chosen_platforms(platforms, common.platform)
     if single and len(cells) > 1:
         raise ConfigurationError(
-            f"{single} is for one row, and the matrix has {len(cells)}",
+            f"{single} is for one cell, and the matrix has {len(cells)}",
             advice=f"Put --cell before the command: {', '.join(cell.name for cell in cells)}.",
         )
     if single and len(chosen) > 1:

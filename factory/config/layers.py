@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from factory.config.model import Matches, Size, StrictModel
+from factory.config.model import StrictModel
 from factory.config.schema import dotted, schema_of
+from factory.config.texts import Matches, Size
 from factory.config.wording import describe, suggestion
 from factory.errors import ConfigurationError
 from factory.resources import shipped
-from factory.scan.toml_lines import line_of_key, lines_of_keys
+from factory.toml_lines import line_of_key, lines_of_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

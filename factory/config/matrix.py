@@ -1,50 +1,63 @@
-"""The matrix of toolchains, suites and variants: one cell for each row, with the settings that hold for it alone."""
+"""The matrix: toolchains, suites and variants that images are built for, a cell each, and which tags are whose."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from factory.errors import ConfigurationError
+from factory.config.tag_templates import fill, fill_cell
+from factory.config.texts import refuse
 
 if TYPE_CHECKING:
-    from factory.config.model import Settings
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """What is analysed, planned and built as one; `name` is RUST-SUITE[-LABEL], and empty where there is no matrix."""
+class WholeCell:
+    """A cell with nothing left open; `image` is `None` for the official one."""
 
-    name: str
-    settings: Settings
+    toolchain: str
+    suite: str
+    image: str | None
+    variants: tuple[str, ...]
+    label: str
+
+    @property
+    def name(self) -> str:
+        """The name of the cell, of which its files have theirs."""
+        return "-".join(filter(None, (self.toolchain, self.suite, self.label)))
 
 
-def cells_of(settings: Settings) -> tuple[Cell, ...]:
-    """Return a cell for each row of the matrix, in the order of the file; one without a name where there is none.
+def common_tags(templates: Sequence[str], *, suite: str) -> tuple[str, ...]:
+    """Return the tags where there is no matrix, with {suite} filled in."""
+    tags = (tag for tag in templates if "{label}" not in tag)
+    return tuple(dict.fromkeys(fill_cell(tag, suite=suite, label="") for tag in tags))
 
-    The settings of a cell have its toolchain, suite, base image, variants and tags in the places of the common ones.
-    A tag that would be that of an earlier row, such as `{layer}`, is left to that row.
+
+def own_tags(cells: Sequence[WholeCell], templates: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return for each cell its tags that no earlier cell has, with {suite} and {label} filled in.
+
+    Tags with a {label} are those of the cells that have one.
     """
-    if not settings.matrix:
-        return (Cell(name="", settings=_with_tags(settings, settings.common_tags)),)
-    return tuple(
-        Cell(name=row.name, settings=_with_tags(settings.of_row(row), tags))
-        for row, tags in zip(settings.rows, settings.own_tags, strict=True)
-    )
+    taken: set[str] = set()
+    found = []
+    for cell in cells:
+        mine = (tag for tag in templates if ("{label}" in tag) == bool(cell.label))
+        named = dict.fromkeys(fill_cell(tag, suite=cell.suite, label=cell.label) for tag in mine)
+        tags = {tag: fill(tag, layer="{layer}", rust=cell.toolchain, date="{date}", plan="{plan}") for tag in named}
+        # Cells never have a plan in common, and so no tag with its digest.
+        found.append(tuple(tag for tag, filled in tags.items() if filled not in taken or "{plan}" in tag))
+        taken.update(tags.values())
+    return tuple(found)
 
 
-def chosen_cells(settings: Settings, name: str | None) -> tuple[Cell, ...]:
-    """Return the cell of that name, or all of them without one; raise `ConfigurationError` for an unknown name."""
-    cells = cells_of(settings)
-    if name is None:
-        return cells
-    chosen = tuple(cell for cell in cells if cell.name == name)
-    if not chosen:
-        names = ", ".join(cell.name for cell in cells if cell.name)
-        advice = f"Name one of {names}." if names else "Leave it out, or write a `matrix` into registry-config.yaml."
-        raise ConfigurationError(f"--cell {name}: the matrix has no such row", advice=advice)
-    return chosen
-
-
-def _with_tags(settings: Settings, tags: tuple[str, ...]) -> Settings:
-    return settings.model_copy(update={"image": settings.image.model_copy(update={"tags": tags})})
+def check_cells(cells: Sequence[WholeCell], templates: Sequence[str]) -> None:
+    """Refuse two cells of one name, and a cell without a tag of its own."""
+    names = [cell.name for cell in cells]
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        refuse(f"matrix: {', '.join(twins)} is there twice; name each once, or give them a label")
+    tagless = [name for name, tags in zip(names, own_tags(cells, templates), strict=True) if not tags]
+    if tagless:
+        wanted = "{rust}, {suite} or {label}"
+        refuse(f"matrix: {', '.join(tagless)} has no tag of its own; put {wanted} into one of image.tags")

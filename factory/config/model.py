@@ -6,30 +6,54 @@ variables and the messages about unknown keys are derived from them.
 
 from __future__ import annotations
 
-import posixpath
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    PlainSerializer,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import core_schema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from factory.cargo.variants import VARIANT_PATTERN, Variant
-from factory.config.byte_sizes import SIZE_PATTERN, format_size, parse_size
-from factory.config.quoting import quoted
+from factory.cargo.variants import Variant
+from factory.config.byte_sizes import parse_size
+from factory.config.matrix import WholeCell, check_cells, common_tags
+from factory.config.tag_templates import TagTemplates, fill
+from factory.config.texts import (
+    ARCHITECTURE,
+    AbsolutePath,
+    CacheFolder,
+    CachePrefix,
+    CacheRepository,
+    CacheWord,
+    ContainerPath,
+    Endpoint,
+    GitRef,
+    GitUrl,
+    IndexUrl,
+    Label,
+    LocalPath,
+    Matches,
+    MirrorUrl,
+    Platforms,
+    ProxyUrl,
+    Reference,
+    Registry,
+    RegistryName,
+    Repository,
+    Revision,
+    RustFlag,
+    Seconds,
+    SigningKey,
+    Size,
+    StoreAddress,
+    Suite,
+    ToolchainVersion,
+    ToolVersion,
+    UserName,
+    VariableName,
+    Variants,
+    WebAddress,
+    WholeId,
+    refuse,
+)
 from factory.platforms import Platform, machine_platform
 
 if TYPE_CHECKING:
@@ -39,271 +63,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 HIGHEST_GZIP_LEVEL = 9
-
-OLDEST_TOOLCHAIN = (1, 85, 0)
-"""The oldest release that the unit keys were tried with; before 1.91 the images share a target directory."""
 
 # Taken from public Dockerfiles that pin the same tag (August 2026); `factory base --pin rust:<tag>` prints today's.
 OFFICIAL_DIGESTS = {
     "rust:1.95.0-slim-bookworm": "sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082",
 }
-
-TAG_PLACEHOLDERS = ("layer", "rust", "date", "plan")
-MINOR_PLACEHOLDER = "minor"
-"""Stands for the first two parts of {rust}: images of 1.95.1 take `web-1.95` over from those of 1.95.0."""
-ARCHITECTURE = "{arch}"
-"""Stands in the tag of a base image for the architecture, where each platform has an image of its own."""
-CELL_PLACEHOLDERS = ("suite", "label")
-"""Filled in first, in the settings of a cell: see `factory.config.matrix`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """Text that matches `pattern` as a whole; `need` says in the message what is needed."""
-
-    pattern: str
-    need: str
-
-    def __get_pydantic_core_schema__(
-        self,
-        source: Any,  # noqa: ANN401 - pydantic's own signature
-        handler: GetCoreSchemaHandler,
-    ) -> core_schema.CoreSchema:
-        """Check after pydantic has made sure that the value is text."""
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Give editors the same pattern."""
-        return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
-
-    def _check(self, text: str) -> str:
-        if re.fullmatch(self.pattern, text) is None:
-            _refuse(f"{quoted(text)} does not fit; {self.need}")
-        return text
-
-
-def _refuse(message: str) -> None:
-    raise ValueError(message)
-
-
-def _size(value: object, info: ValidationInfo) -> object:
-    # A number without a unit is fine in code and a trap in a file; files are validated as JSON.
-    if info.mode == "json" and not isinstance(value, str):
-        _refuse('a size needs a number and a unit; write it like "500 MB" or "1.5 GiB"')
-    return parse_size(value) if isinstance(value, str) else value
-
-
-def _some_names(values: tuple[str, ...]) -> tuple[str, ...]:
-    # Not `min_length`: pydantic counts the valid items only, and would call a list of one bad item empty.
-    if not values:
-        _refuse("is empty; name at least one, or remove the key to get its default")
-    twins = sorted({str(value) for value in values if values.count(value) > 1})
-    if twins:
-        _refuse(f"{', '.join(twins)} is listed twice; name each once")
-    return values
-
-
-def _some_variants(values: tuple[str, ...]) -> tuple[str, ...]:
-    # `build:release` is `release`: written in one way, twins are seen and equal files give equal plans.
-    return _some_names(tuple(str(Variant.parse(value)) for value in values))
-
-
-def _in_order(platforms: tuple[Platform, ...]) -> tuple[Platform, ...]:
-    # The order of the file means nothing: two files that say the same must give the same bytes everywhere.
-    return tuple(platform for platform in Platform if platform in platforms)
-
-
-def _tag(template: str) -> str:
-    placeholders = (*TAG_PLACEHOLDERS, MINOR_PLACEHOLDER, *CELL_PLACEHOLDERS)
-    unknown = sorted(set(re.findall(r"\{([^{}]*)\}", template)) - set(placeholders))
-    known = ", ".join(f"{{{name}}}" for name in placeholders)
-    if unknown:
-        _refuse(f"{{{unknown[0]}}} is not a placeholder; use {known}")
-    if "{layer}" not in template:
-        _refuse(f"{quoted(template)} would be the same tag for every layer; put {{layer}} into it")
-    if (
-        re.fullmatch(
-            r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}",
-            _filled(_of_cell(template, "sid", "dev"), "x", "1.95.0", "20260101", "0"),
-        )
-        is None
-    ):
-        _refuse(f'{quoted(template)} does not make a tag; use letters, digits, "_", "." and "-" beside {known}')
-    return template
-
-
-def _of_cell(template: str, *values: str) -> str:
-    for name, value in zip(CELL_PLACEHOLDERS, values, strict=True):
-        template = template.replace(f"{{{name}}}", value)
-    return template
-
-
-def _filled(template: str, *values: str) -> str:
-    filled = dict(zip(TAG_PLACEHOLDERS, values, strict=True))
-    for name, value in (filled | {MINOR_PLACEHOLDER: _minor(filled["rust"])}).items():
-        template = template.replace(f"{{{name}}}", value)
-    return template
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
-
-
-def _quoted_version(value: object) -> object:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        _refuse('a version without quotes is a number, and 1.80 is 1.8; quote it, all three parts, like "1.95.0"')
-    return value
-
-
-def _toolchain(version: str) -> str:
-    if tuple(int(part) for part in version.split(".")) < OLDEST_TOOLCHAIN:
-        oldest = ".".join(str(part) for part in OLDEST_TOOLCHAIN)
-        _refuse(f"{version} is too old: unit keys are known from {oldest} on; take a newer one")
-    return version
-
-
-def _path(path: str) -> str:
-    if path == "/" or posixpath.normpath(path) != path or path.startswith("//"):
-        _refuse(f'{quoted(path)} is not a plain path; write it without "..", "." or double slashes, and below /')
-    return path
-
-
-def _not_root(name: str) -> str:
-    if name == "root":
-        _refuse("root is there already, and caches that root owns are the trouble to avoid; name another user")
-    return name
-
-
-def _rustflag(flag: str) -> str:
-    if re.search(r"\s", flag):
-        words = ", ".join(f'"{word}"' for word in flag.split())
-        _refuse(f"{quoted(flag)} would reach rustc as one argument; list its words: [{words}]")
-    return flag
-
-
-def _variant(text: str) -> str:
-    Variant.parse(text)
-    return text
-
-
-def _base_reference(reference: str) -> str:
-    if ARCHITECTURE in reference and "@" in reference:
-        _refuse(f"{quoted(reference)} is pinned to one image; leave out {ARCHITECTURE} or the digest")
-    return reference
-
-
-def _git_url(url: str) -> str:
-    if re.match(r"https?://[^/]*@|[a-z+]+://[^/]*:[^/]*@", url):
-        # The message must not repeat it.
-        _refuse("the URL holds a user name or a password; leave them out and use git's credential helper or ssh")
-    # `ext::` and other helpers run commands, and a leading dash is an option: only what only fetches passes.
-    if re.fullmatch(r"(https?|ssh|git|file)://[^\s]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s]+", url) is None:
-        _refuse(f"{quoted(url)} is not a git URL; write https://…, ssh://…, git://…, file://… or user@host:path")
-    return url
-
-
-def _no_password(url: str) -> str:
-    if re.match(r"(?:sparse\+)?https?://[^/]*@|[a-z0-9+]+://[^/]*:[^/]*@", url):
-        # The message must not repeat it.
-        _refuse(
-            "the URL holds a user name or a password; leave them out, docs/private-sources.md says where to put them"
-        )
-    return url
-
-
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_REGISTRY = rf"(?:localhost|{_HOST}(?:\.{_HOST})+)(?::[0-9]{{1,5}})?|{_HOST}:[0-9]{{1,5}}"
-_REPOSITORY_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = rf"{_REPOSITORY_PART}(?:/{_REPOSITORY_PART})*"
-_TAG = r"(?:[A-Za-z0-9_]|\{arch\})(?:[A-Za-z0-9_.-]|\{arch\}){0,127}"
-_REFERENCE = rf"(?:(?:{_REGISTRY})/)?{_REPOSITORY}(?::{_TAG})?(?:@sha256:[0-9a-f]{{64}})?"
-
-Size = Annotated[
-    int,
-    BeforeValidator(_size),
-    PlainSerializer(format_size, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^(?:{SIZE_PATTERN})$"}),
-]
-"""Bytes; written as text with a unit."""
-
-Registry = Annotated[
-    str,
-    Matches(rf"(?:{_REGISTRY})?", "write a host like ghcr.io or localhost:5000, the rest belongs in image.name"),
-]
-Repository = Annotated[str, Field(max_length=200), Matches(_REPOSITORY, "write lower-case parts like org/rust-builder")]
-TagTemplate = Annotated[str, AfterValidator(_tag)]
-Reference = Annotated[
-    str,
-    Matches(_REFERENCE, "write an image reference like rust:1.95.0-slim-bookworm@sha256:…"),
-    AfterValidator(_base_reference),
-]
-Suite = Annotated[str, Matches(r"[a-z][a-z0-9-]*", "write the name of a Debian suite, like bookworm")]
-ToolchainVersion = Annotated[
-    str,
-    BeforeValidator(_quoted_version, json_schema_input_type=str),
-    Matches(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}", 'write all three numbers of a release, like "1.95.0"'),
-    AfterValidator(_toolchain),
-]
-Label = Annotated[str, Matches(r"(?:[a-z0-9][a-z0-9-]{0,31})?", "write lower-case letters, digits and -, like dev")]
-UserName = Annotated[
-    str,
-    Matches(r"[a-z_][a-z0-9_-]{0,31}", "write a user name of lower-case letters, digits, _ and -"),
-    AfterValidator(_not_root),
-]
-ContainerPath = Annotated[
-    str,
-    Matches(r"/[A-Za-z0-9._/-]*", "write an absolute path of letters, digits, '.', '_', '-' and '/'"),
-    AfterValidator(_path),
-]
-RustFlag = Annotated[str, Matches(r"\S[^\x00-\x1f\x7f]*", "write one argument of rustc"), AfterValidator(_rustflag)]
-VariantText = Annotated[str, AfterValidator(_variant), Field(json_schema_extra={"pattern": f"^(?:{VARIANT_PATTERN})$"})]
-ToolVersion = Annotated[
-    str,
-    BeforeValidator(_quoted_version, json_schema_input_type=str),
-    Matches(
-        r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?",
-        'write one exact version, like "0.1.77", or null for none',
-    ),
-]
-GitRef = Annotated[str, Matches(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*", "write a branch, a tag or a commit, without blanks")]
-LocalPath = Annotated[str, Matches(r"[^\x00-\x1f\x7f]+", "write a path")]
-GitUrl = Annotated[str, AfterValidator(_git_url)]
-WebAddress = Annotated[str, Matches(r"(?:https?://[^\s@]+)?", "write a URL like https://github.com/org/images")]
-Revision = Annotated[str, Matches(r"(?:[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?", "write a commit or a tag")]
-AbsolutePath = Annotated[str, Matches(r"/[^\x00-\x1f\x7f]+", "write an absolute path")]
-VariableName = Annotated[str, Matches(r"[A-Za-z_][A-Za-z0-9_]*", "write the name of a variable, not the token")]
-RegistryName = Annotated[str, Matches(r"[A-Za-z0-9_-]+", "write a name of letters, digits, _ and -")]
-IndexUrl = Annotated[
-    str,
-    AfterValidator(_no_password),
-    Matches(
-        r"sparse\+https?://\S+/|(?:https?|ssh|git|file)://\S+", "write sparse+https://…/, with the slash at its end"
-    ),
-]
-MirrorUrl = Annotated[
-    str,
-    AfterValidator(_no_password),
-    Matches(r"sparse\+https?://\S+/", "write sparse+https://…/, with the slash at its end"),
-]
-ProxyUrl = Annotated[str, AfterValidator(_no_password), Matches(r"(?:https?|socks5h?)://\S+", "write http://host:port")]
-CacheRepository = Annotated[
-    str,
-    Matches(rf"(?:(?:{_REGISTRY})/)?{_REPOSITORY}", "write a repository without a tag, like ghcr.io/org/rust-cache"),
-]
-CacheFolder = Annotated[str, Matches(r'[^\x00-\x1f\x7f,"]+', "write a path without commas and quotes")]
-CacheWord = Annotated[str, Matches(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "write letters, digits, '.', '_' and '-'")]
-CachePrefix = Annotated[str, Matches(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", "write a path like rust-builder/")]
-Endpoint = Annotated[str, AfterValidator(_no_password), Matches(r"https?://[^\s,@]+", "write https://host:port")]
-SigningKey = Annotated[str, Matches(r"[^\x00-\x20\x7f-][^\x00-\x1f\x7f]*", "write a path or a KMS URI")]
-WholeId = Annotated[int, Field(ge=0, le=2_147_483_647)]
-Seconds = Annotated[int, Field(ge=1, le=604_800)]
-
-
-_NAMES = Field(json_schema_extra={"minItems": 1, "uniqueItems": True})
 
 
 class StrictModel(BaseModel):
@@ -317,7 +82,7 @@ class ImageSettings(StrictModel):
 
     registry: Registry = Field("", description="Host of the container registry; empty for Docker Hub or local images.")
     name: Repository = Field("org/rust-builder", description="Repository of the images; the layers differ by tag.")
-    tags: Annotated[tuple[TagTemplate, ...], _NAMES, AfterValidator(_some_names)] = Field(
+    tags: TagTemplates = Field(
         ("{layer}", "{layer}-{rust}"),
         description=(
             "Tags of an image, with {layer}, {rust}, {minor} (1.95), {suite}, {label}, {date} (YYYYMMDD), {plan} "
@@ -337,7 +102,7 @@ class ImageSettings(StrictModel):
     @classmethod
     def _level_of_gzip(cls, level: int | None, info: ValidationInfo) -> int | None:
         if level is not None and level > HIGHEST_GZIP_LEVEL and info.data.get("compression") == "gzip":
-            _refuse(f"gzip has no level {level}; choose 0 to {HIGHEST_GZIP_LEVEL}, or zstd")
+            refuse(f"gzip has no level {level}; choose 0 to {HIGHEST_GZIP_LEVEL}, or zstd")
         return level
 
     source: WebAddress = Field("", description="URL of the repository with this file, for the label of that name.")
@@ -352,7 +117,9 @@ class ImageSettings(StrictModel):
 
     def tags_of(self, *, layer: str, rust: str, date: str, plan: str) -> tuple[str, ...]:
         """Return the tags of one image, in the order of the templates, each once."""
-        return tuple(dict.fromkeys(_filled(template, layer, rust, date, plan) for template in self.tags))
+        return tuple(
+            dict.fromkeys(fill(template, layer=layer, rust=rust, date=date, plan=plan) for template in self.tags)
+        )
 
     def dated_tags_of(self, *, layer: str, rust: str, date: str, plan: str) -> tuple[str, ...]:
         """Return the tags that stay with one build: those with {date} or {plan}."""
@@ -362,7 +129,7 @@ class ImageSettings(StrictModel):
     def moving_tags_of(self, *, layer: str, rust: str) -> tuple[str, ...]:
         """Return the tags that the next build of a layer takes over: those without {date} and {plan}."""
         moving = [template for template in self.tags if "{date}" not in template and "{plan}" not in template]
-        return tuple(dict.fromkeys(_filled(template, layer, rust, "", "") for template in moving))
+        return tuple(dict.fromkeys(fill(template, layer=layer, rust=rust, date="", plan="") for template in moving))
 
 
 class BaseSettings(StrictModel):
@@ -384,16 +151,16 @@ class BaseSettings(StrictModel):
     )
 
 
-class MatrixRow(StrictModel):
-    """One toolchain on one suite; what a row does not say is said by `toolchain`, `base.suite`, `cook.variants`."""
+class MatrixCell(StrictModel):
+    """One toolchain on one suite; what a cell does not say is said by `toolchain`, `base.suite`, `cook.variants`."""
 
-    toolchain: ToolchainVersion | None = Field(None, description="Rust release of the row; quote it.")
-    suite: Suite | None = Field(None, description="Debian suite of the row.")
-    image: Reference | None = Field(None, description="Base image of the row; null for the official one.")
-    variants: Annotated[tuple[VariantText, ...], _NAMES, AfterValidator(_some_variants)] | None = Field(
-        None, description="Builds to compile for in the row's images; null for those of cook.variants."
+    toolchain: ToolchainVersion | None = Field(None, description="Rust release of the cell; quote it.")
+    suite: Suite | None = Field(None, description="Debian suite of the cell.")
+    image: Reference | None = Field(None, description="Base image of the cell; null for the official one.")
+    variants: Variants | None = Field(
+        None, description="Builds to compile for in the cell's images; null for those of cook.variants."
     )
-    label: Label = Field("", description="What {label} in a tag stands for; only rows with one have such tags.")
+    label: Label = Field("", description="What {label} in a tag stands for; only cells with one have such tags.")
 
 
 class UserSettings(StrictModel):
@@ -420,9 +187,9 @@ class ContractSettings(StrictModel):
     def _apart(cls, build_dir: str, info: ValidationInfo) -> str:
         home = info.data.get("cargo_home")
         if home is not None and f"{build_dir}/".startswith(f"{home}/"):
-            _refuse(f"{build_dir} lies in contract.cargo_home ({home}); choose a path outside of it")
+            refuse(f"{build_dir} lies in contract.cargo_home ({home}); choose a path outside of it")
         if home is not None and home.startswith(f"{build_dir}/"):
-            _refuse(f"{build_dir} holds contract.cargo_home ({home}); choose a path beside it")
+            refuse(f"{build_dir} holds contract.cargo_home ({home}); choose a path beside it")
         return build_dir
 
 
@@ -483,20 +250,11 @@ class BaselineSettings(StrictModel):
     )
 
 
-def _store_address(url: str) -> str:
-    # Not shown: it may be a password that does not fit.
-    if re.search(r"://[^/?#]*:[^/?#]*@|[?&]password=", url):
-        _refuse("holds a password; leave it out, and put it in PGPASSWORD or in ~/.pgpass")
-    if re.fullmatch(r"sqlite:///.+|postgres(?:ql)?://.+", url) is None:
-        _refuse("is no address of a store; write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
-    return url
-
-
 class CostSettings(StrictModel):
     """Measured costs of units, which plans go by."""
 
     record: bool = Field(True, description="Measure in every cook what each unit takes and weighs, and keep it.")
-    url: Annotated[str, AfterValidator(_store_address)] | None = Field(
+    url: StoreAddress | None = Field(
         None,
         description="Where: sqlite:///PATH, or postgresql://USER@HOST/DATABASE; null for a file of this user.",
     )
@@ -505,7 +263,7 @@ class CostSettings(StrictModel):
 class CookSettings(StrictModel):
     """What is compiled."""
 
-    variants: Annotated[tuple[VariantText, ...], _NAMES, AfterValidator(_some_variants)] = Field(
+    variants: Variants = Field(
         ("release",),
         description="Builds to compile for: [check:, check-all: or test:]PROFILE[@TRIPLE], like release or check:dev.",
     )
@@ -534,9 +292,9 @@ class RepositorySource(StrictModel):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.path is None) == (self.git is None):
-            _refuse("needs exactly one of path and git; keep one of them")
+            refuse("needs exactly one of path and git; keep one of them")
         if self.ref is not None and self.git is None:
-            _refuse("ref goes with git only; remove it, or name the repository by git")
+            refuse("ref goes with git only; remove it, or name the repository by git")
         return self
 
 
@@ -568,7 +326,7 @@ class GitAccessSettings(StrictModel):
     def _one_safe_token(self) -> Self:
         _one_token(self.token_env, self.token_file, self.url)
         if (self.token_env or self.token_file) and not self.url.startswith(("https://", "http://")):
-            _refuse("a token goes with an https URL; remove it, or write the URL with https://")
+            refuse("a token goes with an https URL; remove it, or write the URL with https://")
         return self
 
 
@@ -591,17 +349,17 @@ class NetworkSettings(StrictModel):
 
 def _one_token(variable: str | None, file: str | None, url: str) -> None:
     if variable is not None and file is not None:
-        _refuse("has both token_env and token_file; keep one of them")
+        refuse("has both token_env and token_file; keep one of them")
     parts = urlsplit(url.removeprefix("sparse+"))
     if (variable or file) and parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
-        _refuse("would send the token unencrypted; write the URL with https://")
+        refuse("would send the token unencrypted; write the URL with https://")
 
 
 def _apart_by(values: tuple[T, ...], key: Callable[[T], str | None], what: str) -> tuple[T, ...]:
     found = [name for name in map(key, values) if name is not None]
     twins = sorted({name for name in found if found.count(name) > 1})
     if twins:
-        _refuse(f"{twins[0]} has {what}; keep one")
+        refuse(f"{twins[0]} has {what}; keep one")
     return values
 
 
@@ -644,7 +402,7 @@ class PushSettings(StrictModel):
     @classmethod
     def _key_for_sign(cls, key: str | None, info: ValidationInfo) -> str | None:
         if info.data.get("sign") == "key" and key is None:
-            _refuse("is needed for push.sign: key; name the file that `cosign generate-key-pair` wrote, or a KMS URI")
+            refuse("is needed for push.sign: key; name the file that `cosign generate-key-pair` wrote, or a KMS URI")
         return key
 
 
@@ -684,9 +442,9 @@ class BuildCacheSettings(StrictModel):
     def _of_its_type(cls, value: str | None, info: ValidationInfo) -> str | None:
         chosen, owner = info.data.get("type"), CACHE_KEYS[str(info.field_name)]
         if value is not None and chosen not in (None, owner):
-            _refuse(f"is for build_cache.type: {owner}, and that is {chosen}; remove it, or change the type")
+            refuse(f"is for build_cache.type: {owner}, and that is {chosen}; remove it, or change the type")
         if value is None and chosen == owner and info.field_name in ("folder", "bucket", "region"):
-            _refuse(f"is needed for build_cache.type: {owner}; write it, or set the type to none")
+            refuse(f"is needed for build_cache.type: {owner}; write it, or set the type to none")
         return value
 
 
@@ -711,33 +469,15 @@ class LimitSettings(StrictModel):
     cook_timeout: Seconds = Field(7200, description="Seconds that the cook of one layer may take.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeRow:
-    """A row of the matrix with nothing left open; `image` is `None` for the official one."""
-
-    toolchain: str
-    suite: str
-    image: str | None
-    variants: tuple[str, ...]
-    label: str
-
-    @property
-    def name(self) -> str:
-        """The name of the row, of which its files have theirs."""
-        return "-".join(filter(None, (self.toolchain, self.suite, self.label)))
-
-
 class Settings(StrictModel):
     """The whole configuration of a run."""
 
     schema_version: Literal[1] = Field(1, alias="schema", description="Version of this file's format.")
     image: ImageSettings = Field(default_factory=ImageSettings)
-    platforms: Annotated[tuple[Platform, ...], _NAMES, AfterValidator(_some_names), AfterValidator(_in_order)] = Field(
-        (Platform.LINUX_AMD64,), description="Platforms to build the images for."
-    )
+    platforms: Platforms = Field((Platform.LINUX_AMD64,), description="Platforms to build the images for.")
     base: BaseSettings = Field(default_factory=BaseSettings)
     toolchain: ToolchainVersion = Field("1.95.0", description="Rust release in the images; quote it.")
-    matrix: tuple[MatrixRow, ...] = Field(
+    matrix: tuple[MatrixCell, ...] = Field(
         (), description="Toolchains and suites that images are built for, each with its own tags; empty for one."
     )
     user: UserSettings = Field(default_factory=UserSettings)
@@ -764,73 +504,37 @@ class Settings(StrictModel):
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @property
-    def rows(self) -> tuple[WholeRow, ...]:
-        """The rows of the matrix, whole."""
+    def whole_cells(self) -> tuple[WholeCell, ...]:
+        """The cells of the matrix, with the common values for what they leave open."""
         return tuple(
-            WholeRow(
-                toolchain=row.toolchain or self.toolchain,
-                suite=row.suite or self.base.suite,
-                image=row.image,
-                variants=row.variants or self.cook.variants,
-                label=row.label,
+            WholeCell(
+                toolchain=cell.toolchain or self.toolchain,
+                suite=cell.suite or self.base.suite,
+                image=cell.image,
+                variants=cell.variants or self.cook.variants,
+                label=cell.label,
             )
-            for row in self.matrix
+            for cell in self.matrix
         )
 
-    @property
-    def own_tags(self) -> tuple[tuple[str, ...], ...]:
-        """For each row of the matrix its tags that no earlier row has, with {suite} and {label} filled in.
-
-        Tags with a {label} are those of the rows that have one.
-        """
-        taken: set[str] = set()
-        found = []
-        for row in self.rows:
-            mine = (tag for tag in self.image.tags if ("{label}" in tag) == bool(row.label))
-            named = dict.fromkeys(_of_cell(tag, row.suite, row.label) for tag in mine)
-            tags = {tag: _filled(tag, "{layer}", row.toolchain, "{date}", "{plan}") for tag in named}
-            # Rows never have a plan in common, and so no tag with its digest.
-            found.append(tuple(tag for tag, filled in tags.items() if filled not in taken or "{plan}" in tag))
-            taken.update(tags.values())
-        return tuple(found)
-
-    def of_row(self, row: WholeRow) -> Settings:
-        """Return the settings with what a row of the matrix says in the places of the common values."""
-        base = self.base.model_copy(update={"suite": row.suite, "image": row.image})
-        cook = self.cook.model_copy(update={"variants": row.variants})
-        return self.model_copy(update={"toolchain": row.toolchain, "base": base, "cook": cook})
-
-    @property
-    def common_tags(self) -> tuple[str, ...]:
-        """The tags where there is no matrix, with {suite} filled in."""
-        tags = (tag for tag in self.image.tags if "{label}" not in tag)
-        return tuple(dict.fromkeys(_of_cell(tag, self.base.suite, "") for tag in tags))
-
     @model_validator(mode="after")
-    def _distinct_rows(self) -> Self:
-        if not self.matrix and not self.common_tags:
-            _refuse("image.tags: {label} is for the rows of a matrix; write a tag without it")
-        names = [row.name for row in self.rows]
-        twins = sorted({name for name in names if names.count(name) > 1})
-        if twins:
-            _refuse(f"matrix: {', '.join(twins)} is there twice; name each once, or give them a label")
-        tagless = [name for name, tags in zip(names, self.own_tags, strict=True) if not tags]
-        if tagless:
-            wanted = "{rust}, {suite} or {label}"
-            _refuse(f"matrix: {', '.join(tagless)} has no tag of its own; put {wanted} into one of image.tags")
-        if names and self.base.image is not None:
-            _refuse("matrix: base.image is one image, and every row has its own; set the `image` of the rows instead")
+    def _coherent_matrix(self) -> Self:
+        if not self.matrix and not common_tags(self.image.tags, suite=self.base.suite):
+            refuse("image.tags: {label} is for the cells of a matrix; write a tag without it")
+        check_cells(self.whole_cells, self.image.tags)
+        if self.matrix and self.base.image is not None:
+            refuse("matrix: base.image is one image, and every cell has its own; set the `image` of the cells instead")
         return self
 
     @model_validator(mode="after")
     def _reachable_cache(self) -> Self:
         kind = self.build_cache.type
         if kind == "registry" and self.build_cache.ref is None and not self.image.registry:
-            _refuse("build_cache.ref: image.registry is empty, so there is no repository beside it; write one")
+            refuse("build_cache.ref: image.registry is empty, so there is no repository beside it; write one")
         if kind == "inline" and not self.image.registry:
-            _refuse("build_cache.type: inline is read from the pushed images; name their host in image.registry")
+            refuse("build_cache.type: inline is read from the pushed images; name their host in image.registry")
         if kind == "inline" and not self.image.moving_tags_of(layer="", rust=self.toolchain):
-            _refuse("build_cache.type: inline is read by a tag without {date} and {plan}; put one into image.tags")
+            refuse("build_cache.type: inline is read by a tag without {date} and {plan}; put one into image.tags")
         return self
 
     @property

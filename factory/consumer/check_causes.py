@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import semver
 
+from factory.cargo.compatibility import resolver_slot
 from factory.cargo.rustflags import why_not_cookable_flags
 from factory.model import CRATES_IO, Mode, Side, SourceKind
-from factory.planning.recipes import semver_range
 from factory.planning.selection import LeftOut
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class _Explainer:
             match = _nearest_version(below, of_relative.get(_role(below), ()))
             if match is not None and below.key in self.roots:
                 found |= self.roots[below.key]
-            elif match is not None and semver_range(match.package.version) == semver_range(below.package.version):
+            elif match is not None and resolver_slot(match.package.version) == resolver_slot(below.package.version):
                 # Where both are warm, nobody in the plan has this unit on that dependency.
                 found |= self._compare(below, match)
             else:
@@ -282,7 +282,7 @@ class _Explainer:
     def _warm_version(self, unit: Unit, warm: Iterable[str]) -> str | None:
         """The version to compare with: the same, else the one of the same semver range that most stands on."""
         mine = unit.package.version
-        compatible = [version for version in warm if semver_range(version) == semver_range(mine)]
+        compatible = [version for version in warm if resolver_slot(version) == resolver_slot(mine)]
         if mine in compatible:
             return mine
 
@@ -438,7 +438,7 @@ def _nearest_version(unit: Unit, others: Sequence[Unit]) -> Unit | None:
     version = unit.package.version
 
     def rank(other: Unit) -> tuple[bool, bool, UnitKey]:
-        same_range = semver_range(other.package.version) == semver_range(version)
+        same_range = resolver_slot(other.package.version) == resolver_slot(version)
         return (other.package.version != version, not same_range, other.key)
 
     return min(others, key=rank, default=None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from factory.scan.cargo_config import configuration_files
 from factory.scan.manifest import parse_toml
 from factory.scan.source_tree import MAX_LOCK_BYTES, SourceTree
-from factory.scan.toml_lines import line_of_key, lines_of_keys
+from factory.toml_lines import line_of_key, lines_of_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

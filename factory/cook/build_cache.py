@@ -22,7 +22,7 @@ _GITHUB_TOKEN = "ACTIONS_RUNTIME_TOKEN"  # noqa: S105 - the name of a variable
 def cache_name(what: str, *, toolchain: str, host: str, cell: str) -> str:
     """Return what tells a layer's (or a tool's) cache from all others: `web-1.95.0-bookworm-x86_64`.
 
-    `cell` is the row of the matrix, "" for none, `host` the target triple that rustc has there as its own.
+    `cell` is that of the matrix, "" for none, `host` the target triple that rustc has there as its own.
     """
     return "-".join((what, cell or toolchain, host.partition("-")[0]))
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.analysis.model import cargo_profiles_from_json, number_profiles, unit_from_json, unit_to_json
 from factory.costs.model import UnitCost
 from factory.model import UnitKey
+from factory.unit_json import (
+    cargo_profiles_from_json,
+    cargo_profiles_to_json,
+    number_profiles,
+    unit_from_json,
+    unit_to_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +45,7 @@ def facts_to_json(plan: Plan, keys: Iterable[UnitKey]) -> dict[str, Any]:
     chosen = {key: plan.units[key] for key in sorted(keys)}
     profiles = number_profiles(planned.unit for planned in chosen.values())
     return {
-        "profiles": [asdict(profile) for profile in profiles],
+        "profiles": cargo_profiles_to_json(profiles),
         "units": {
             key: unit_to_json(planned.unit, profiles) | asdict(planned.cost) | {"repos": len(planned.repos)}
             for key, planned in chosen.items()

@@ -40,7 +40,7 @@ class ImageBuild:
     ending: str = ""
     """What the tags in the engine end in: `-arm64`, where images of several platforms lie side by side."""
     cell: str = ""
-    """The row of the matrix that the settings are of; empty where there is no matrix."""
+    """The cell of the matrix that the settings are of; empty where there is no matrix."""
 
     @property
     def bake_file(self) -> Path:

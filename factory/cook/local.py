@@ -20,7 +20,6 @@ from factory.cargo.events import EVENT_ARGS, BuildEvents, parse_events
 from factory.cargo.fetching import Fetching
 from factory.cargo.home import user_cargo_home
 from factory.cargo.layout import Layout
-from factory.cargo.lock import parse_lock
 from factory.cook.budgets import over_budget
 from factory.cook.isolation import without_network
 from factory.cook.local_fetch import FetchAccess, fetch_access
@@ -34,7 +33,7 @@ from factory.costs.timings import REPORT as TIMINGS_REPORT
 from factory.costs.timings import TIMINGS_ARG, read_timings
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
-from factory.files import DISK_FULL, write_json, write_text
+from factory.files import DISK_FULL, read_json, write_json, write_text
 from factory.model import CRATES_IO
 from factory.process import Completed, nothing_beside, run
 from factory.resources import shipped
@@ -75,6 +74,14 @@ def local_plan(plan: Plan, folder: Path) -> Plan:
     """Return the plan with the contract that holds for a local directory."""
     moved = replace(plan.contract, cargo_home=str(folder / "cargo-home"), build_dir=str(folder / "build"))
     return replace(plan, contract=moved)
+
+
+def is_cooked_from(plan: Plan, folder: Path) -> bool:
+    """Whether `folder` was cooked to the end, and every layer of it from this plan."""
+    if not is_warm_directory(folder):
+        return False
+    moved = local_plan(plan, folder)
+    return all(_cooked_digest(folder, layer.name) == moved.layer_digest(layer.name) for layer in moved.layers)
 
 
 def cook_locally(
@@ -248,6 +255,18 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
+def _contract_file(folder: Path, layer: str) -> Path:
+    return folder / "share" / layer / "contract.json"
+
+
+def _cooked_digest(folder: Path, layer: str) -> str:
+    """Return the digest of the layer that was cooked, "" where its contract is not there or does not say."""
+    try:
+        return str(read_json(_contract_file(folder, layer), made_by="factory build")["plan"])
+    except (ConfigurationError, KeyError, TypeError):
+        return ""
+
+
 def _refuse_foreign(folder: Path) -> None:
     try:
         inside = {path.name for path in folder.iterdir()} - {MARKER}
@@ -296,9 +315,8 @@ def _cook_layer(plan: Plan, cook: _Cook, below: Sequence[LayerReport]) -> LayerR
         budget_bytes=cook.budget_bytes,
     )
     report = replace(report, over_budget=over_budget((*below, report), total=cook.budget.total))
-    share = cook.folder / "share" / cook.layer
-    write_json(share / "contents.json", contents(plan, report))
-    write_json(share / "contract.json", contract(plan, cook.layer))
+    write_json(cook.folder / "share" / cook.layer / "contents.json", contents(plan, report))
+    write_json(_contract_file(cook.folder, cook.layer), contract(plan, cook.layer))
     return report
 
 
@@ -443,7 +461,7 @@ def _not_fetched(recipe: Recipe, home: Path, said: str) -> str:
 
 def _crate_files(recipe: Recipe) -> Iterable[tuple[str, str]]:
     wanted = {entry.package for entry in recipe.packages}
-    for entry in parse_lock(recipe.lock).packages:
+    for entry in recipe.parsed_lock.packages:
         if entry.package in wanted and entry.package.source == CRATES_IO and entry.checksum is not None:
             yield f"{entry.package.name}-{entry.package.version}.crate", entry.checksum
 

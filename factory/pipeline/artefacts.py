@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from factory.analysis.model import analysis_from_json
 from factory.errors import ConfigurationError
 from factory.files import read_json
-from factory.planning.plan import plan_from_json
+from factory.planning.plan_file import plan_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

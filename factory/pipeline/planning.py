@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
+    from factory.config.layers import LayerTree
     from factory.model import PackageId
     from factory.pipeline.run import Run
     from factory.planning.baseline import Baseline
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 def plan(
     run: Run,
     analysis: Analysis,
-    profiles: Path | None,
+    tree: LayerTree,
     *,
     baseline: bool = True,
     as_it_is: Analysis | None = None,
@@ -55,7 +56,7 @@ def plan(
     With `baseline`, the plan says also what the repositories could agree on: those of `as_it_is`, where `analysis` has
     repositories at the baseline as well.
     """
-    choice = _choose(run, analysis, profiles)
+    choice = _choose(run, analysis, tree)
     cargo_home, toolchain = resolving(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
         raise EnvironmentFaultError(
@@ -80,7 +81,7 @@ def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, mad
     `made` is the plan of this analysis, where there is one: it knows what cargo did not confirm. Raises
     `NothingToDoError` where no repository uses the crate.
     """
-    return explain_crate(_choose(run, analysis, profiles), crate, made)
+    return explain_crate(_choose(run, analysis, load_layer_profiles(profiles)), crate, made)
 
 
 def propose_layers(run: Run, analysis: Analysis, profiles: Path | None, groups: int | None) -> tuple[Proposal, ...]:
@@ -88,7 +89,7 @@ def propose_layers(run: Run, analysis: Analysis, profiles: Path | None, groups: 
 
     Raises `ConfigurationError` where there cannot be so many groups.
     """
-    choice = _choose(run, analysis, profiles)
+    choice = _choose(run, analysis, load_layer_profiles(profiles))
     if groups is not None:
         return propose(choice, {groups})
     least, most = possible_numbers(choice)
@@ -125,14 +126,15 @@ def report(
             "shows figures of both"
         )
     others = [(path.stem, read_analysis(path)) for path in earlier]
-    return figures(_choose(run, now, profiles), made, others, name=analysis.stem, most_crates=most_crates)
+    return figures(
+        _choose(run, now, load_layer_profiles(profiles)), made, others, name=analysis.stem, most_crates=most_crates
+    )
 
 
-def _choose(run: Run, analysis: Analysis, profiles: Path | None) -> Choice:
+def _choose(run: Run, analysis: Analysis, tree: LayerTree) -> Choice:
     if not analysis.units:
         raise NothingToDoError("the analysis holds no registry unit", advice="See what `factory analyze` skipped.")
     settings = run.settings
-    tree = load_layer_profiles(profiles)
     budgets = {profile.name: profile.budget_bytes for profile in tree.layers}
     policy = Policy(
         tree=tree,

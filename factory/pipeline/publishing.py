@@ -18,7 +18,7 @@ from factory.publish import push as push_stage
 from factory.publish.attempts import Patience
 from factory.publish.attesting import Attestor, verifying_identity
 from factory.publish.distribution import Distribution, parse_reference
-from factory.publish.model import BuiltImage, VerifiedImage
+from factory.publish.model import BuiltImage, Published, VerifiedImage
 from factory.publish.record import passed_record, read_records, require_passed, write_record
 from factory.publish.signing import PROVENANCE, SBOM, Cosign, require_cosign, sign_commands
 from factory.publish.tags import layer_push, plan_tag, require_registry, stem
@@ -178,21 +178,6 @@ def _request(run: Run, layers: tuple[LayerPush, ...], engine: Engine, signer: Si
         signer=signer,
         output=run.output,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """What the registry tells of a layer: the digests of plan, settings and base that its image was made from.
-
-    Each is "" where the image does not say. `day` (YYYYMMDD) is that of its newest push, `None` where no tag tells;
-    `whole` is whether all moving tags stand for it.
-    """
-
-    plan: str
-    settings: str
-    base: str
-    day: str | None
-    whole: bool
 
 
 def published(run: Run, plan: Plan) -> dict[str, Published]:

@@ -18,15 +18,14 @@ from factory.cargo.index_cache import CrateIndex
 from factory.config.layers import load_layer_profiles
 from factory.cook.bake_file import made_by
 from factory.cook.budgets import require_within_budgets
-from factory.cook.local import is_warm_directory, local_plan
+from factory.cook.local import is_cooked_from
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
 from factory.epoch import chosen_epoch
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError, NothingToDoError, TagTakenError
 from factory.exclusive import exclusive
-from factory.files import digest, read_json, write_json
-from factory.labels import Label
+from factory.files import digest, write_json
 from factory.pipeline.analyzing import analyze, scan
 from factory.pipeline.artefacts import read_analysis, read_plan
 from factory.pipeline.building import build_images, build_locally, image_tags
@@ -35,7 +34,6 @@ from factory.pipeline.proving import verify
 from factory.pipeline.publishing import (
     Built,
     Held,
-    Published,
     PushWishes,
     built_by,
     published,
@@ -46,7 +44,7 @@ from factory.pipeline.publishing import (
 )
 from factory.pipeline.toolchains import resolving
 from factory.planning.forecast import forecast
-from factory.planning.plan import plan_to_json
+from factory.planning.plan_file import plan_to_json
 from factory.upkeep.decide import (
     Cause,
     Concern,
@@ -60,6 +58,8 @@ from factory.upkeep.decide import (
     concerns,
     decide,
     input_reasons,
+    label_reasons,
+    published_reasons,
     yield_of,
 )
 from factory.upkeep.missing import unreachable, unresolved
@@ -70,10 +70,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from factory.analysis.model import Analysis
+    from factory.config.layers import LayerTree
     from factory.output import Output
     from factory.pipeline.run import Run
     from factory.planning.plan import Plan
-    from factory.publish.model import PushedLayer
+    from factory.publish.model import Published, PushedLayer
 
 VARIES = frozenset({"limits", "costs", "network", "platforms", "sources", "build_cache", "prune", "push"})
 """Settings that say how something is built, not what."""
@@ -147,7 +148,8 @@ class _Decided:
 
     run: Run
     wishes: RebuildWishes
-    analysis: Analysis
+    analysis: Mapping[str, Any]
+    """As JSON values."""
     decision: Decision
     concerns: tuple[Concern, ...]
     inputs: Inputs
@@ -183,7 +185,7 @@ def rebuild(works: Sequence[tuple[Run, RebuildWishes]]) -> tuple[Rebuild, ...]:
 def _make(row: _Decided) -> None:
     plan = row.decision.plan
     # Not before: a run that only asks, or ends at what cannot be seen, leaves what the next one has to know.
-    write_json(row.wishes.state / "analysis.json", analysis_to_json(row.analysis))
+    write_json(row.wishes.state / "analysis.json", row.analysis)
     # Before the state that names it: until that is written, the plan counts as one that was not built.
     write_json(row.wishes.state / "plan.json", plan_to_json(plan))
     if row.decision.reasons:
@@ -198,7 +200,8 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
     base = "" if wishes.folder is not None else _base(run, wishes)
     run.output.say("rebuild: analyzing")
     analysis = _analyzed(run, wishes)
-    inputs = _inputs(run, wishes, analysis, base)
+    document, tree = analysis_to_json(analysis), load_layer_profiles(wishes.profiles)
+    inputs = _inputs(run, document, tree, base)
     state = read_state(wishes.state, target=wishes.target(run))
     last, reasons = _last_plan(wishes, state)
     old = None if reasons else last
@@ -216,9 +219,9 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
     else:
         run.output.say("rebuild: planning")
         with _something_to_build():
-            new = make_plan(run, analysis, wishes.profiles)
+            new = make_plan(run, analysis, tree)
         if old is not None:
-            yields = _yields(wishes, old, new, analysis)
+            yields = _yields(tree, old, new, analysis)
             decision = decide(old, new, reasons, yields=yields, rules=wishes.rules, notes=_notes(found))
         else:
             there = published(run, new) if state is None and wishes.publish is not Publish.NOTHING else {}
@@ -235,7 +238,7 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
     return _Decided(
         run=run,
         wishes=wishes,
-        analysis=analysis,
+        analysis=document,
         decision=decision,
         concerns=found,
         inputs=inputs,
@@ -251,14 +254,13 @@ def _by_registry(
     run: Run, wishes: RebuildWishes, plan: Plan, there: Mapping[str, Published], *, base: str, notes: tuple[str, ...]
 ) -> Decision:
     """Decide by what the published images say of themselves, and their tags of their age."""
-    reasons = _registry_reasons(run, plan, there, base)
-    changed = [layer for layer in reasons if reasons[layer].cause is not Cause.AGE]
+    reasons = published_reasons(plan, there, settings=made_by(run.settings), base=base)
     pushed = _last_push(there)
     chosen = chosen_epoch()
     age = () if pushed is None else age_reasons((time.time() if chosen is None else chosen) - pushed, wishes.rules)
     if pushed is None and wishes.rules.max_age is not None:
         run.output.warn("how old the registry's images are is not known: no tag tells when they were pushed")
-    return Decision(plan=plan, reasons=(*sorted(set(reasons.values())), *age), notes=notes, changed=tuple(changed))
+    return Decision(plan=plan, reasons=(*sorted(set(reasons.values())), *age), notes=notes, changed=tuple(reasons))
 
 
 def _last_push(there: Mapping[str, Published]) -> int | None:
@@ -315,16 +317,13 @@ def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan 
     return plan, (Reason(cause=Cause.FIRST, detail=detail),)
 
 
-def _inputs(run: Run, wishes: RebuildWishes, analysis: Analysis, base: str) -> Inputs:
-    document = analysis_to_json(analysis)
+def _inputs(run: Run, analysis: Mapping[str, Any], tree: LayerTree, base: str) -> Inputs:
     settings = {k: v for k, v in run.settings.model_dump(mode="json").items() if k not in VARIES}
     # Sets have no order of their own.
-    layers = json.loads(
-        json.dumps([asdict(row) for row in load_layer_profiles(wishes.profiles).layers], default=sorted)
-    )
+    layers = json.loads(json.dumps([asdict(row) for row in tree.layers], default=sorted))
     return Inputs(
-        repositories=digest({name: value for name, value in document.items() if name not in _NO_INPUT}),
-        toolchain=digest(asdict(analysis.toolchain)),
+        repositories=digest({name: value for name, value in analysis.items() if name not in _NO_INPUT}),
+        toolchain=digest(analysis["toolchain"]),
         base=base,
         settings=digest([settings, layers]),
         made_by=made_by(run.settings),
@@ -353,16 +352,17 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
 def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason, ...]:
     """Return what is missing of what was made."""
     if wishes.folder is not None:
-        moved = local_plan(plan, wishes.folder)
-        if is_warm_directory(wishes.folder) and all(
-            _contract_of(wishes.folder, layer.name) == moved.layer_digest(layer.name) for layer in moved.layers
-        ):
+        if is_cooked_from(plan, wishes.folder):
             return ()
         return (Reason(cause=Cause.TARGET, detail=f"{wishes.folder} is incomplete, or was made from another plan"),)
     if wishes.publish is not Publish.NOTHING:
-        return tuple(_registry_reasons(run, plan, published(run, plan), "").values())
+        return tuple(published_reasons(plan, published(run, plan), settings=made_by(run.settings)).values())
+    return tuple(_engine_reasons(run, plan))
+
+
+def _engine_reasons(run: Run, plan: Plan) -> Iterator[Reason]:
+    """Yield what speaks against the images in the engine: of each layer those of its moving tags, or of its first."""
     engine, image = Engine(), run.settings.image
-    reasons = []
     for layer, tags in image_tags(run, plan).items():
         moving = {
             f"{image.repository}:{tag}{run.tag_ending}"
@@ -370,39 +370,11 @@ def _target_reasons(run: Run, wishes: RebuildWishes, plan: Plan) -> tuple[Reason
         }
         for tag in [tag for tag in tags if tag in moving] or tags[:1]:
             try:
-                made_from = engine.image(tag).labels.get(Label.PLAN, "")
+                labels = engine.image(tag).labels
             except ConfigurationError as error:
-                reasons.append(Reason(cause=Cause.TARGET, detail=error.what))
-                continue
-            if made_from != plan.layer_digest(layer):
-                reasons.append(Reason(cause=Cause.TARGET, detail=f"{tag} was made from another plan"))
-    return tuple(reasons)
-
-
-def _registry_reasons(run: Run, plan: Plan, there: Mapping[str, Published], base: str) -> dict[str, Reason]:
-    """Return what speaks against the published images, by layer; `base` is "" where it is not to be compared."""
-    settings = made_by(run.settings)
-    reasons = {}
-    for layer in (layer.name for layer in plan.layers):
-        found, image = there.get(layer), f"the registry's image of {layer}"
-        if found is None or found.plan != plan.layer_digest(layer):
-            reasons[layer] = Reason(cause=Cause.TARGET, detail=f"{image} is of another plan, or not there")
-        elif base and found.base and found.base != base:
-            detail = f"{image} stands on {found.base[:19]}, not on {base[:19]}"
-            reasons[layer] = Reason(cause=Cause.BASE, detail=detail)
-        elif found.settings and found.settings != settings:
-            reasons[layer] = Reason(cause=Cause.SETTINGS, detail=f"{image} was made with other settings")
-        elif not found.whole:
-            detail = f"some tags of {layer} in the registry are not there, or stand for another image"
-            reasons[layer] = Reason(cause=Cause.TARGET, detail=detail)
-    return reasons
-
-
-def _contract_of(folder: Path, layer: str) -> str:
-    try:
-        return str(read_json(folder / "share" / layer / "contract.json", made_by="factory rebuild")["plan"])
-    except (ConfigurationError, KeyError, TypeError):
-        return ""
+                yield Reason(cause=Cause.TARGET, detail=error.what)
+            else:
+                yield from label_reasons(tag, labels, plan=plan.layer_digest(layer))
 
 
 def _concerns(run: Run, wishes: RebuildWishes, plan: Plan, analysis: Analysis) -> tuple[Concern, ...]:
@@ -418,11 +390,10 @@ def _concerns(run: Run, wishes: RebuildWishes, plan: Plan, analysis: Analysis) -
     return concerns(plan, analysis, facts=CrateIndex(home), advisories=advisories)
 
 
-def _yields(wishes: RebuildWishes, old: Plan, new: Plan, analysis: Analysis) -> tuple[Yield, Yield]:
+def _yields(tree: LayerTree, old: Plan, new: Plan, analysis: Analysis) -> tuple[Yield, Yield]:
     """Forecast both plans for the repositories as they are now, by the same costs: the newest ones."""
     known = {key: planned.cost for plan in (old, new) for key, planned in plan.units.items()}
     costs = costs_of(analysis.units, known, fit(shipped_records()), analysis.sizes.get)
-    tree = load_layer_profiles(wishes.profiles)
     builds = {workspace.path: workspace.builds for workspace in analysis.workspaces}
     jobs = max((row.jobs for row in new.forecast), default=1)
 
@@ -453,16 +424,9 @@ def _verify(run: Run, wishes: RebuildWishes, plan: Plan) -> None:
         proof = verify(run, target, list(wishes.verify_on), variant=variant, skeleton=False, cold=False)
         if wishes.folder is None:
             record_proof(proof, min_hit=wishes.min_hit, copy=record_file(wishes.state, layer))
-        if not proof.ok(wishes.min_hit):
-            failed = [f"{check.name}: {check.detail}" for check in proof.checks if not check.ok]
-            failed += [f"{repo.path}: {repo.problem}" for repo in proof.repos if repo.problem]
-            failed += [
-                f"{repo.path}: {repo.fresh} of {repo.total} units fresh"
-                for repo in proof.repos
-                if not repo.problem and repo.hit_rate < wishes.min_hit
-            ]
+        if failures := proof.failures(wishes.min_hit):
             raise BadAnswerError(
-                f"{target} does not pass: {'; '.join(failed)}", advice=f"See `factory verify {target}`."
+                f"{target} does not pass: {'; '.join(failures)}", advice=f"See `factory verify {target}`."
             )
 
 

@@ -30,7 +30,7 @@ class Run:
     platform: Platform | None = None
     """The one of them that this run is for; `None` for this machine's own."""
     cell: str = ""
-    """The row of the matrix that the settings are of; empty where there is no matrix."""
+    """The cell of the matrix that the settings are of; empty where there is no matrix."""
 
     @property
     def name(self) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from factory.analysis.model import profile_table_from_json, profile_table_to_json
 from factory.model import CRATES_IO, Side
+from factory.unit_json import profile_table_from_json, profile_table_to_json
 
 if TYPE_CHECKING:
     from factory.cargo.profile_table import ProfileTable
@@ -88,17 +87,6 @@ class Baseline:
     def profile_of(self, variant: str) -> BaselineProfile | None:
         """Return the cargo profile to meet at; `None` where no workspace builds the variant."""
         return next((profile for profile in self.profiles if profile.variant == variant), None)
-
-
-@cache
-def caret_range(version: str) -> str:
-    """Return the semver range of a version, in which cargo lets one take another's place: `1`, `0.12`, `0.0.3`."""
-    plain = version.partition("+")[0]
-    if "-" in plain:
-        return plain
-    parts = plain.split(".")
-    first = next((number for number, part in enumerate(parts) if part != "0"), len(parts) - 1)
-    return ".".join(parts[: first + 1])
 
 
 def baseline_to_json(baseline: Baseline) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import semver
 
+from factory.cargo.compatibility import caret_range
 from factory.cargo.profile_table import ProfileTable
 from factory.cargo.requirement import allows
 from factory.model import PackageId, Side
-from factory.planning.baseline import Baseline, BaselineCrate, BaselineProfile, NotInBaseline, caret_range
+from factory.planning.baseline import Baseline, BaselineCrate, BaselineProfile, NotInBaseline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.cargo.lock import parse_lock
 from factory.model import CRATES_IO, SourceKind
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def index_entries(
     """
     locked: dict[str, set[PackageId]] = {profile.name: set() for profile in tree.layers}
     for recipe in recipes:
-        locked[recipe.layer].update(entry.package for entry in parse_lock(recipe.lock).packages)
+        locked[recipe.layer].update(entry.package for entry in recipe.parsed_lock.packages)
     sources = {package.source for packages in locked.values() for package in packages} | {CRATES_IO}
     wanted: dict[str, set[PackageId]] = {name: set() for name in locked}
     for workspace in analysis.resolved:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from factory.cargo.layout import Layout
 from factory.cargo.variants import Variant
+from factory.planning.contract import Contract
 from factory.planning.forecast import forecast
 from factory.planning.index_entries import index_entries
-from factory.planning.plan import Contract, Exclusion, Plan, PlannedLayer, PlannedUnit
+from factory.planning.plan import Exclusion, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipes import Usage, group_into_recipes, split_recipe
 from factory.planning.resolution import Resolved, resolve_recipes
 from factory.planning.system_packages import layer_packages, needs, read_table

@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from factory.cargo.compatibility import resolver_slot
 from factory.cargo.lock import render_lock
 from factory.files import digest
 from factory.model import LtoDemand, Mode, PackageId, Side, UnitKey
@@ -109,12 +110,11 @@ def split_recipe(
 def _roots_with_usage(
     keys: frozenset[UnitKey], graph: MergedGraph, usages: Sequence[Usage]
 ) -> list[tuple[UnitKey, Usage]]:
-    """Return the units that no other wanted unit stands on, each with the usage that covers most of what is left."""
+    """Return the units that no other wanted unit stands on, each with the usage that has it and most of `keys`."""
     under = {edge.key for key in keys for edge in graph.units[key].dependencies}
     roots = {key for key in keys if key not in under}
     found: list[tuple[UnitKey, Usage]] = []
-    remaining = sorted(usages, key=lambda usage: (-len(usage.keys & keys), sorted(usage.keys & keys)))
-    for usage in remaining:
+    for usage in sorted(usages, key=lambda usage: (-len(usage.keys & keys), sorted(usage.keys & keys))):
         mine = sorted(roots & usage.keys, key=lambda key: (-len(graph.closure(key)), key))
         found.extend((key, usage) for key in mine)
         roots -= usage.keys
@@ -177,13 +177,6 @@ def _without_debuginfo(profile: CargoProfile) -> str:
     return repr(replace(profile, name=profile.directory, debuginfo="", strip=""))
 
 
-def semver_range(version: str) -> str:
-    """Return what cargo treats as compatible: the first part that is not zero, and those before it."""
-    core = version.partition("+")[0].partition("-")[0].split(".")
-    significant = next((index for index, part in enumerate(core) if part != "0"), len(core) - 1)
-    return ".".join(core[: significant + 1])
-
-
 def _lock(group: _Group) -> str:
     """Return a lock for the group: firm for what is compiled, a proposal for what cargo resolves beside it.
 
@@ -209,7 +202,7 @@ def _lock(group: _Group) -> str:
 
 
 def _slot(package: PackageId) -> Slot:
-    return ("semver", package.source, package.name, semver_range(package.version))
+    return ("semver", package.source, package.name, resolver_slot(package.version))
 
 
 def _recipe(layer: str, group: _Group, graph: MergedGraph) -> Recipe:

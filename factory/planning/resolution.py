@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from factory.cargo.lock import parse_lock
 from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT, Trouble, explain
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.errors import EnvironmentFaultError
@@ -99,7 +98,7 @@ def _resolve(recipe: Recipe, *, toolchain: Toolchain, cargo_home: Path) -> Resol
             reason = f"cargo cannot resolve the recipe: {trouble.detail}"
             return Resolved(recipes=(), unreproduced=(Unreproduced(keys=frozenset(recipe.keys), reason=reason),))
         final = replace(recipe, lock=(folder / "Cargo.lock").read_text(encoding="utf-8"))
-        commits = parse_lock(final.lock).commits
+        commits = final.parsed_lock.commits
         units = parse_unit_graph(answer.stdout, _surroundings(recipe, toolchain), commits=commits)
         made = frozenset(unit.key for unit in units)
     missing = frozenset(recipe.keys) - made

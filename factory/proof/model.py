@@ -122,8 +122,16 @@ class Proof:
 
     def ok(self, min_hit: float) -> bool:
         """Whether every check holds, every build succeeded and every repository has at least `min_hit` (0 to 1)."""
-        built = all(not repo.problem and repo.hit_rate >= min_hit for repo in self.repos)
-        return built and all(check.ok for check in self.checks)
+        return not self.failures(min_hit)
+
+    def failures(self, min_hit: float) -> tuple[str, ...]:
+        """Return what keeps it from passing, a line each: checks, builds, and repositories below `min_hit` (0 to 1)."""
+        built = [repo for repo in self.repos if not repo.problem]
+        return (
+            *(f"{check.name}: {check.detail}" for check in self.checks if not check.ok),
+            *(f"{repo.path}: {repo.problem}" for repo in self.repos if repo.problem),
+            *(f"{repo.path}: {repo.fresh} of {repo.total} units fresh" for repo in built if repo.hit_rate < min_hit),
+        )
 
 
 def proof_to_json(proof: Proof, *, min_hit: float) -> dict[str, Any]:

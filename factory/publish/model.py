@@ -58,7 +58,7 @@ class VerifiedImage:
 class LayerPush:
     """One layer to push: an image for each platform, tags that never move again, and tags that move to it.
 
-    `stem` is what those begin with that never move: the layer, and the toolchain or the row of the matrix.
+    `stem` is what those begin with that never move: the layer, and the toolchain or the cell of the matrix.
     """
 
     layer: str
@@ -79,6 +79,21 @@ class PushedLayer:
     moving: tuple[str, ...]
     changed: bool
     signed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What the registry tells of a layer: the digests of plan, settings and base that its image was made from.
+
+    Each is "" where the image does not say. `day` (YYYYMMDD) is that of its newest push, `None` where no tag tells;
+    `whole` is whether all moving tags stand for it.
+    """
+
+    plan: str
+    settings: str
+    base: str
+    day: str | None
+    whole: bool
 
 
 def pushed_to_json(repository: str, layers: Sequence[PushedLayer]) -> dict[str, Any]:

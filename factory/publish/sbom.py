@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from factory import __version__
-from factory.cargo.lock import parse_lock
 from factory.model import CRATES_IO, PackageId, SourceKind
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def _checksums(plans: Iterable[Plan]) -> Mapping[PackageId, str]:
     found = {}
     for plan in plans:
         for recipe in plan.recipes:
-            for entry in parse_lock(recipe.lock).packages:
+            for entry in recipe.parsed_lock.packages:
                 if entry.checksum is not None:
                     found[entry.package] = entry.checksum
     return found

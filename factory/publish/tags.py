@@ -37,7 +37,7 @@ def layer_push(
 ) -> LayerPush:
     """Return a layer's push with its tags; `date` is the day of the push (YYYYMMDD), `serial` counts pushes of it.
 
-    The first immutable tag is always `LAYER-RUST-DATE-PLAN`, with the row of the matrix in the place of the toolchain.
+    The first immutable tag is always `LAYER-RUST-DATE-PLAN`, with the cell of the matrix in the place of the toolchain.
     Raises `ConfigurationError` for a tag that no registry takes.
     """
     number = f"-{serial}" if serial > 1 else ""

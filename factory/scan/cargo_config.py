@@ -27,7 +27,7 @@ from factory.scan.cfg_expression import CfgSet, CfgSyntaxError, parse_target_key
 from factory.scan.manifest import parse_toml
 from factory.scan.model import IgnoredSetting, SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree, normalised
-from factory.scan.toml_lines import dotted, line_of_key, lines_of_keys
+from factory.toml_lines import dotted, line_of_key, lines_of_keys
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
@@ -485,5 +485,5 @@ def _is_well_formed(key: str) -> bool:
 
 
 def _reason(parts: tuple[str, ...]) -> str:
-    dotted = ".".join(parts)
-    return next(why for pattern, why in _REASONS if fnmatch.fnmatchcase(dotted, pattern))
+    key = ".".join(parts)
+    return next(why for pattern, why in _REASONS if fnmatch.fnmatchcase(key, pattern))

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from factory.labels import Label
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from factory.cargo.index_cache import CrateFacts
     from factory.model import PackageId
     from factory.planning.plan import Forecast, Plan
+    from factory.publish.model import Published
     from factory.upkeep.state import Inputs, RebuildState
 
 SECONDS_A_DAY = 86_400
@@ -125,6 +128,37 @@ def age_reasons(seconds: float, rules: Rules) -> tuple[Reason, ...]:
     if rules.max_age is None or days < rules.max_age:
         return ()
     return (Reason(cause=Cause.AGE, detail=f"{days:.0f} days old, and {rules.max_age} are allowed"),)
+
+
+def label_reasons(image: str, labels: Mapping[str, str], *, plan: str) -> tuple[Reason, ...]:
+    """Return that the labels of an image in the engine name another plan than that with this digest, where they do."""
+    if labels.get(Label.PLAN, "") == plan:
+        return ()
+    return (Reason(cause=Cause.TARGET, detail=f"{image} was made from another plan"),)
+
+
+def published_reasons(
+    plan: Plan, there: Mapping[str, Published], *, settings: str, base: str = ""
+) -> dict[str, Reason]:
+    """Return what speaks against the published images, by layer.
+
+    `settings` is the digest of those that decide an image's bytes beside its plan, `base` that of the base image, ""
+    where it is not to be compared.
+    """
+    reasons = {}
+    for layer in (layer.name for layer in plan.layers):
+        found, image = there.get(layer), f"the registry's image of {layer}"
+        if found is None or found.plan != plan.layer_digest(layer):
+            reasons[layer] = Reason(cause=Cause.TARGET, detail=f"{image} is of another plan, or not there")
+        elif base and found.base and found.base != base:
+            detail = f"{image} stands on {found.base[:19]}, not on {base[:19]}"
+            reasons[layer] = Reason(cause=Cause.BASE, detail=detail)
+        elif found.settings and found.settings != settings:
+            reasons[layer] = Reason(cause=Cause.SETTINGS, detail=f"{image} was made with other settings")
+        elif not found.whole:
+            detail = f"some tags of {layer} in the registry are not there, or stand for another image"
+            reasons[layer] = Reason(cause=Cause.TARGET, detail=detail)
+    return reasons
 
 
 def concerns(

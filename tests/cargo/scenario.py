@@ -5,7 +5,6 @@ Small and dumb on purpose: a `Build` is data, and `Kitchen` does with real cargo
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import merge_units
+from factory.cargo.compatibility import resolver_slot
 from factory.cargo.events import EVENT_ARGS, identity, keys_done, parse_events
 from factory.cargo.links import links_names
 from factory.cargo.lock import LockedPackage, parse_lock, render_lock
@@ -23,7 +23,7 @@ from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.cargo.variants import Variant
 from factory.files import write_text
 from factory.graph import MergedGraph
-from factory.planning.recipes import Usage, group_into_recipes, semver_range
+from factory.planning.recipes import Usage, group_into_recipes
 from factory.planning.resolution import resolve_recipes
 from tests.unit.builders import plan_for
 
@@ -206,7 +206,7 @@ class Kitchen:
     def cook(self, *builds: Build, without: frozenset[str] = frozenset(), clean: bool = True) -> Warm:
         """Cook what `builds` use, `without` some crates and everything above them."""
         resolved = [self.resolve(build) for build in builds]
-        graph = MergedGraph(functools.reduce(merge_units, ({u.key: u for u in each.units} for each in resolved)))
+        graph = MergedGraph(merge_units({u.key: u for u in each.units} for each in resolved))
         wanted = frozenset(
             key
             for key in graph.cookable
@@ -296,14 +296,14 @@ def locked_crates(versions: Mapping[str, str]) -> str:
     chosen: dict[tuple[str, str], PackageId] = {}
     for entry in known:
         package = entry.package
-        place = (package.name, semver_range(package.version))
+        place = (package.name, resolver_slot(package.version))
         if place not in chosen or versions.get(package.name) == package.version:
             chosen[place] = package
     kept = set(chosen.values())
     return render_lock(
         replace(
             entry,
-            dependencies=tuple(chosen[edge.name, semver_range(edge.version)] for edge in entry.dependencies),
+            dependencies=tuple(chosen[edge.name, resolver_slot(edge.version)] for edge in entry.dependencies),
         )
         for entry in known
         if entry.package in kept

@@ -19,12 +19,13 @@ from factory import process
 from factory.engine import Engine
 from factory.files import write_json, write_text
 from factory.labels import SHARE, Label
-from factory.planning.plan import Plan, plan_to_json
+from factory.planning.plan_file import plan_to_json
 from tests.unit.builders import plan_for, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from factory.planning.plan import Plan
     from factory.platforms import Platform
     from tests.fault_proxy import FaultProxy
 

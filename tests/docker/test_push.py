@@ -21,7 +21,8 @@ from factory import process
 from factory.engine import Engine
 from factory.files import write_json
 from factory.labels import Label
-from factory.planning.plan import PlannedLayer, plan_to_json
+from factory.planning.plan import PlannedLayer
+from factory.planning.plan_file import plan_to_json
 from factory.platforms import Platform
 from tests.docker.conftest import ENGINE
 from tests.docker.shop import BASE, DATE, DAY, LAYERS, Shop

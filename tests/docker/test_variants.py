@@ -1,4 +1,4 @@
-"""Variants in images: rows of a matrix with variants and tags of their own, on one base.
+"""Variants in images: cells of a matrix with variants and tags of their own, on one base.
 
 benchmarks/suites.py has Debian's own toolchains, one of them without a build directory, and wasm32 in both.
 """
@@ -55,12 +55,12 @@ def matrix(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pyt
     process.run(["docker", "image", "rm", f"{NAME}:core", *IMAGES.values()], check=False)
 
 
-@pytest.mark.parametrize("row", VARIANTS)
-def test_every_row_has_its_plan_and_its_tags(matrix: Line, row: str) -> None:
-    plan = matrix.read(f"plan-{row}.json")
-    assert plan["contract"]["variants"] == list(VARIANTS[row])
+@pytest.mark.parametrize("cell", VARIANTS)
+def test_every_cell_has_its_plan_and_its_tags(matrix: Line, cell: str) -> None:
+    plan = matrix.read(f"plan-{cell}.json")
+    assert plan["contract"]["variants"] == list(VARIANTS[cell])
     assert plan["excluded"] == []
-    labels = Engine().image(IMAGES[row]).labels
+    labels = Engine().image(IMAGES[cell]).labels
     assert labels["io.rust-warm-factory.rustc"] == RELEASE
     assert labels["io.rust-warm-factory.layout"] == plan["contract"]["layout"] == "build-dir"
 
@@ -71,11 +71,11 @@ def test_the_common_tag_is_that_of_the_first_row() -> None:
     assert common == first != labelled
 
 
-@pytest.mark.parametrize(("row", "variant"), [(row, variant) for row in VARIANTS for variant in VARIANTS[row]])
-def test_every_variant_finds_all_of_its_units_fresh_in_its_row(matrix: Line, row: str, variant: str) -> None:
-    proof = matrix.answer("verify", IMAGES[row], "--repo", "front", "--variant", variant, "--min-hit", "1")
+@pytest.mark.parametrize(("cell", "variant"), [(cell, variant) for cell in VARIANTS for variant in VARIANTS[cell]])
+def test_every_variant_finds_all_of_its_units_fresh_in_its_cell(matrix: Line, cell: str, variant: str) -> None:
+    proof = matrix.answer("verify", IMAGES[cell], "--repo", "front", "--variant", variant, "--min-hit", "1")
     (repo,) = proof["repos"]
-    forecast = matrix.read(f"plan-{row}.json")["forecast"]
+    forecast = matrix.read(f"plan-{cell}.json")["forecast"]
     assert [each["units"] for each in forecast if each["variant"] == variant] == [
         {"total": repo["units"]["total"], "hit": {"core": repo["units"]["fresh"]}}
     ]
@@ -84,19 +84,19 @@ def test_every_variant_finds_all_of_its_units_fresh_in_its_row(matrix: Line, row
 
 
 @pytest.mark.parametrize(
-    ("row", "builds"),
+    ("cell", "builds"),
     [
         (FIRST, {"--release": "release", f"--release --target {HOST}": f"{HOST}/release"}),
         (LABELLED, {"": "debug"}),
     ],
 )
 def test_a_consumers_own_files_get_into_its_own_target_directory(
-    matrix: Line, row: str, builds: Mapping[str, str]
+    matrix: Line, cell: str, builds: Mapping[str, str]
 ) -> None:
     script = "cp -R /src /tmp/front && cd /tmp/front"
     for words, place in builds.items():
         script += f" && cargo build {words} --locked --offline && target/{place}/front && echo {place}"
-    with Engine().container(IMAGES[row], mounts={matrix.folder / "front": "/src"}) as container:
+    with Engine().container(IMAGES[cell], mounts={matrix.folder / "front": "/src"}) as container:
         answer = container.run(["sh", "-c", script], timeout=300)
     assert answer.stdout.split() == list(builds.values()), answer.stderr
 

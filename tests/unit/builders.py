@@ -26,7 +26,8 @@ from factory.model import (
     Unit,
     UnitKey,
 )
-from factory.planning.plan import Contract, Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
+from factory.planning.contract import Contract
+from factory.planning.plan import Exclusion, Forecast, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipe import Recipe, RecipeContext, RecipePackage
 from factory.planning.selection import Quality
 from tests.unit.unit_builder import RELEASE
@@ -237,19 +238,20 @@ def organisation(random: Random | None = None, *, variants: Sequence[str] = ("re
     names = list(ORGANISATION)
     if random is not None:
         random.shuffle(names)
-    units: Mapping[UnitKey, Unit] = {}
+    units: list[Mapping[UnitKey, Unit]] = []
     workspaces = []
     for name in names:
         found = parse_unit_graph(unit_graph(name, ORGANISATION[name], random), Surroundings(rustc=FACTS.rustc_verbose))
         registry = [one for one in found if one.is_registry]
-        units = merge_units(units, {one.key: one for one in registry})
+        units.append({one.key: one for one in registry})
         workspaces.append(_workspace(name, registry, variants, random))
+    merged = merge_units(units)
     links = {PackageId("openssl-sys", "0.9.0", CRATES_IO): "openssl", PackageId("zlib", "1.0.0", CRATES_IO): "z"}
     return Analysis(
         toolchain=FACTS,
         variants=tuple(variants),
         workspaces=tuple(workspaces),
-        units=units if random is None else shuffled(units, random),
+        units=merged if random is None else shuffled(merged, random),
         links=links if random is None else shuffled(links, random),
     )
 

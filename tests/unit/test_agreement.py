@@ -12,7 +12,7 @@ from factory.costs.model import UnitCost
 from factory.model import Mode, Side
 from factory.planning.agreement import Agreement, agreement, agreement_from_json, agreement_to_json
 from factory.planning.baseline_rules import derive_baseline
-from factory.planning.plan import plan_from_json, plan_to_json
+from factory.planning.plan_file import plan_from_json, plan_to_json
 from tests.unit.builders import plan_for
 from tests.unit.test_baseline import analysis, rules
 from tests.unit.unit_builder import RELEASE, unit

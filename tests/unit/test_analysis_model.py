@@ -15,13 +15,12 @@ from factory.analysis.model import (
     analysis_from_json,
     analysis_to_json,
     merge_units,
-    profile_table_from_json,
-    profile_table_to_json,
 )
 from factory.cargo.profile_table import ProfileTable
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
 from factory.model import CRATES_IO, Mode, PackageId, Side, SourceSizes, UnitKey
+from factory.unit_json import profile_table_from_json, profile_table_to_json
 from tests.unit.builders import graphs, organisation, shuffled, skipped, unit
 from tests.unit.unit_builder import RELEASE
 
@@ -193,20 +192,19 @@ def test_other_json_is_refused(document: object) -> None:
 def test_sides_are_united() -> None:
     host, target = unit("a", sides=frozenset({Side.HOST})), unit("a")
     both = unit("a", sides=frozenset(Side))
-    assert merge_units({host.key: host}, {target.key: target}) == {both.key: both}
+    assert merge_units([{host.key: host}, {target.key: target}]) == {both.key: both}
 
 
 @given(st.permutations([("dev", Side.HOST), ("test", Side.TARGET), ("dev", Side.TARGET)]))
 def test_whichever_comes_first_the_merged_unit_is_the_same(order: list[tuple[str, Side]]) -> None:
-    merged: dict[UnitKey, Any] = {}
-    for name, side in order:
-        one = unit("a", profile=replace(RELEASE, name=name), sides=frozenset({side}))
-        merged = merge_units(merged, {one.key: one})
-    assert merged == {"a": unit("a", profile=replace(RELEASE, name="dev"), sides=frozenset(Side))}
+    units = [unit("a", profile=replace(RELEASE, name=name), sides=frozenset({side})) for name, side in order]
+    assert merge_units({one.key: one} for one in units) == {
+        "a": unit("a", profile=replace(RELEASE, name="dev"), sides=frozenset(Side))
+    }
 
 
 def test_merging_keeps_what_only_one_has() -> None:
     a, b = unit("a"), unit("b")
     one = {a.key: a}
-    assert merge_units(one, {b.key: b}) == {a.key: a, b.key: b}
+    assert merge_units([one, {b.key: b}]) == {a.key: a, b.key: b}
     assert one == {a.key: a}

@@ -20,10 +20,10 @@ from factory.cargo.lock import Lock
 from factory.cargo.profile_table import derive_profile_table
 from factory.errors import FactoryError
 from factory.model import PackageId, Side
-from factory.planning.baseline import baseline_from_json, baseline_to_json, caret_range
+from factory.planning.baseline import baseline_from_json, baseline_to_json
 from factory.planning.baseline_rules import BaselineRules, derive_baseline, rust_release
 from factory.planning.behaviour import BehaviourFeatures, Rule, read_behaviour_features
-from factory.planning.plan import plan_from_json, plan_to_json
+from factory.planning.plan_file import plan_from_json, plan_to_json
 from tests.unit.builders import FACTS, plan_for
 from tests.unit.unit_builder import RELEASE, needs, package, unit
 
@@ -80,22 +80,6 @@ def rules(
 
 def serde(version: str, *features: str, **changes: Any) -> Unit:  # noqa: ANN401 - any field of a unit
     return unit("serde", version=version, features=tuple(sorted(features)), **changes)
-
-
-@pytest.mark.parametrize(
-    ("version", "expected"),
-    [
-        ("1.0.219", "1"),
-        ("2.0.0", "2"),
-        ("0.12.3", "0.12"),
-        ("0.0.3", "0.0.3"),
-        ("0.0.0", "0.0.0"),
-        ("1.0.0-rc.1", "1.0.0-rc.1"),
-        ("0.7.1+5.3.1-0-g81034ce", "0.7"),
-    ],
-)
-def test_range_is_that_in_which_cargo_lets_versions_stand_for_each_other(version: str, expected: str) -> None:
-    assert caret_range(version) == expected
 
 
 def test_newest_version_in_use_is_taken_by_number_not_by_text() -> None:

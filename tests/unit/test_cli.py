@@ -30,7 +30,7 @@ from factory.errors import (
 )
 from factory.files import CACHEDIR_TAG, write_json
 from factory.pipeline import analyzing, planning, proving
-from factory.planning.plan import plan_to_json
+from factory.planning.plan_file import plan_to_json
 from factory.proof.model import Check, Proof, RepoProof
 from tests.unit.builders import organisation, plan_for, unit
 
@@ -330,7 +330,7 @@ def test_a_matrix_has_a_plan_for_each_row_and_json_is_for_one(call: Call, plan_f
     words = ("build", "--backend", "local", "--output", "warm", "--dry-run")
     several = call(*words)
     assert (several.code, several.out) == (2, "")
-    assert "--output is for one row, and the matrix has 2" in several.err
+    assert "--output is for one cell, and the matrix has 2" in several.err
     assert "1.95.0-bookworm, 1.97.1-bookworm" in several.err
     one = call("--cell", "1.97.1-bookworm", *words)
     assert (one.code, one.err) == (0, "")

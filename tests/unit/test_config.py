@@ -346,13 +346,13 @@ ONE_FAULT = {
         "1:1: contract.build_dir: /usr/local/cargo-build lies in contract.cargo_home (/usr/local/cargo-build); choose "
         "a path outside of it",
     ),
-    "rows of a matrix without a tag": (
+    "cells of a matrix without a tag": (
         'schema: 1\nmatrix:\n  - toolchain: "1.95.0"\n  - suite: trixie\n',
         "2:1: matrix: 1.95.0-trixie has no tag of its own; put {rust}, {suite} or {label} into one of image.tags",
     ),
     "label without a matrix": (
         'toolchain: "1.95.0"\nimage:\n  tags: ["{layer}-{label}"]\n',
-        "3:3: image.tags: {label} is for the rows of a matrix; write a tag without it",
+        "3:3: image.tags: {label} is for the cells of a matrix; write a tag without it",
     ),
     "two flags in one": (
         'contract: {rustflags: ["-C opt-level=3"]}\n',

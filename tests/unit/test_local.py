@@ -13,7 +13,15 @@ import pytest
 
 from factory.cargo.toolchain import Toolchain
 from factory.config.model import BudgetSettings
-from factory.cook.local import INCOMPLETE, MARKER, MARKER_TEXT, cook_locally, is_warm_directory, without_secrets
+from factory.cook.local import (
+    INCOMPLETE,
+    MARKER,
+    MARKER_TEXT,
+    cook_locally,
+    is_cooked_from,
+    is_warm_directory,
+    without_secrets,
+)
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
 from factory.output import Output
@@ -97,6 +105,16 @@ def test_a_directory_is_warm_when_all_of_it_is_there(tmp_path: Path, missing: st
     (tmp_path / "warm" / INCOMPLETE).unlink()
     (tmp_path / "warm" / missing).unlink()
     assert is_warm_directory(tmp_path / "warm") is (missing != MARKER)
+
+
+def test_a_directory_is_of_a_plan_when_every_layer_was_cooked_from_it(tmp_path: Path) -> None:
+    warm = tmp_path / "warm"
+    assert not is_cooked_from(NOTHING, warm)
+    cook(warm)
+    assert is_cooked_from(NOTHING, warm)
+    assert not is_cooked_from(replace(NOTHING, contract=replace(NOTHING.contract, rustflags=("-g",))), warm)
+    (warm / "share/core/contract.json").write_text("[]")
+    assert not is_cooked_from(NOTHING, warm)
 
 
 def test_two_cooks_do_not_share_a_directory(tmp_path: Path) -> None:

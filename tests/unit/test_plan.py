@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory.cargo.lock import Lock, parse_lock
 from factory.costs.model import UnitCost
 from factory.errors import ConfigurationError
 from factory.files import canonical_json, read_json, write_json
 from factory.model import CRATES_IO, PackageId
-from factory.planning.plan import Plan, plan_from_json, plan_to_json
+from factory.planning.plan_file import plan_from_json, plan_to_json
 from tests.unit.builders import keys, plan_for, recipe, shuffled, unit
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from factory.model import UnitKey
+    from factory.planning.plan import Plan
 
 SERDE = unit("aa", name="serde", features=("derive", "std"))
 AXUM = unit("bb", "aa", name="axum")
@@ -222,3 +224,19 @@ def test_a_damaged_plan_is_refused_with_what_to_do(damage: Callable[[dict[str, A
 def test_other_json_is_refused(document: object) -> None:
     with pytest.raises(ConfigurationError, match="not a plan"):
         plan_from_json(document)
+
+
+def test_a_lock_is_read_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counting(text: str) -> Lock:
+        read.append(text)
+        return parse_lock(text)
+
+    monkeypatch.setattr("factory.planning.recipe.parse_lock", counting)
+    plan = example()
+    for planned in (plan, plan.of_images()):
+        for layer in planned.layers:
+            planned.to_ask(layer.name)
+            planned.locked_list(each.name for each in planned.layers)
+    assert sorted(read) == sorted(recipe.lock for recipe in plan.recipes)

@@ -360,3 +360,10 @@ def test_a_proof_as_json() -> None:
         ],
         "checks": [{"name": "c", "ok": True, "detail": "fine", "findings": ["p"]}],
     }
+
+
+def test_what_keeps_a_proof_from_passing_is_told_in_words() -> None:
+    broken = replace(REPO, path="broken", problem="it does not compile")
+    proof = Proof(target="t", repos=(REPO, broken), checks=(HELD, replace(HELD, name="owners", ok=False)))
+    assert proof.failures(0.75) == (f"owners: {HELD.detail}", "broken: it does not compile")
+    assert proof.failures(1.0)[2:] == (f"{REPO.path}: {REPO.fresh} of {REPO.total} units fresh",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,10 +12,12 @@ from factory.cargo.advisories import Advisories, Advisory
 from factory.cargo.index_cache import CrateFacts
 from factory.config.model import ImageSettings, PushSettings, Settings
 from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.labels import Label
 from factory.model import CRATES_IO, PackageId
 from factory.output import Output
 from factory.pipeline.rebuilding import Publish, RebuildWishes, rebuild
 from factory.pipeline.run import Run
+from factory.publish.model import Published
 from factory.scan.model import Skipped, SkipReason
 from factory.upkeep.decide import (
     SECONDS_A_DAY,
@@ -28,6 +30,8 @@ from factory.upkeep.decide import (
     concerns,
     decide,
     input_reasons,
+    label_reasons,
+    published_reasons,
     yield_of,
 )
 from factory.upkeep.missing import unreachable, unresolved
@@ -216,6 +220,45 @@ def test_crates_that_are_locked_are_told_and_others_are_a_cause() -> None:
     }
     assert {row.cause for row in concern_reasons(found)} == {Cause.YANKED, Cause.ADVISORY}
     assert all("gone" in row.detail for row in concern_reasons(found))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"plan": "another"}, (Cause.TARGET, "the registry's image of web is of another plan, or not there")),
+        ({"base": "sha256:c"}, (Cause.BASE, "the registry's image of web stands on sha256:c, not on sha256:b")),
+        ({"base": ""}, None),
+        ({"settings": "n"}, (Cause.SETTINGS, "the registry's image of web was made with other settings")),
+        ({"settings": ""}, None),
+        (
+            {"whole": False},
+            (Cause.TARGET, "some tags of web in the registry are not there, or stand for another image"),
+        ),
+    ],
+)
+def test_published_images_say_what_speaks_against_them(
+    change: dict[str, Any], reason: tuple[Cause, str] | None
+) -> None:
+    there = {
+        layer.name: Published(
+            plan=OLD.layer_digest(layer.name), settings="m", base="sha256:b", day="20261129", whole=True
+        )
+        for layer in OLD.layers
+    }
+    there["web"] = replace(there["web"], **change)
+    found = published_reasons(OLD, there, settings="m", base="sha256:b")
+    assert {layer: (row.cause, row.detail) for layer, row in found.items()} == (
+        {} if reason is None else {"web": reason}
+    )
+    del there["core"]
+    assert [layer for layer in published_reasons(OLD, there, settings="m") if layer != "web"] == ["core"]
+
+
+@pytest.mark.parametrize(("labels", "other"), [({Label.PLAN: "p"}, False), ({Label.PLAN: "q"}, True), ({}, True)])
+def test_an_image_without_the_label_was_made_from_another_plan(labels: dict[str, str], other: bool) -> None:
+    details = [row.detail for row in label_reasons("x:web", labels, plan="p")]
+    assert details == (["x:web was made from another plan"] if other else [])
 
 
 def test_what_could_not_be_signed_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

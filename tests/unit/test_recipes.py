@@ -11,7 +11,7 @@ from factory.cargo.lock import LockedPackage, parse_lock
 from factory.cargo.profile_table import derive_profile_table
 from factory.graph import MergedGraph
 from factory.model import LtoDemand, Mode, Side
-from factory.planning.recipes import Usage, group_into_recipes, semver_range, split_recipe
+from factory.planning.recipes import Usage, group_into_recipes, split_recipe
 from tests.unit.unit_builder import DEV, DEV_HOST, RELEASE, package, unit
 
 if TYPE_CHECKING:
@@ -252,18 +252,3 @@ def test_files_are_those_that_cargo_needs(tmp_path: Path) -> None:
         "src/lib.rs",
     }
     assert {entry.package.name for entry in parse_lock(recipe.lock).packages} == {"a", "syn"}
-
-
-@pytest.mark.parametrize(
-    ("version", "compatible"),
-    [
-        ("1.2.3", "1"),
-        ("0.4.29", "0.4"),
-        ("0.0.7", "0.0.7"),
-        ("0.0.0", "0.0.0"),
-        ("10.0.0-rc.1", "10"),
-        ("2.0.16+zstd.1.5.7", "2"),
-    ],
-)
-def test_semver_range_is_what_cargo_unifies(version: str, compatible: str) -> None:
-    assert semver_range(version) == compatible

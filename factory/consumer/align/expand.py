@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import semver
 
+from factory.cargo.compatibility import caret_range
 from factory.cargo.requirement import allows
 from factory.model import CRATES_IO, PackageId, Side
-from factory.planning.baseline import caret_range
 from factory.scan.cfg_expression import CfgSyntaxError, parse_target_key
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.cargo.compatibility import caret_range
 from factory.consumer.align.edits import DirectDependencies, Place, with_features
 from factory.consumer.align.expand import CompiledCrates, Expansion, applies
 from factory.consumer.align.hack import (
@@ -23,7 +24,6 @@ from factory.consumer.align.settle import settle
 from factory.consumer.align.versions import settle_on_baseline
 from factory.graph import MergedGraph
 from factory.model import PackageId, Side
-from factory.planning.baseline import caret_range
 from factory.planning.behaviour import read_behaviour_features
 from factory.scan.cfg_expression import CfgSet
 

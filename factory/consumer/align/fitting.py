@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import semver
 
+from factory.cargo.compatibility import caret_range
 from factory.cargo.requirement import allows
 from factory.consumer.align.model import Move
-from factory.planning.baseline import caret_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

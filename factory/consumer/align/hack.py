@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from factory.cargo.compatibility import caret_range
 from factory.errors import ConfigurationError
 from factory.model import Side
-from factory.planning.baseline import caret_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

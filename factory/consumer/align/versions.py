@@ -7,13 +7,13 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from factory.cargo.compatibility import caret_range
 from factory.cargo.lock import parse_lock
 from factory.consumer.align.fitting import Fitting, Requirement, fit
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.requirements import widened
 from factory.consumer.align.settle import settle
 from factory.model import CRATES_IO, PackageId
-from factory.planning.baseline import caret_range
 from factory.planning.baseline_rules import rust_release
 
 if TYPE_CHECKING:
