@@ -14,7 +14,7 @@ from factory.files import canonical_json
 from factory.planning.system_packages import Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cook.report import LayerReport
@@ -93,10 +93,9 @@ def print_plan(plan: Plan, output: Output) -> None:
         right=("units", "recipes", "estimated MB", "budget MB"),
     )
     quality = plan.quality
-    saved = sum(row.wall_cold - row.wall_warm[plan.image_for(row)] for row in plan.forecast)
+    output.answer(f"Saves, where each workspace is built once: {'; '.join(_savings(plan))}.")
     output.answer(
-        f"Saves {saved:.0f} s where each row of the forecast is built once. No selection within these budgets is worth "
-        f"more than {_percent(quality.gap)} above this one ({quality.method})"
+        f"No selection within these budgets is worth more than {_percent(quality.gap)} above this one ({quality.method})"
     )
     installed = [(layer.name, ", ".join(layer.packages)) for layer in plan.layers if layer.packages]
     if installed:
@@ -112,6 +111,15 @@ def print_plan(plan: Plan, output: Output) -> None:
     _print_forecast(plan, output)
     if plan.agreement is not None:
         _print_agreement(plan.agreement, output)
+
+
+def _savings(plan: Plan) -> Iterator[str]:
+    """Say what is saved of the seconds of all workspaces: as they are, and with what they have of the baseline."""
+    for aligned in dict.fromkeys(row.aligned for row in plan.forecast):
+        rows = [row for row in plan.forecast if row.aligned == aligned]
+        cold = sum(row.wall_cold for row in rows)
+        saved = cold - sum(row.wall_warm[plan.image_for(row)] for row in rows)
+        yield f"{saved:.0f} of {cold:.0f} s {f'with {aligned}' if aligned else 'as they are'}"
 
 
 def _print_forecast(plan: Plan, output: Output) -> None:

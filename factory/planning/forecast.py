@@ -64,6 +64,7 @@ def _row(
         wall_cold=round(model.wall_seconds(jobs), 3),
         wall_warm={layer: round(model.wall_seconds(jobs, warm=keys), 3) for layer, keys in warm.items()},
         remark=forecast_doubts(workspace, analysis.toolchain.version),
+        aligned=workspace.aligned,
     )
 
 

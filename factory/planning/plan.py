@@ -90,7 +90,8 @@ class Forecast:
 
     `seconds_*` are sums over units; `wall_*` the seconds that these units take on a machine with `jobs` jobs, as
     `factory.planning.wall` predicts them: without any warm unit, and on each image. `remark` tells what would keep the
-    workspace from all of it, such as a toolchain pin; mostly it is empty.
+    workspace from all of it, such as a toolchain pin; mostly it is empty. `aligned` says what it has of the baseline
+    (`versions, features`), and is empty for a workspace as it is.
     """
 
     path: str
@@ -104,6 +105,7 @@ class Forecast:
     wall_cold: float
     wall_warm: Mapping[str, float]
     remark: str = ""
+    aligned: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

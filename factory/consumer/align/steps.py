@@ -261,7 +261,7 @@ class _Alignment:
         # What the crates themselves take is no gain, however warm they are.
         saved = one.missing_seconds - other.missing_seconds
         price = other.total().seconds - one.total().seconds
-        said = f"features that bring crates save {saved:.1f} s, and a cold build takes {price:.1f} s more"
+        said = f"features that bring crates: {saved:+.1f} s saved on the image, {price:+.1f} s in a build without it"
         if not other.problem and saved > max(price, _NOTHING):
             return more, (f"{said}: taken",)
         self.copy.write(free.texts)
