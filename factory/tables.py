@@ -94,9 +94,8 @@ def print_plan(plan: Plan, output: Output) -> None:
     )
     quality = plan.quality
     output.answer(f"Saves, where each workspace is built once: {'; '.join(_savings(plan))}.")
-    output.answer(
-        f"No selection within these budgets is worth more than {_percent(quality.gap)} above this one ({quality.method})"
-    )
+    most = f"{_percent(quality.gap)} above this one ({quality.method})"
+    output.answer(f"No selection within these budgets is worth more than {most}")
     installed = [(layer.name, ", ".join(layer.packages)) for layer in plan.layers if layer.packages]
     if installed:
         output.answer_table("Debian packages that the images install", ("layer", "packages"), installed)
