@@ -1,7 +1,7 @@
 """The baseline: what all repositories of an organisation could agree on, one version, features and cargo profile.
 
 Two repositories share a compiled crate only if they agree on it and on all that lies below it. The baseline names, for
-every crate and semver range that enough of them use, the version and the features to meet at; `plan.json` carries it,
+every crate and semver range that they use, the version and the features to meet at; `plan.json` carries it,
 and repositories are aligned with it. It decides nothing about what is cooked: that is done by units.
 """
 
