@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from factory.cargo.sources import CookableSources
 from factory.graph import MergedGraph
+from factory.planning.build_scripts import with_their_libraries
 from factory.planning.layers import place_units
 from factory.planning.selection import Demand, LeftOut, Selection, select
 from factory.planning.worth import Savings, savings, worth_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from factory.config.layers import LayerTree
     from factory.costs.model import UnitCost
     from factory.model import UnitKey
+    from factory.planning.layers import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def choose(analysis: Analysis, policy: Policy) -> Choice:
         size={key: policy.costs[key].bytes for key in cookable},
         placements=place_units(cookable, graph=graph, users=users, tree=policy.tree),
     )
-    selection = select(
+    selection, placements = select_and_place(
         demand, graph=graph, tree=policy.tree, budgets=policy.layer_budgets, total_budget=policy.total_budget
     )
     return Choice(
@@ -97,9 +99,35 @@ def choose(analysis: Analysis, policy: Policy) -> Choice:
         users=users,
         costs=policy.costs,
         savings=saved,
-        demand=demand,
+        demand=replace(demand, placements=placements),
         selection=selection,
     )
+
+
+def select_and_place(
+    demand: Demand,
+    *,
+    graph: MergedGraph,
+    tree: LayerTree,
+    budgets: Mapping[str, int | None],
+    total_budget: int,
+) -> tuple[Selection, dict[UnitKey, Placement]]:
+    """Return what is chosen, with the layers in which cargo makes it: build scripts go with their libraries.
+
+    Where that is more than the budget of a layer, as much room is left there, and chosen again.
+    """
+    room, first = dict(budgets), None
+    while True:
+        selection = select(demand, graph=graph, tree=tree, budgets=room, total_budget=total_budget)
+        first = first or selection.quality
+        placements = with_their_libraries(demand.placements, selection.chosen, graph=graph, size=demand.size, tree=tree)
+        weights = Counter[str]()
+        for key in selection.chosen:
+            weights[placements[key].layer] += demand.size[key]
+        over = {layer: weights[layer] - most for layer, most in budgets.items() if most is not None}
+        if all(excess <= 0 for excess in over.values()):
+            return replace(selection, quality=replace(selection.quality, bound=first.bound)), placements
+        room |= {layer: (room[layer] or 0) - excess for layer, excess in over.items() if excess > 0}
 
 
 def _users(analysis: Analysis) -> dict[UnitKey, frozenset[str]]:

@@ -13,7 +13,7 @@ from factory.planning.forecast import forecast
 from factory.planning.index_entries import index_entries
 from factory.planning.plan import Exclusion, Plan, PlannedLayer, PlannedUnit
 from factory.planning.recipes import Usage, group_into_recipes, split_recipe
-from factory.planning.resolution import Resolved, resolve_recipes
+from factory.planning.resolution import OTHER_UNITS, Resolved, resolve_recipes
 from factory.planning.system_packages import layer_packages, needs, read_table
 
 if TYPE_CHECKING:
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.config.layers import LayerTree
-    from factory.graph import MergedGraph
     from factory.model import PackageId, UnitKey
     from factory.planning.choose import Choice, Policy
     from factory.planning.recipe import Recipe
-    from factory.planning.selection import Demand, Selection
+    from factory.planning.selection import Demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ def make_plan(choice: Choice, check: RecipeCheck, *, progress: Callable[[int], C
     """Make recipes for what was chosen and have cargo confirm them; forecast the hits of every workspace."""
     analysis, policy, graph, demand = choice.analysis, choice.policy, choice.graph, choice.demand
     resolved = _confirmed_recipes(choice, check, progress)
-    lost = _lost(resolved, graph, choice.selection)
+    lost = _lost(resolved, choice)
     chosen = choice.selection.chosen - lost.keys()
     placed = {key: demand.placements[key].layer for key in chosen}
     packages = layer_packages(
@@ -122,14 +121,15 @@ def _usages(analysis: Analysis) -> tuple[Usage, ...]:
     )
 
 
-def _lost(resolved: Resolved, graph: MergedGraph, selection: Selection) -> dict[UnitKey, str]:
-    """Return what no recipe reproduces, and everything that stands on it, each with the reason."""
-    made = frozenset(key for recipe in resolved.recipes for key in recipe.keys)
-    reasons = {key: loss.reason for loss in resolved.unreproduced for key in loss.keys if key not in made}
+def _lost(resolved: Resolved, choice: Choice) -> dict[UnitKey, str]:
+    """Return what no recipe of its own layer reproduces, and everything that stands on it, each with the reason."""
+    made = {(recipe.layer, key) for recipe in resolved.recipes for key in recipe.keys}
+    reasons = {key: loss.reason for loss in resolved.unreproduced for key in loss.keys}
     lost: dict[UnitKey, str] = {}
-    for key in graph.dependencies_first(selection.chosen):
-        below = next((lost[edge.key] for edge in graph.units[key].dependencies if edge.key in lost), None)
-        reason = reasons.get(key, below)
+    for key in choice.graph.dependencies_first(choice.selection.chosen):
+        below = next((lost[edge.key] for edge in choice.graph.units[key].dependencies if edge.key in lost), None)
+        is_made = (choice.demand.placements[key].layer, key) in made
+        reason = below if is_made else reasons.get(key, below or OTHER_UNITS)
         if reason is not None:
             lost[key] = reason
     return lost

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 RESOLVE_SECONDS = 300.0
 
+OTHER_UNITS = "cargo resolves the recipe to other units than the repository's"
+"""Why a unit is not reproduced whose recipe cargo resolves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreproduced:
@@ -105,8 +108,9 @@ def _resolve(recipe: Recipe, *, toolchain: Toolchain, cargo_home: Path) -> Resol
     if not missing:
         return Resolved(recipes=(final,), unreproduced=())
     kept = replace(final, keys=tuple(sorted(frozenset(recipe.keys) & made)))
-    reason = "cargo resolves the recipe to other units than the repository's"
-    return Resolved(recipes=(kept,) if kept.keys else (), unreproduced=(Unreproduced(keys=missing, reason=reason),))
+    return Resolved(
+        recipes=(kept,) if kept.keys else (), unreproduced=(Unreproduced(keys=missing, reason=OTHER_UNITS),)
+    )
 
 
 def _unit_graph(recipe: Recipe, folder: Path, *, toolchain: Toolchain, cargo_home: Path) -> Completed:

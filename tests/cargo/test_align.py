@@ -200,7 +200,7 @@ def test_what_is_not_committed_is_not_written_over(program: Program, plan: Path,
 def test_a_requirement_that_holds_a_version_is_named(program: Program, plan: Path, tmp_path: Path) -> None:
     repo = write(tmp_path / "repo", HELD)
     left = steps(program.json("align", repo, "--plan", plan))["versions"]["left"]
-    why = "a manifest of the repository wants `=1.0.17` (--manifest changes it)"
+    why = "a manifest of the repository wants itoa `=1.0.17` (--manifest changes it)"
     assert left == [{"subject": "itoa 1.0.17 -> 1.0.18", "why": why}]
     versions = steps(program.json("align", repo, "--plan", plan, "--manifest"))["versions"]
     assert versions["left"] == []

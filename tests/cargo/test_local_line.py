@@ -74,6 +74,8 @@ def test_every_repository_finds_all_it_has_in_the_layer_of_its_group(
     keys = {layer["name"]: set(layer["keys"]) for layer in plan["layers"]}
     assert set().union(*keys.values()) == chain["units"].keys()
     assert sum(len(row) for row in keys.values()) == len(plan["units"])
+    made = {(recipe["layer"], key) for recipe in plan["recipes"] for key in recipe["keys"]}
+    assert {(layer, key) for layer, row in keys.items() for key in row} <= made
     tree = load_layer_profiles(tmp_path / "profiles")
     homes = {row["path"]: tree.layer_naming(row["path"]) for row in plan["forecast"]}
     assert len(set(homes.values())) == groups

@@ -17,6 +17,11 @@ INDEX: dict[str, dict[str, dict[str, str]]] = {
     "top": {"1.0.0": {"low": "^0.1.2"}, "1.1.0": {"low": "^0.1.4"}, "1.2.0": {"low": "^0.2"}},
     "low": {version: {} for version in ("0.1.2", "0.1.3", "0.1.4", "0.1.5", "0.2.0")},
     "strict": {"1.0.0": {"low": "=0.1.2"}},
+    "date": {"0.3.5": {"date-macros": "=0.2.5", "date-core": "=0.1.7"}, "0.3.7": {"date-macros": "=0.2.7"}},
+    "date-macros": {"0.2.5": {"date-core": "=0.1.7"}, "0.2.6": {}, "0.2.7": {"date-core": "=0.1.8"}},
+    "date-core": {"0.1.7": {}, "0.1.8": {}},
+    "pinned": {"1.0.0": {"date": "^0.3.7"}},
+    "calendar": {"1.0.0": {"date-macros": ">=0.2.6"}},
     "loose": {"1.0.0": {"low": ">=0.1, <0.3"}},
 }
 """What each version of a crate asks for."""
@@ -62,14 +67,14 @@ def shown(moves: tuple[Move, ...]) -> list[str]:
 def test_what_asks_for_the_locked_version_keeps_a_move_out() -> None:
     found = fitted(("low@0.1.2", "0.1.4"), lock=LOCK | {"strict@1.0.0": ("low@0.1.2",)})
     assert not found.moves
-    assert list(found.refused.values()) == ["strict@1.0.0 wants `=0.1.2`"]
+    assert list(found.refused.values()) == ["strict@1.0.0 wants low `=0.1.2`"]
 
 
 def test_so_does_a_manifest_of_the_repository() -> None:
     own = Requirement(by="a manifest of the repository", crate="low", demand="~0.1.2, <0.1.4")
     assert shown(fitted(("low@0.1.2", "0.1.3"), own=(own,)).moves) == ["low@0.1.2 -> 0.1.3"]
     assert list(fitted(("low@0.1.2", "0.1.4"), own=(own,)).refused.values()) == [
-        "a manifest of the repository wants `~0.1.2, <0.1.4`"
+        "a manifest of the repository wants low `~0.1.2, <0.1.4`"
     ]
 
 
@@ -84,13 +89,43 @@ def test_where_that_cannot_come_the_move_is_refused_and_nothing_comes_along() ->
     found = fitted(("top@1.0.0", "1.1.0"), lock=LOCK | {"strict@1.0.0": ("low@0.1.2",)})
     assert not found.moves
     assert not found.companions
-    assert list(found.refused.values()) == ["top@1.1.0 wants `^0.1.4`"]
+    assert list(found.refused.values()) == ["top@1.1.0 wants low `^0.1.4`, and strict@1.0.0 wants low `=0.1.2`"]
 
 
 def test_a_package_that_is_wanted_elsewhere_does_not_come_along() -> None:
     found = fitted(("top@1.0.0", "1.1.0"), ("low@0.1.2", "0.1.3"))
     assert shown(found.moves) == ["low@0.1.2 -> 0.1.3"]
-    assert list(found.refused.values()) == ["top@1.1.0 wants `^0.1.4`"]
+    assert list(found.refused.values()) == ["top@1.1.0 wants low `^0.1.4`"]
+
+
+DATES = {"date@0.3.7": ("date-core@0.1.8", "date-macros@0.2.7"), "date-core@0.1.8": ()}
+DATES |= {"date-macros@0.2.7": ("date-core@0.1.8",)}
+
+
+def test_what_an_older_version_asks_for_comes_along_at_an_older_version() -> None:
+    found = fitted(("date@0.3.7", "0.3.5"), ("date-core@0.1.8", "0.1.7"), lock=DATES)
+    assert shown(found.moves) == ["date@0.3.7 -> 0.3.5", "date-core@0.1.8 -> 0.1.7"]
+    assert shown(found.companions) == ["date-macros@0.2.7 -> 0.2.5"]
+    assert not found.refused
+
+
+def test_where_something_holds_that_none_of_the_group_moves() -> None:
+    lock = DATES | {"calendar@1.0.0": ("date-macros@0.2.7",)}
+    found = fitted(("date@0.3.7", "0.3.5"), ("date-core@0.1.8", "0.1.7"), lock=lock)
+    assert not found.moves
+    assert not found.companions
+    assert sorted(found.refused.values()) == [
+        "date-macros@0.2.7 wants date-core `=0.1.8`",
+        "date@0.3.5 wants date-macros `=0.2.5`, and calendar@1.0.0 wants date-macros `>=0.2.6`",
+    ]
+
+
+def test_what_comes_along_stays_where_its_move_is_refused_for_something_else() -> None:
+    lock = DATES | {"pinned@1.0.0": ("date@0.3.7",)}
+    found = fitted(("date@0.3.7", "0.3.5"), lock=lock)
+    assert not found.moves
+    assert not found.companions
+    assert list(found.refused.values()) == ["pinned@1.0.0 wants date `^0.3.7`"]
 
 
 def test_another_range_is_cargos_to_add() -> None:
