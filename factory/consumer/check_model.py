@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from factory.consumer.check_causes import Root, Setting
+    from factory.consumer.check_causes import Root
     from factory.consumer.check_places import Place
+    from factory.consumer.check_settings import Setting
     from factory.model import Side, Unit, UnitKey
 
 SCHEMA = 1
@@ -38,7 +39,8 @@ class Miss:
 
     `lost` are its seconds: a unit with several root causes counts for each of them in equal parts, so that the seconds
     of all causes add up to those of all missing units. `units` counts every unit that has this cause, and `alone` are
-    those that have no other: mending this cause alone brings them back.
+    those that come back when this cause alone is mended: those that have no other, and of a cargo profile what the
+    forecast finds warm under the one of the remedy.
     """
 
     root: Root

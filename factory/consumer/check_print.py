@@ -52,7 +52,7 @@ def what(root: Root, miss: Miss) -> str:
     """Say in one line what differs: the warm value first, then the repository's."""
     match root.cause:
         case Cause.CARGO_PROFILE:
-            shown = [f"{s.key}: {s.warm} -> {s.yours}" for s in miss.settings[:_MOST_SETTINGS]]
+            shown = [f"{s.key} (warm: {s.warm}, here: {s.yours})" for s in miss.settings[:_MOST_SETTINGS]]
             more = len(miss.settings) - _MOST_SETTINGS
             return f"[{root.subject}] {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
         case Cause.VERSION:
