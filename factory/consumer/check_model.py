@@ -32,6 +32,10 @@ class Amount:
         part, whole = (self.units, total.units) if by == "units" else (self.seconds, total.seconds)
         return part / whole if whole else 1.0
 
+    def percent_of(self, total: Amount, *, by: str) -> str:
+        """Return the share as people read it, rounded down: 99.9 % must not read as all."""
+        return f"{int(self.share_of(total, by=by) * 100 + 1e-9)} %"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:

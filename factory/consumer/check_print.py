@@ -131,13 +131,8 @@ def _first(labels: Sequence[str]) -> str:
 
 
 def _units(part: Amount, whole: Amount) -> str:
-    return f"{part.units}/{whole.units} ({_percent(part.units, whole.units)} %)"
+    return f"{part.units}/{whole.units} ({part.percent_of(whole, by='units')})"
 
 
 def _seconds(part: Amount, whole: Amount) -> str:
-    return f"{part.seconds:.1f}/{whole.seconds:.1f} ({_percent(part.seconds, whole.seconds)} %)"
-
-
-def _percent(part: float, whole: float) -> int:
-    # Rounded down: 99.9 % must not read as all of them.
-    return int(part * 100 / whole + 1e-9) if whole else 100
+    return f"{part.seconds:.1f}/{whole.seconds:.1f} ({part.percent_of(whole, by='seconds')})"
