@@ -92,40 +92,40 @@ class OtherProfiles:
 
     def best_offer(self, table: str, seconds: Callable[[Iterable[UnitKey]], float]) -> Offer | None:
         """Return the change of a table, to a profile that is warm, that gains most seconds; `None` where none gains."""
-        offers = list(self._gaining(self._changes(table)))
-        if not offers and table == self._override:
+        if table == self._base:
+            offers = [offer for offer in self._whole_offers if table in offer.change.settings]
+        elif table == self._override:
             # It may take the rest of that profile as well.
-            offers = list(self._gaining(change for change in self._whole_profiles if table in change.settings))
+            offers = list(self._gaining(self._overrides_alone)) or [
+                offer for offer in self._whole_offers if table in offer.change.settings
+            ]
+        else:
+            offers = list(self._gaining(self._package_changes(table)))
         return min(offers, key=lambda offer: (-seconds(offer.gained), *_extent(offer.change)), default=None)
 
-    def warm_under(self, change: ProfileChange) -> frozenset[UnitKey]:
-        """Return the units of the repository that are warm after a change."""
+    def warm_under(self, change: ProfileChange, *, keep: frozenset[UnitKey] = frozenset()) -> frozenset[UnitKey]:
+        """Return the units of the repository that are warm after a change; none where it loses one of `keep`."""
         found: dict[tuple[UnitKey, Side], UnitKey] = {}
         for key in self.graph.dependencies_first(self.keys):
             unit = self.graph.units[key]
             for side in unit.sides:
-                below = self._warm_below(unit, side, found)
-                if below is None:
-                    continue
-                demand = self._lto_demand(unit, side, change.lto)
-                warm = self._by_identity.get(_identity(unit, change.profile_of(unit, side), demand, below))
+                warm = self._warm_unit(unit, side, change, found)
                 if warm is not None:
                     found[key, side] = warm
+                elif key in keep:
+                    return frozenset()
         return frozenset(key for key in self.keys if all((key, side) in found for side in self.graph.units[key].sides))
 
     def _gaining(self, changes: Iterable[ProfileChange]) -> Iterator[Offer]:
         now = self.keys & self.warm.keys()
         for change in changes:
-            after = self.warm_under(change)
+            after = self.warm_under(change, keep=now)
             if after > now:
                 yield Offer(change, after - now)
 
-    def _changes(self, table: str) -> Iterable[ProfileChange]:
-        if table == self._base:
-            return [change for change in self._whole_profiles if table in change.settings]
-        if table == self._override:
-            return self._overrides_alone
-        return self._package_changes(table)
+    @cached_property
+    def _whole_offers(self) -> tuple[Offer, ...]:
+        return tuple(self._gaining(self._whole_profiles))
 
     @property
     def _base(self) -> str:
@@ -263,6 +263,15 @@ class OtherProfiles:
             _identity(unit, unit.profile, unit.lto, tuple(sorted(map(astuple, unit.dependencies)))): key
             for key, unit in self.warm.items()
         }
+
+    def _warm_unit(
+        self, unit: Unit, side: Side, change: ProfileChange, found: Mapping[tuple[UnitKey, Side], UnitKey]
+    ) -> UnitKey | None:
+        below = self._warm_below(unit, side, found)
+        if below is None:
+            return None
+        demand = self._lto_demand(unit, side, change.lto)
+        return self._by_identity.get(_identity(unit, change.profile_of(unit, side), demand, below))
 
     def _warm_below(
         self, unit: Unit, side: Side, found: Mapping[tuple[UnitKey, Side], UnitKey]
