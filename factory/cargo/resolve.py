@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from factory.cargo.links import links_names
-from factory.cargo.lock import parse_lock
+from factory.cargo.lock import fault_in_lock, parse_lock
 from factory.cargo.rustflags import flags_for_resolution
 from factory.cargo.unit_graph import parse_unit_graph
 from factory.errors import EnvironmentFaultError
@@ -204,10 +204,19 @@ def resolve(
     except EnvironmentFaultError as error:
         return Unresolved(Trouble.TIMEOUT, error.what)
     if not answer.ok:
-        return explain(answer.stderr, hide=str(workspace))
+        return _with_line(explain(answer.stderr, hide=str(workspace)), workspace)
     commits = parse_lock((workspace / "Cargo.lock").read_text(encoding="utf-8")).commits
     units = parse_unit_graph(answer.stdout, surroundings, root=workspace.resolve(), commits=commits)
     return UnitGraph(units, links_names(answer.stdout, commits))
+
+
+def _with_line(answer: Unresolved, workspace: Path) -> Unresolved:
+    """Name the line of a malformed lock: cargo draws it, and tells it to people only."""
+    if answer.trouble is not Trouble.LOCK_MALFORMED:
+        return answer
+    fault = fault_in_lock((workspace / "Cargo.lock").read_text(encoding="utf-8", errors="replace"))
+    remedy = answer.detail.rpartition("; ")[2]
+    return replace(answer, detail=f"Cargo.lock{fault[:_MOST_CHARACTERS]}; {remedy}") if fault else answer
 
 
 def _names_cargo_features(workspace: Path) -> bool:

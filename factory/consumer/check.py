@@ -19,7 +19,9 @@ from factory.consumer.check_model import (
     most_lost_first,
 )
 from factory.consumer.check_places import Places
+from factory.consumer.check_profiles import Offer, OtherProfiles
 from factory.consumer.check_remedies import place_of, remedy_of
+from factory.consumer.check_settings import BUILD_OVERRIDE
 from factory.graph import MergedGraph
 from factory.planning.wall import BuildModel
 from factory.scan.cargo_config import Replacement, read_recorded
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from factory.analysis.model import Analysis, Workspace
     from factory.consumer.check_warm import Warm
+    from factory.cook.facts import WarmUnit
     from factory.costs.model import UnitCost
     from factory.model import Side, UnitKey
     from factory.scan.model import FoundWorkspace, Scan
@@ -152,7 +155,7 @@ class _Forecaster:
         hits = warm[self.image]
         model = BuildModel(keys, units=self.analysis.units, costs=self.costs)
         explained = self._explain(name, [key for key in keys if key not in hits])
-        misses = tuple(sorted(self._misses(explained), key=most_lost_first))
+        misses = tuple(sorted(self._misses(explained, self._other_profiles(name)), key=most_lost_first))
         index = {miss.root: number for number, miss in enumerate(misses)}
         return VariantCheck(
             variant=name,
@@ -188,12 +191,10 @@ class _Forecaster:
         if self.barred is not None:
             barred = {key: frozenset({self.barred}) for key in sorted(missing)}
             return Explained(roots=barred, own=barred, settings={})
-        profile = Variant.parse(variant).profile
-        layers = self.warm.held_by(self.image)
-        units = self.warm.units
+        profile, units = Variant.parse(variant).profile, self.warm.units
         situation = Situation(
             graph=MergedGraph(self.analysis.units),
-            warm={key: planned for key, planned in units.items() if planned.layer in layers},
+            warm=self._held,
             elsewhere={key: units[key].layer for key in missing if key in units},
             dropped=self.warm.dropped,
             excluded=self.warm.excluded,
@@ -202,13 +203,34 @@ class _Forecaster:
         )
         return explain_misses(situation, missing)
 
-    def _misses(self, explained: Explained) -> Iterable[Miss]:
+    def _other_profiles(self, variant: str) -> OtherProfiles:
+        profile = Variant.parse(variant).profile
+        return OtherProfiles(
+            graph=MergedGraph(self.analysis.units),
+            keys=frozenset(self.workspace.variants[variant].keys),
+            warm={key: planned.unit for key, planned in self._held.items()},
+            profile=profile,
+            overrides=self.places.overrides(profile),
+            for_host=self.places.keys(f"profile.{profile}.{BUILD_OVERRIDE}"),
+            links_libraries=self.places.links_libraries,
+        )
+
+    @property
+    def _held(self) -> dict[UnitKey, WarmUnit]:
+        """What the image holds."""
+        layers = self.warm.held_by(self.image)
+        return {key: planned for key, planned in self.warm.units.items() if planned.layer in layers}
+
+    def _misses(self, explained: Explained, others: OtherProfiles) -> Iterable[Miss]:
         by_root: dict[Root, list[UnitKey]] = defaultdict(list)
         for key, roots in explained.roots.items():
             for root in roots:
                 by_root[root].append(key)
         for root, keys in by_root.items():
+            offer = self._offer(root, others)
             settings = explained.settings.get(root, ())
+            if offer is not None:
+                settings = offer.change.settings.get(root.subject, settings)
             crates, dependents = self._crates(root, keys, explained)
             yield Miss(
                 root=root,
@@ -216,13 +238,25 @@ class _Forecaster:
                 workspace=self.workspace.path,
                 sides=(sides := self._sides(root, keys)),
                 place=place_of(root, settings, crates, self.places),
-                remedy=remedy_of(root, settings, sides, self.places),
+                remedy=remedy_of(root, settings, sides, self.places, offer),
                 units=len(keys),
                 lost=sum(self.costs[key].seconds / len(explained.roots[key]) for key in keys),
-                alone=self._amount(key for key in keys if len(explained.roots[key]) == 1),
+                alone=self._amount(self._back_alone(root, keys, explained, offer)),
                 crates=crates,
                 dependents=dependents,
             )
+
+    def _offer(self, root: Root, others: OtherProfiles) -> Offer | None:
+        if root.cause is not Cause.CARGO_PROFILE:
+            return None
+        return others.best_offer(root.subject, lambda gained: self._amount(gained).seconds)
+
+    @staticmethod
+    def _back_alone(root: Root, keys: list[UnitKey], explained: Explained, offer: Offer | None) -> Iterable[UnitKey]:
+        """Return what comes back when a cause alone is mended; a cargo profile changes all units, and is forecast."""
+        if root.cause is Cause.CARGO_PROFILE:
+            return () if offer is None else offer.gained
+        return (key for key in keys if len(explained.roots[key]) == 1)
 
     def _sides(self, root: Root, keys: list[UnitKey]) -> tuple[Side, ...]:
         units = (self.analysis.units[key] for key in keys)

@@ -11,21 +11,23 @@ from __future__ import annotations
 import enum
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import semver
 
 from factory.cargo.compatibility import resolver_slot
 from factory.cargo.rustflags import why_not_cookable_flags
+from factory.consumer.check_settings import by_table, changed_settings
 from factory.model import CRATES_IO, Mode, Side, SourceKind
 from factory.planning.selection import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from factory.consumer.check_settings import Setting
     from factory.cook.facts import WarmUnit
     from factory.graph import MergedGraph
-    from factory.model import CargoProfile, PackageId, Unit, UnitKey
+    from factory.model import PackageId, Unit, UnitKey
     from factory.planning.plan import Exclusion
 
 
@@ -78,19 +80,11 @@ class Root:
         return self.cause in _UNCOOKABLE or (self.cause is Cause.RUSTFLAGS and bool(self.detail))
 
 
-class Setting(NamedTuple):
-    """A setting of a cargo profile that differs, by its name in manifests."""
-
-    key: str
-    warm: str
-    yours: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
     """The root causes of every missing unit, which of them are the unit's `own`, not those of what it stands on.
 
-    `settings` are those behind each cause that is a cargo profile.
+    `settings` are those behind each cause that is a cargo profile: the differences from one warm profile, that of most.
     """
 
     roots: Mapping[UnitKey, frozenset[Root]]
@@ -139,7 +133,7 @@ class _Explainer:
     situation: Situation
     roots: dict[UnitKey, frozenset[Root]] = field(default_factory=dict)
     own: dict[UnitKey, frozenset[Root]] = field(default_factory=dict)
-    settings: dict[Root, Counter[Setting]] = field(default_factory=lambda: defaultdict(Counter))
+    settings: dict[Root, Counter[tuple[Setting, ...]]] = field(default_factory=lambda: defaultdict(Counter))
     _kin: dict[_Kin, dict[str, list[WarmUnit]]] = field(default_factory=dict)
     _users: Counter[tuple[PackageId, Side]] = field(default_factory=Counter)
     _reasons: dict[str, list[Exclusion]] = field(default_factory=lambda: defaultdict(list))
@@ -209,14 +203,15 @@ class _Explainer:
 
     def _own_differences(self, unit: Unit, relative: Unit) -> frozenset[Root]:
         found: set[Root] = set()
-        settings = _changed_settings(unit.profile, relative.profile)
+        settings = changed_settings(unit.profile, relative.profile)
         if unit.sides != relative.sides and {setting.key for setting in settings} == {"debug"}:
             # Cargo drops the debug information of what only build scripts and macros use.
             found.add(_sides_root(unit, relative))
         elif settings:
-            root = Root(cause=Cause.CARGO_PROFILE, subject=self._table(unit))
-            self.settings[root].update(settings)
-            found.add(root)
+            for table, those in self._by_table(unit, settings).items():
+                root = Root(cause=Cause.CARGO_PROFILE, subject=table)
+                self.settings[root][those] += 1
+                found.add(root)
         elif unit.lto != relative.lto:
             found.add(Root(cause=Cause.LTO, subject="what is linked", warm=relative.lto, yours=unit.lto))
         if unit.rustflags != relative.rustflags:
@@ -295,7 +290,7 @@ class _Explainer:
 
     def _distance(self, unit: Unit, other: Unit) -> tuple[int, ...]:
         surroundings = (
-            len(_changed_settings(unit.profile, other.profile))
+            len(changed_settings(unit.profile, other.profile))
             + (unit.lto != other.lto)
             + (unit.rustflags != other.rustflags)
             + (unit.platform != other.platform)
@@ -310,15 +305,8 @@ class _Explainer:
             found = self._features[unit.key] = frozenset(unit.features)
         return found
 
-    def _table(self, unit: Unit) -> str:
-        """The table of the cargo profile that decides the unit's settings."""
-        name, version = unit.package.name, unit.package.version
-        for spec in (f"{name}@{version}", f"{name}:{version}", name):
-            if spec in self.situation.overrides:
-                return f"profile.{self.situation.profile}.package.{spec}"
-        if unit.sides == {Side.HOST} and _BUILD_OVERRIDE in self.situation.overrides:
-            return f"profile.{self.situation.profile}.{_BUILD_OVERRIDE}"
-        return f"profile.{self.situation.profile}"
+    def _by_table(self, unit: Unit, settings: Sequence[Setting]) -> Mapping[str, tuple[Setting, ...]]:
+        return by_table(unit, settings, self.situation.profile, self.situation.overrides)
 
     @staticmethod
     def _flags_root(unit: Unit, warm: Sequence[str], *, detail: str = "") -> Root:
@@ -373,54 +361,11 @@ class _Explainer:
 
 _CHOICES = frozenset(map(str, LeftOut)) - {str(LeftOut.NOT_COOKABLE)}
 _ONLY_ON_SIDE = {Side.HOST: "warm for build scripts and macros only", Side.TARGET: "warm for the program only"}
-_BUILD_OVERRIDE = "build-override"
-_MANIFEST_KEYS = {
-    "directory": "name",
-    "opt_level": "opt-level",
-    "lto": "lto",
-    "codegen_backend": "codegen-backend",
-    "codegen_units": "codegen-units",
-    "debuginfo": "debug",
-    "split_debuginfo": "split-debuginfo",
-    "debug_assertions": "debug-assertions",
-    "overflow_checks": "overflow-checks",
-    "rpath": "rpath",
-    "panic": "panic",
-    "strip": "strip",
-    "trim_paths": "trim-paths",
-    "rustflags": "rustflags",
-}
 
 
-def _changed_settings(mine: CargoProfile, theirs: CargoProfile) -> tuple[Setting, ...]:
-    if mine is theirs:
-        return ()
-    changed = [
-        Setting(key, shown(getattr(theirs, name)), shown(getattr(mine, name)))
-        for name, key in _MANIFEST_KEYS.items()
-        if getattr(mine, name) != getattr(theirs, name)
-    ]
-    if any(setting.key == "debug" for setting in changed):
-        # Cargo strips where nothing has debug information, unless told otherwise: a consequence, not a cause.
-        changed = [s for s in changed if s.key != "strip" or "symbols" in (s.warm, s.yours)]
-    return tuple(changed)
-
-
-def shown(value: object) -> str:
-    """Return a setting as people read it; `default` where rustc decides."""
-    if value is None:
-        return "default"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return " ".join(value) or "none" if isinstance(value, tuple) else str(value)
-
-
-def _most_common(counted: Counter[Setting]) -> tuple[Setting, ...]:
-    """One change for each setting, the one of most units, sorted by setting."""
-    chosen: dict[str, Setting] = {}
-    for setting, _ in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
-        chosen.setdefault(setting.key, setting)
-    return tuple(sorted(chosen.values()))
+def _most_common(counted: Counter[tuple[Setting, ...]]) -> tuple[Setting, ...]:
+    """Return the differences from one warm profile, that of most units: settings of several make no profile."""
+    return min(counted, key=lambda settings: (-counted[settings], len(settings), settings))
 
 
 def _kin_of(unit: Unit) -> Iterable[_Kin]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from factory.consumer.check_causes import Root, Setting
+    from factory.consumer.check_causes import Root
     from factory.consumer.check_places import Place
+    from factory.consumer.check_settings import Setting
     from factory.model import Side, Unit, UnitKey
 
 SCHEMA = 1
@@ -31,6 +32,10 @@ class Amount:
         part, whole = (self.units, total.units) if by == "units" else (self.seconds, total.seconds)
         return part / whole if whole else 1.0
 
+    def percent_of(self, total: Amount, *, by: str) -> str:
+        """Return the share as people read it, rounded down: 99.9 % must not read as all."""
+        return f"{int(self.share_of(total, by=by) * 100 + 1e-9)} %"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
@@ -38,7 +43,8 @@ class Miss:
 
     `lost` are its seconds: a unit with several root causes counts for each of them in equal parts, so that the seconds
     of all causes add up to those of all missing units. `units` counts every unit that has this cause, and `alone` are
-    those that have no other: mending this cause alone brings them back.
+    those that come back when this cause alone is mended: those that have no other, and of a cargo profile what the
+    forecast finds warm under the one of the remedy.
     """
 
     root: Root

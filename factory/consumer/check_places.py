@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOCKED = re.compile(r'\[\[package\]\]\nname = "(?P<name>[^"\n]+)"\nversion = "(?P<version>[^"\n]+)"')
 _TABLES = ("dependencies", "build-dependencies", "build_dependencies", "dev-dependencies", "dev_dependencies")
+_LINKED = ("cdylib", "dylib", "staticlib")
 _PINS = ("rust-toolchain", "rust-toolchain.toml")
 
 
@@ -69,14 +70,19 @@ class Places:
         parts = _split_table(table)
         files = (*self._configurations, self._root)
         lines = [(toml, toml.lines.get((*parts, key))) for toml in files for key in keys]
-        # Where no key is written, the table that is there.
-        lines += [(toml, line_of_key(toml.lines, parts)) for toml in files if _below(toml.table, *parts)]
+        # Where no key is written, the table that is there, be it the profile that has no such table.
+        tables = (parts, parts[:2])
+        lines += [(toml, line_of_key(toml.lines, t)) for t in tables for toml in files if _below(toml.table, *t)]
         return next((Place(self._shown(toml.path), line) for toml, line in lines if line is not None), self.manifest)
 
     def is_set(self, table: str, key: str) -> bool:
         """Whether the repository itself sets a key of a table such as `profile.release`."""
-        parts = (*_split_table(table), key)
-        return any(parts in toml.lines for toml in (*self._configurations, self._root))
+        return key in self.keys(table)
+
+    def keys(self, table: str) -> frozenset[str]:
+        """Return the keys that the repository itself sets in a table such as `profile.release`."""
+        parts = _split_table(table)
+        return frozenset(key for toml in (*self._configurations, self._root) for key in _below(toml.table, *parts))
 
     def configured(self, *parts: str, last: str | None = None) -> Place | None:
         """Return the place of a setting in the cargo configuration; with `last`, of the first below that ends so."""
@@ -114,6 +120,13 @@ class Places:
             found.update(_below(table, "package"))
             found.update({"build-override"} & table.keys())
         return frozenset(found)
+
+    @property
+    def links_libraries(self) -> bool:
+        """Whether a package of the workspace is linked as a library, such as a `cdylib`."""
+        tables = [_below(toml.table, "lib") for toml in (self._root, *map(self._read, self._found.manifests))]
+        kinds = [table.get("crate-type", table.get("crate_type")) for table in tables]
+        return any(kind in _LINKED for listed in kinds if isinstance(listed, list) for kind in listed)
 
     @property
     def manifest(self) -> Place:

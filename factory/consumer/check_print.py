@@ -52,7 +52,7 @@ def what(root: Root, miss: Miss) -> str:
     """Say in one line what differs: the warm value first, then the repository's."""
     match root.cause:
         case Cause.CARGO_PROFILE:
-            shown = [f"{s.key}: {s.warm} -> {s.yours}" for s in miss.settings[:_MOST_SETTINGS]]
+            shown = [f"{s.key} (warm: {s.warm}, here: {s.yours})" for s in miss.settings[:_MOST_SETTINGS]]
             more = len(miss.settings) - _MOST_SETTINGS
             return f"[{root.subject}] {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
         case Cause.VERSION:
@@ -131,13 +131,8 @@ def _first(labels: Sequence[str]) -> str:
 
 
 def _units(part: Amount, whole: Amount) -> str:
-    return f"{part.units}/{whole.units} ({_percent(part.units, whole.units)} %)"
+    return f"{part.units}/{whole.units} ({part.percent_of(whole, by='units')})"
 
 
 def _seconds(part: Amount, whole: Amount) -> str:
-    return f"{part.seconds:.1f}/{whole.seconds:.1f} ({_percent(part.seconds, whole.seconds)} %)"
-
-
-def _percent(part: float, whole: float) -> int:
-    # Rounded down: 99.9 % must not read as all of them.
-    return int(part * 100 / whole + 1e-9) if whole else 100
+    return f"{part.seconds:.1f}/{whole.seconds:.1f} ({part.percent_of(whole, by='seconds')})"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import semver
 
-from factory.cargo.profile_table import default_settings
-from factory.consumer.check_causes import Cause, Setting, shown
+from factory.consumer.check_causes import Cause
 from factory.model import Side
 
 if TYPE_CHECKING:
@@ -16,9 +15,8 @@ if TYPE_CHECKING:
 
     from factory.consumer.check_causes import Root
     from factory.consumer.check_places import Place, Places
-
-_CHOSEN_BY_CARGO = frozenset({"none", "debuginfo"})
-"""What cargo strips where nothing says so: it depends on the debug information around."""
+    from factory.consumer.check_profiles import Offer, ProfileChange
+    from factory.consumer.check_settings import Setting
 
 _UNQUOTED = frozenset({"true", "false"})
 
@@ -34,11 +32,13 @@ def place_of(root: Root, settings: Sequence[Setting], crates: Sequence[str], pla
     return _place_of_setting(root, places) or places.manifest
 
 
-def remedy_of(root: Root, settings: Sequence[Setting], sides: Sequence[Side], places: Places) -> str:
-    """Return what to do, in one line."""
+def remedy_of(
+    root: Root, settings: Sequence[Setting], sides: Sequence[Side], places: Places, offer: Offer | None
+) -> str:
+    """Return what to do, in one line; `offer` is the cargo profile to go to, where one gains."""
     match root.cause:
         case Cause.CARGO_PROFILE:
-            return f"{_profile_edit(root, settings, places)}; or {_TAKE_IN}"
+            return _profile_remedy(settings, places, offer)
         case Cause.RUSTFLAGS if root.detail:
             return f"{root.detail}: leave them out of builds that are to be warm"
         case Cause.VERSION:
@@ -52,6 +52,10 @@ def remedy_of(root: Root, settings: Sequence[Setting], sides: Sequence[Side], pl
 
 
 _TAKE_IN = "let the plan take this repository in"
+_NO_PROFILE_GAINS = (
+    "warm under profiles of others: by itself no one of them gains here without a loss; `factory plan` with this "
+    "repository, or agree on one profile (docs/baseline.md)"
+)
 _NOT_THERE = frozenset({Cause.OTHER_IMAGE, Cause.NOT_COOKED, Cause.NOT_PLANNED})
 _REMEDIES = {
     Cause.TOOLCHAIN: "build with rustc {root.warm}: change the pin or drop it; --ignore-pin shows the rest",
@@ -103,19 +107,28 @@ def _place_of_setting(root: Root, places: Places) -> Place | None:
             return None
 
 
-def _profile_edit(root: Root, settings: Sequence[Setting], places: Places) -> str:
-    """Say which settings to write and which to remove: what is warm by cargo's own default is best not written."""
+def _profile_remedy(settings: Sequence[Setting], places: Places, offer: Offer | None) -> str:
     named = next((setting for setting in settings if setting.key == "name"), None)
     if named is not None:
-        return f"build with the cargo profile that keeps its units in `{named.warm}`"
-    defaults = {key: shown(value) for key, value in default_settings(root.subject.split(".")[1]).items()}
-    defaults |= {"strip": next((s.warm for s in settings if s.warm in _CHOSEN_BY_CARGO), "")}
-    removed = [s.key for s in settings if s.warm in {"default", defaults.get(s.key)}]
-    written = [f"{s.key} = {_toml(s)}" for s in settings if s.key not in removed]
-    removed = [key for key in removed if places.is_set(root.subject, key)]
+        return f"build with the cargo profile that keeps its units in `{named.warm}`; or {_TAKE_IN}"
+    if offer is None:
+        return _NO_PROFILE_GAINS
+    tables = offer.change.settings.items()
+    return f"{', and '.join(_table_edit(table, those, offer.change, places) for table, those in tables)}; or {_TAKE_IN}"
+
+
+def _table_edit(table: str, settings: Sequence[Setting], change: ProfileChange, places: Places) -> str:
+    """Say which settings to write and which to remove: what is warm by default is best not written."""
+    if table == change.removed:
+        return f"remove [{table}]"
+    defaults = change.defaults if len(table.split(".")) == 2 else {}
+    by_default = [s for s in settings if s.warm in {"default", defaults.get(s.key)}]
+    removed = [s.key for s in by_default if places.is_set(table, s.key)]
+    # Where a default has been changed elsewhere, as in a profile that this one inherits, it has to be written.
+    written = [f"{s.key} = {_toml(s)}" for s in settings if s.key not in removed and s.warm != "default"]
     parts = [f"set {', '.join(written)}"] if written else []
     parts += [f"remove {', '.join(removed)}"] if removed else []
-    return f"{' and '.join(parts) or 'leave its settings out'} in [{root.subject}]"
+    return f"{' and '.join(parts) or 'leave its settings out'} in [{table}]"
 
 
 def _toml(setting: Setting) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.cargo.lock import parse_lock
+from factory.cargo.lock import fault_in_lock, parse_lock
 from factory.config.layers import folded
 from factory.errors import ConfigurationError
 from factory.scan.cargo_config import read_recorded
@@ -63,14 +63,10 @@ def read_project(folder: Path) -> Project:
     try:
         members = find_members(tree, workspace.root / "Cargo.toml")
         programs = sorted({name for manifest in _built(tree, workspace, members) for name in _programs(tree, manifest)})
-        lock = parse_lock(tree.read_text(workspace.lock))
+        lock = _lock(tree, workspace)
         recorded = read_recorded(tree, workspace.root)
     except UnscannableError as error:
         raise ConfigurationError(error.what, advice=error.advice) from error
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{workspace.lock}: {error}", advice="Let cargo make it: `cargo generate-lockfile`."
-        ) from error
     _check_names(programs, folder)
     return Project(
         name=_tag(workspace.root.name),
@@ -111,6 +107,17 @@ def _workspace_at(folder: Path) -> FoundWorkspace:
             advice="Name one of these directories.",
         )
     raise ConfigurationError(f"{folder}: no Cargo.toml here", advice="Name the directory of a Rust project.")
+
+
+def _lock(tree: SourceTree, workspace: FoundWorkspace) -> Lock:
+    text = tree.read_text(workspace.lock)
+    try:
+        return parse_lock(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{workspace.lock}{fault_in_lock(text) or f': {error}'}",
+            advice="Let cargo make it: `cargo generate-lockfile`.",
+        ) from error
 
 
 def _built(tree: SourceTree, workspace: FoundWorkspace, members: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from factory.cargo.sources import CookableSources
+from factory.errors import BadAnswerError
 from factory.graph import MergedGraph
 from factory.planning.build_scripts import with_their_libraries
 from factory.planning.layers import place_units
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from factory.costs.model import UnitCost
     from factory.model import UnitKey
     from factory.planning.layers import Placement
+
+
+_MOST_ATTEMPTS = 24
+"""How often is chosen anew, at most, where build scripts make a layer too heavy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +119,11 @@ def select_and_place(
 ) -> tuple[Selection, dict[UnitKey, Placement]]:
     """Return what is chosen, with the layers in which cargo makes it: build scripts go with their libraries.
 
-    Where that is more than the budget of a layer, as much room is left there, and chosen again.
+    Where that is more than the budget of a layer, as much room is left there, and chosen again. Raises `BadAnswerError`
+    where no choice within the budgets is found so.
     """
     room, first = dict(budgets), None
-    while True:
+    for attempt in range(_MOST_ATTEMPTS):
         selection = select(demand, graph=graph, tree=tree, budgets=room, total_budget=total_budget)
         first = first or selection.quality
         placements = with_their_libraries(demand.placements, selection.chosen, graph=graph, size=demand.size, tree=tree)
@@ -127,7 +133,12 @@ def select_and_place(
         over = {layer: weights[layer] - most for layer, most in budgets.items() if most is not None}
         if all(excess <= 0 for excess in over.values()):
             return replace(selection, quality=replace(selection.quality, bound=first.bound)), placements
-        room |= {layer: (room[layer] or 0) - excess for layer, excess in over.items() if excess > 0}
+        # Each attempt takes seconds: the later ones leave twice the room, and so on.
+        room |= {layer: (room[layer] or 0) - (excess << attempt) for layer, excess in over.items() if excess > 0}
+    raise BadAnswerError(
+        "no choice of units keeps every layer within its budget, as build scripts lie with their libraries",
+        advice="Give layers larger budgets, or fewer of them one of their own.",
+    )
 
 
 def _users(analysis: Analysis) -> dict[UnitKey, frozenset[str]]:

@@ -129,7 +129,9 @@ BROKEN = {
         files={"local/Cargo.toml": manifest("local"), "local/src/lib.rs": ""},
     ),
     "conflict-in-lock": Broken(
-        reason="malformed-lock", advice="make the lock anew", files={"Cargo.lock": "<<<<<<< HEAD\nversion = 4\n"}
+        reason="malformed-lock: Cargo.lock:2: a merge conflict is left in it",
+        advice="make the lock anew",
+        files={"Cargo.lock": "version = 4\n<<<<<<< HEAD\n"},
     ),
     "lock-of-the-future": Broken(
         reason="malformed-lock", advice="make the lock anew", files={"Cargo.lock": "version = 99\n"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from tests.cargo.scenario import HOST, Workspace
 from tests.hostile import write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tests.cargo.conftest import Program
@@ -204,6 +205,83 @@ def test_the_remedy_of_a_version_brings_everything_back(program: Program, kitche
     after = program.json("check", tmp_path / "version", "--plan", kitchen.folder / "plan.json", "--min-hit", "1")
     assert after["units"]["hit"] == after["units"]["total"] > 0
     assert after["misses"] == []
+
+
+REMOVED = {
+    "profile": "remove opt-level in [profile.release]; or ",
+    "build-override": "remove [profile.release.build-override]; or ",
+    "package-override": "remove [profile.release.package.itoa]; or ",
+    "lto": "remove lto in [profile.release]; or ",
+}
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_without_the_settings_that_nobody_has_all_comes_back(kitchen: Kitchen, name: str) -> None:
+    """The consumer without them is `same`, of which everything is warm."""
+    forecast = forecast_of(kitchen.forecast, name)
+    (miss,) = forecast["misses"]
+    assert miss["remedy"].startswith(REMOVED[name])
+    assert miss["units"]["alone"] == forecast["units"]["total"] - forecast["units"]["hit"]
+
+
+TRACED = {
+    "profile.release": ("lto = true", "codegen-units = 1", "debug = 1", 'strip = "symbols"'),
+    "profile.release.build-override": ("codegen-units = 1024", "debug = false"),
+}
+SMALL = {"profile.release": ("lto = true", "codegen-units = 1", 'opt-level = "z"', 'panic = "abort"', "strip = true")}
+PLAIN = {"profile.release": ("lto = true", "codegen-units = 1", "strip = true")}
+
+
+def with_tables(workspace: Workspace, tables: Mapping[str, Sequence[str]]) -> Workspace:
+    """Return a workspace with settings of cargo profiles."""
+    text = "".join(f"[{name}]\n" + "".join(f"{line}\n" for line in lines) for name, lines in tables.items())
+    return replace(workspace, tables=text)
+
+
+def followed(remedy: str, tables: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return the tables after a remedy such as `set a = 1, b = 2 in [t], and set c = 3 in [u]; or ...`."""
+    made = dict(tables)
+    for lines, table in re.findall(r"set ([^\[;]*) in \[([^\]]*)\]", remedy.partition("; or ")[0]):
+        keys = {line.partition(" = ")[0] for line in lines.split(", ")}
+        kept = [line for line in made.get(table, ()) if line.partition(" = ")[0] not in keys]
+        made[table] = (*kept, *lines.split(", "))
+    return made
+
+
+@pytest.mark.parametrize("others", [{"traced": TRACED}, {"small": SMALL}, {"traced": TRACED, "small": SMALL}])
+def test_a_remedy_of_the_cargo_profile_brings_as_much_as_it_says(
+    program: Program, tmp_path: Path, others: Mapping[str, Mapping[str, Sequence[str]]]
+) -> None:
+    for name, tables in others.items():
+        write(tmp_path / "repos" / name, replace(with_tables(BASE, tables), name=name))
+    program("analyze", tmp_path / "repos", "--out", tmp_path / "analysis.json")
+    program("plan", "--analysis", tmp_path / "analysis.json", "--out", tmp_path / "plan.json")
+    words = ("check", tmp_path / "mine", "--plan", tmp_path / "plan.json")
+    write(tmp_path / "mine", with_tables(BASE, PLAIN))
+    before = program.json(*words)
+    miss = next(miss for miss in before["misses"] if miss["subject"] == "profile.release")
+    write(tmp_path / "mine", with_tables(BASE, followed(miss["remedy"], PLAIN)))
+    after = program.json(*words)
+    assert after["units"]["hit"] - before["units"]["hit"] == miss["units"]["alone"] > 0
+    # The seconds are those of the profile that it has; under the other one they are estimated a little differently.
+    assert after["seconds"]["hit"] - before["seconds"]["hit"] == pytest.approx(miss["seconds"]["alone"], rel=0.1)
+
+
+def test_a_cargo_profile_that_would_lose_what_is_warm_is_not_advised(program: Program, tmp_path: Path) -> None:
+    """One repository has the same profile, the other, under its own, what the first has not got."""
+    write(tmp_path / "repos/plain", replace(with_tables(BASE, PLAIN), name="plain"))
+    with_log = replace(BASE, name="traced", dependencies=(*BASE.dependencies, 'log = "0.4"'))
+    write(tmp_path / "repos/traced", with_tables(with_log, TRACED))
+    mine = replace(BASE, dependencies=(*BASE.dependencies, 'log = "0.4"', 'fnv = "1"'))
+    write(tmp_path / "repos/fnv", replace(with_tables(mine, PLAIN), name="fnv", dependencies=('fnv = "1"',)))
+    program("analyze", tmp_path / "repos", "--out", tmp_path / "analysis.json")
+    program("plan", "--analysis", tmp_path / "analysis.json", "--out", tmp_path / "plan.json")
+    write(tmp_path / "mine", with_tables(mine, PLAIN))
+    answer = program.json("check", tmp_path / "mine", "--plan", tmp_path / "plan.json")
+    (miss,) = answer["misses"]
+    assert (miss["cause"], miss["subject"], miss["crates"]) == ("cargo-profile", "profile.release", ["log@0.4.29"])
+    assert "no one of them gains here" in miss["remedy"]
+    assert miss["units"]["alone"] == 0
 
 
 def test_a_cooked_directory_says_the_same_as_its_plan(program: Program, kitchen: Kitchen) -> None:

@@ -91,6 +91,13 @@ def test_every_image_has_its_own_totals_and_the_best_is_chosen(report: CheckRepo
     assert (report.wall_cold, report.wall_on("core")) == (10.0, 9.0)
 
 
+@pytest.mark.parametrize(("hit", "shown"), [(0, "0 %"), (20, "28 %"), (68, "98 %"), (69, "100 %")])
+def test_shares_are_rounded_down(hit: int, shown: str) -> None:
+    """20 of 69 are 28.99 %: as few as are surely warm, and never all while one misses."""
+    assert Amount(hit).percent_of(Amount(69), by="units") == shown
+    assert Amount().percent_of(Amount(), by="seconds") == "100 %"
+
+
 def test_seconds_of_several_causes_are_shared_and_add_up(report: CheckReport) -> None:
     version, other = report.misses
     assert (version.root.cause, version.root.subject) == (Cause.VERSION, "base@1.0.1")

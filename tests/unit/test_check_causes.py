@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.consumer.check_causes import Cause, Explained, Root, Setting, Situation, explain_misses
+from factory.consumer.check_causes import Cause, Explained, Root, Situation, explain_misses
+from factory.consumer.check_settings import Setting
 from factory.cook.facts import WarmUnit
 from factory.costs.model import UnitCost
 from factory.graph import MergedGraph
@@ -183,7 +184,7 @@ def test_stripping_that_follows_from_debug_information_is_no_setting() -> None:
 @pytest.mark.parametrize(
     ("overrides", "sides", "subject"),
     [
-        ((), HOST, "profile.release"),
+        ((), HOST, "profile.release.build-override"),
         (("build-override",), HOST, "profile.release.build-override"),
         (("build-override",), BOTH, "profile.release"),
         (("a",), HOST, "profile.release.package.a"),

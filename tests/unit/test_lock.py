@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.cargo.lock import LockedPackage, parse_lock, render_lock
+from factory.cargo.lock import LockedPackage, fault_in_lock, parse_lock, render_lock
 from factory.model import CRATES_IO, PackageId
 
 OTHER = "registry+https://crates.example.com/index"
@@ -104,3 +104,24 @@ source = "{CRATES_IO}"
 def test_what_is_no_lock_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_lock(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("version = 4\n", ""),
+        ("version = 4\npackage = 3\n", ""),
+        ("version = 4\n<<<<<<< HEAD\n", ":2: a merge conflict is left in it"),
+        ('[[package]]\ndependencies = [\n "a",\n=======\n "b",\n]\n', ":4: a merge conflict is left in it"),
+        ("version = 4\r\n=======\r\n", ":2: a merge conflict is left in it"),
+        ("version = 4\nname = \n", ":2: Invalid value"),
+    ],
+)
+def test_the_line_of_what_is_no_lock_is_named(text: str, fault: str) -> None:
+    assert fault_in_lock(text) == fault
+
+
+def test_what_ends_too_early_has_its_last_line_named() -> None:
+    fault = fault_in_lock('version = 4\ndependencies = [\n "a",\n\n')
+    assert fault.startswith(":3: ")
+    assert fault.endswith(" at its end")

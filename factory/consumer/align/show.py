@@ -56,8 +56,8 @@ def _print_workspace(workspace: WorkspaceAlignment, report: AlignReport, output:
 
 def _amounts(state: State, image: str) -> tuple[str, str]:
     total, hit = state.total(), state.hit(image)
-    units = f"{hit.units}/{total.units} ({hit.share_of(total, by='units'):.0%})"
-    return units, f"{hit.seconds:.0f}/{total.seconds:.0f} ({hit.share_of(total, by='seconds'):.0%})"
+    units = f"{hit.units}/{total.units} ({hit.percent_of(total, by='units')})"
+    return units, f"{hit.seconds:.0f}/{total.seconds:.0f} ({hit.percent_of(total, by='seconds')})"
 
 
 def _changed(step: Step) -> str:
