@@ -212,7 +212,6 @@ class _Forecaster:
             profile=profile,
             overrides=self.places.overrides(profile),
             for_host=self.places.keys(f"profile.{profile}.{BUILD_OVERRIDE}"),
-            links_libraries=self.places.links_libraries,
         )
 
     @property

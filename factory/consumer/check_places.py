@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _LOCKED = re.compile(r'\[\[package\]\]\nname = "(?P<name>[^"\n]+)"\nversion = "(?P<version>[^"\n]+)"')
 _TABLES = ("dependencies", "build-dependencies", "build_dependencies", "dev-dependencies", "dev_dependencies")
-_LINKED = ("cdylib", "dylib", "staticlib")
 _PINS = ("rust-toolchain", "rust-toolchain.toml")
 
 
@@ -120,13 +119,6 @@ class Places:
             found.update(_below(table, "package"))
             found.update({"build-override"} & table.keys())
         return frozenset(found)
-
-    @property
-    def links_libraries(self) -> bool:
-        """Whether a package of the workspace is linked as a library, such as a `cdylib`."""
-        tables = [_below(toml.table, "lib") for toml in (self._root, *map(self._read, self._found.manifests))]
-        kinds = [table.get("crate-type", table.get("crate_type")) for table in tables]
-        return any(kind in _LINKED for listed in kinds if isinstance(listed, list) for kind in listed)
 
     @property
     def manifest(self) -> Place:

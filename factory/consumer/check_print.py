@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from factory.consumer.check_causes import Cause
+from factory.consumer.check_settings import turns_lto_on
 from factory.model import Side
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
 def _reach(miss: Miss) -> str:
     """Say what misses because of it, and what its mending alone would bring."""
     above = f", under {_first(miss.dependents)}" if miss.dependents else ""
-    alone = f"; {miss.alone.seconds:.1f} s by itself" if round(miss.alone.seconds, 1) < round(miss.lost, 1) else ""
+    told = round(miss.alone.seconds, 1) < round(miss.lost, 1) and (miss.alone.units or not turns_lto_on(miss.settings))
+    alone = f"; {miss.alone.seconds:.1f} s by itself" if told else ""
     return f"{miss.units} unit{'s' if miss.units != 1 else ''}{above}{alone}"
 
 

@@ -18,6 +18,7 @@ from factory.consumer.check_settings import (
     HOST_DEFAULTS,
     MANIFEST_KEYS,
     OVERRIDABLE,
+    WITHOUT_LTO,
     Setting,
     automatic_strip,
     changed_settings,
@@ -78,8 +79,7 @@ class OtherProfiles:
     """The units `keys` of a repository, with all under them in `graph`, what is `warm`, and the cargo profile's name.
 
     `overrides` are the packages with settings of their own in it, and `build-override` where it is set; `for_host` are
-    the keys set there. With `links_libraries` the repository links libraries of its own, such as a `cdylib`: under LTO
-    they need objects too.
+    the keys set there.
     """
 
     graph: MergedGraph
@@ -88,7 +88,6 @@ class OtherProfiles:
     profile: str
     overrides: frozenset[str]
     for_host: frozenset[str] = frozenset()
-    links_libraries: bool = False
 
     def best_offer(self, table: str, seconds: Callable[[Iterable[UnitKey]], float]) -> Offer | None:
         """Return the change of a table, to a profile that is warm, that gains most seconds; `None` where none gains."""
@@ -168,7 +167,8 @@ class OtherProfiles:
         mine = self._mine
         if mine is None:
             return ()
-        changes = [self._to_profile(mine, theirs) for theirs in sorted(self._warm_profiles, key=repr)]
+        others = sorted((theirs for theirs in self._warm_profiles if not _turns_lto_on(mine, theirs)), key=repr)
+        changes = [self._to_profile(mine, theirs) for theirs in others]
         if EVERY_PACKAGE not in self.overrides:
             return tuple(changes)
         # What is set for every package goes before what the profile says.
@@ -293,9 +293,7 @@ class OtherProfiles:
             return LtoDemand.ONLY_OBJECT
         if lto == "off":
             return LtoDemand.OFF
-        if unit.profile.lto not in {"false", "off"}:
-            return unit.lto
-        return LtoDemand.OBJECT_AND_BITCODE if self.links_libraries else LtoDemand.ONLY_BITCODE
+        return unit.lto
 
 
 _Edge = tuple[str, bool, UnitKey]
@@ -345,6 +343,11 @@ def _resolved(theirs: SidedProfile, *, by_hand: frozenset[str]) -> SidedProfile:
     strip = automatic_strip(debug) if by_hand else theirs.target.strip
     host = replace(theirs.host, debuginfo=debug if "debug" in by_hand else "0", strip=strip)
     return SidedProfile(theirs.target, host, debug)
+
+
+def _turns_lto_on(mine: SidedProfile, theirs: SidedProfile) -> bool:
+    """Which objects must hold bitcode then depends on what is linked as which kind of library: only cargo knows."""
+    return mine.target.lto in WITHOUT_LTO and theirs.target.lto not in WITHOUT_LTO
 
 
 def _followed(mine: SidedProfile, theirs: SidedProfile) -> CargoProfile:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import semver
 
 from factory.consumer.check_causes import Cause
+from factory.consumer.check_settings import turns_lto_on
 from factory.model import Side
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ _TAKE_IN = "let the plan take this repository in"
 _NO_PROFILE_GAINS = (
     "warm under profiles of others: by itself no one of them gains here without a loss; `factory plan` with this "
     "repository, or agree on one profile (docs/baseline.md)"
+)
+_ONLY_CARGO_KNOWS = (
+    "warm with `lto`, under which cargo alone can say what is shared: `factory align --profile` asks it, for the "
+    f"plan's profile; or {_TAKE_IN}"
 )
 _NOT_THERE = frozenset({Cause.OTHER_IMAGE, Cause.NOT_COOKED, Cause.NOT_PLANNED})
 _REMEDIES = {
@@ -112,7 +117,7 @@ def _profile_remedy(settings: Sequence[Setting], places: Places, offer: Offer | 
     if named is not None:
         return f"build with the cargo profile that keeps its units in `{named.warm}`; or {_TAKE_IN}"
     if offer is None:
-        return _NO_PROFILE_GAINS
+        return _ONLY_CARGO_KNOWS if turns_lto_on(settings) else _NO_PROFILE_GAINS
     tables = offer.change.settings.items()
     return f"{', and '.join(_table_edit(table, those, offer.change, places) for table, those in tables)}; or {_TAKE_IN}"
 

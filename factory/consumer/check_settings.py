@@ -37,6 +37,9 @@ HOST_DEFAULTS: Mapping[str, Any] = {"opt_level": "0", "codegen_units": None, "de
 OVERRIDABLE = (*HOST_DEFAULTS, "codegen_backend", "debug_assertions", "overflow_checks")
 """The fields that `build-override` and `package` tables may set; all others are those of the profile itself."""
 
+WITHOUT_LTO = frozenset({"false", "off"})
+"""What `lto` says where nothing is optimised across crates, and no library has to hold bitcode."""
+
 _OVERRIDABLE_KEYS = frozenset(MANIFEST_KEYS[name] for name in OVERRIDABLE)
 _HOST_KEYS = frozenset(MANIFEST_KEYS[name] for name in HOST_DEFAULTS)
 
@@ -58,6 +61,11 @@ def changed_settings(mine: CargoProfile, theirs: CargoProfile) -> tuple[Setting,
         # Cargo strips where nothing has debug information, unless told otherwise: a consequence, not a cause.
         changed = tuple(s for s in changed if s.key != "strip" or "symbols" in (s.warm, s.yours))
     return changed
+
+
+def turns_lto_on(settings: Iterable[Setting]) -> bool:
+    """Whether a repository without LTO is held against a profile with: what that would gain is not forecast."""
+    return any(s.key == "lto" and s.yours in WITHOUT_LTO and s.warm not in WITHOUT_LTO for s in settings)
 
 
 def settings_between(mine: CargoProfile, theirs: CargoProfile, fields: Iterable[str]) -> tuple[Setting, ...]:

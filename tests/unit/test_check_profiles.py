@@ -13,10 +13,11 @@ from factory.analysis.model import VariantUse
 from factory.consumer.check import Question, check
 from factory.consumer.check_causes import Cause
 from factory.consumer.check_model import Amount
-from factory.consumer.check_print import what
+from factory.consumer.check_print import print_check, what
 from factory.consumer.check_warm import warm_from_plan
 from factory.costs.model import UnitCost
 from factory.model import LtoDemand, Mode, Side
+from factory.output import Output
 from factory.scan.discover import find_workspaces
 from tests.hostile import manifest, write_files
 from tests.unit.builders import organisation, plan_for
@@ -141,13 +142,15 @@ def test_what_cargo_chooses_is_removed_and_link_time_optimisation_with_it(tmp_pa
     assert miss.alone == Amount(2, 2.0)
 
 
-def test_under_another_lto_what_is_linked_as_a_library_needs_objects_too(tmp_path: Path) -> None:
-    plain = lib("a", profile=RELEASE)
-    bitcode, both = lib("a"), lib("a", lto=LtoDemand.OBJECT_AND_BITCODE)
-    linked = '[lib]\ncrate-type = ["cdylib"]\n'
-    for tables, there, gained in (("", bitcode, 1), (linked, bitcode, 0), (linked, both, 1)):
-        (miss,) = of_profile(forecast(tmp_path / f"{gained}{len(tables)}", [plain], [there], tables)).values()
-        assert miss.alone.units == gained
+def test_what_link_time_optimisation_would_gain_is_left_to_cargo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What else is linked, and as which kind of library, decides what objects must hold: no unit tells it."""
+    report = forecast(tmp_path, [lib("a", profile=RELEASE)], [lib("a")], tables="")
+    (miss,) = report.misses
+    assert miss.remedy.startswith("warm with `lto`, under which cargo alone can say what is shared: `factory align")
+    print_check(report, Output(), top=8)
+    assert "by itself" not in capsys.readouterr().out
 
 
 def test_a_build_script_runs_under_few_settings(tmp_path: Path) -> None:
