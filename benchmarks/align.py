@@ -27,14 +27,14 @@ from factory.cargo.index_cache import CrateIndex
 from factory.cargo.toolchain import find_toolchain
 from factory.cargo.variants import Variant
 from factory.config.model import Settings
-from factory.consumer import check as check_stage
 from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.meeting import Meeting, meet
 from factory.consumer.align.model import StepName
 from factory.consumer.align.steps import Aligner, Wishes, align_workspace
 from factory.consumer.align.versions import VersionRules
-from factory.consumer.check import Question
-from factory.consumer.check_warm import Warm
+from factory.consumer.check import forecast as check_stage
+from factory.consumer.check.forecast import Question
+from factory.consumer.check.warm import Warm
 from factory.cook.facts import WarmUnit
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from factory.analysis.model import Analysis
     from factory.consumer.align.model import State, WorkspaceAlignment
-    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check.model import CheckReport
     from factory.costs.model import UnitCost
     from factory.model import UnitKey
     from factory.planning.baseline import Baseline

@@ -13,17 +13,17 @@ from pydantic import ValidationError
 
 from factory.cli.app import JsonOption, PlanOption
 from factory.cli.runs import run_of
-from factory.consumer.check import Question
-from factory.consumer.check_model import check_to_json
-from factory.consumer.check_print import print_check
-from factory.consumer.check_sarif import github_annotations, sarif
+from factory.consumer.check.forecast import Question
+from factory.consumer.check.model import check_to_json
+from factory.consumer.check.sarif import github_annotations, sarif
+from factory.consumer.check.show import print_check
 from factory.consumer.misses import deliver, miss_report
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import write_json
 from factory.pipeline import forecasting
 
 if TYPE_CHECKING:
-    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check.model import CheckReport
     from factory.output import Output
 
 

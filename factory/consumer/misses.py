@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from factory.analysis.model import Analysis
-    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check.model import CheckReport
     from factory.model import Unit
 
 TOKEN_VARIABLE = "FACTORY_REPORT_TOKEN"  # noqa: S105 - the name of a variable, not a secret

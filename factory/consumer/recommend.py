@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.consumer.check_model import Amount
+from factory.consumer.check.model import Amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from factory.consumer.check_model import CheckReport, VariantCheck
-    from factory.consumer.check_warm import Warm
+    from factory.consumer.check.model import CheckReport, VariantCheck
+    from factory.consumer.check.warm import Warm
 
 SCHEMA = 1
 

@@ -10,14 +10,14 @@ from factory.cargo.advisories import read_advisories
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.index_cache import CrateIndex
 from factory.cargo.variants import Variant
-from factory.consumer import check as check_stage
 from factory.consumer import recommend as recommend_stage
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.steps import Aligner, Wishes, align_repository
 from factory.consumer.align.versions import VersionRules
-from factory.consumer.check import Question, default_variant
-from factory.consumer.check_warm import warm_from_directory, warm_from_image, warm_from_plan
+from factory.consumer.check import forecast as check_stage
+from factory.consumer.check.forecast import Question, default_variant
+from factory.consumer.check.warm import warm_from_directory, warm_from_image, warm_from_plan
 from factory.costs.estimate import fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from factory.analysis.model import Analysis
     from factory.cargo.toolchain import Toolchain
     from factory.consumer.align.model import AlignReport, StepName
-    from factory.consumer.check_model import CheckReport
-    from factory.consumer.check_warm import Warm
+    from factory.consumer.check.model import CheckReport
+    from factory.consumer.check.warm import Warm
     from factory.consumer.recommend import Recommendation
     from factory.pipeline.run import Run
     from factory.planning.baseline import Baseline

@@ -11,12 +11,12 @@ import pytest
 from factory.analysis.model import Analysis, ToolchainFacts, VariantUse
 from factory.consumer.align.model import State
 from factory.consumer.align.steps import why_idle
-from factory.consumer.check import Question, check, default_variant
-from factory.consumer.check_causes import Cause
-from factory.consumer.check_model import Amount, CheckReport, check_to_json
-from factory.consumer.check_print import print_check
-from factory.consumer.check_sarif import github_annotations, sarif
-from factory.consumer.check_warm import Warm, warm_from_directory, warm_from_plan
+from factory.consumer.check.causes import Cause
+from factory.consumer.check.forecast import Question, check, default_variant
+from factory.consumer.check.model import Amount, CheckReport, check_to_json
+from factory.consumer.check.sarif import github_annotations, sarif
+from factory.consumer.check.show import print_check
+from factory.consumer.check.warm import Warm, warm_from_directory, warm_from_plan
 from factory.cook.facts import facts_from_json, facts_to_json, planned_facts
 from factory.cook.local import MARKER, MARKER_TEXT
 from factory.cook.report import contents, contract, report_layer

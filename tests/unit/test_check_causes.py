@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.consumer.check_causes import Cause, Explained, Root, Situation, explain_misses
-from factory.consumer.check_settings import Setting
+from factory.consumer.check.causes import Cause, Explained, Root, Situation, explain_misses
+from factory.consumer.check.settings import Setting
 from factory.cook.facts import WarmUnit
 from factory.costs.model import UnitCost
 from factory.graph import MergedGraph

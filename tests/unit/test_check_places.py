@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from factory.consumer.check_places import Place, Places
+from factory.consumer.check.places import Place, Places
 from factory.scan.discover import find_workspaces
 from tests.hostile import manifest, write_files
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.analysis.model import VariantUse
-from factory.consumer.check import Question, check
-from factory.consumer.check_causes import Cause
-from factory.consumer.check_model import Amount
-from factory.consumer.check_print import print_check, what
-from factory.consumer.check_warm import warm_from_plan
+from factory.consumer.check.causes import Cause
+from factory.consumer.check.forecast import Question, check
+from factory.consumer.check.model import Amount
+from factory.consumer.check.show import print_check, what
+from factory.consumer.check.warm import warm_from_plan
 from factory.costs.model import UnitCost
 from factory.model import LtoDemand, Mode, Side
 from factory.output import Output
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from factory.consumer.check_model import CheckReport, Miss
+    from factory.consumer.check.model import CheckReport, Miss
     from factory.model import CargoProfile, Unit
 
 HOST = (Side.HOST,)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from factory.consumer.check import Question, check
-from factory.consumer.check_warm import Warm, warm_from_plan
+from factory.consumer.check.forecast import Question, check
+from factory.consumer.check.warm import Warm, warm_from_plan
 from factory.consumer.recommend import (
     COMPRESSED,
     UNPACKED_PER_SECOND,

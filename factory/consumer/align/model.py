@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import semver
 
-from factory.consumer.check_model import Amount
+from factory.consumer.check.model import Amount
 from factory.model import PackageId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check.model import CheckReport
 
 SCHEMA = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from factory.consumer.align.model import StepName
-from factory.consumer.check_print import what
+from factory.consumer.check.show import what
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

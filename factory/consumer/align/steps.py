@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from factory.analysis.analyze import Resolver
     from factory.analysis.model import Analysis
     from factory.consumer.align.features import Added, FeatureRules
-    from factory.consumer.check_model import CheckReport
+    from factory.consumer.check.model import CheckReport
     from factory.scan.model import FoundWorkspace, Scan
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.consumer.check_causes import Cause
-from factory.consumer.check_settings import turns_lto_on
+from factory.consumer.check.causes import Cause
+from factory.consumer.check.settings import turns_lto_on
 from factory.model import Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from factory.consumer.check_causes import Root
-    from factory.consumer.check_model import Amount, CheckReport, Miss
+    from factory.consumer.check.causes import Root
+    from factory.consumer.check.model import Amount, CheckReport, Miss
     from factory.output import Output
 
 _MOST_CRATES = 3

@@ -17,14 +17,14 @@ import semver
 
 from factory.cargo.compatibility import resolver_slot
 from factory.cargo.rustflags import why_not_cookable_flags
-from factory.consumer.check_settings import by_table, changed_settings
+from factory.consumer.check.settings import by_table, changed_settings
 from factory.model import CRATES_IO, Mode, Side, SourceKind
 from factory.planning.selection import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from factory.consumer.check_settings import Setting
+    from factory.consumer.check.settings import Setting
     from factory.cook.facts import WarmUnit
     from factory.graph import MergedGraph
     from factory.model import PackageId, Unit, UnitKey

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import semver
 
-from factory.consumer.check_causes import Cause
-from factory.consumer.check_settings import turns_lto_on
+from factory.consumer.check.causes import Cause
+from factory.consumer.check.settings import turns_lto_on
 from factory.model import Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from factory.consumer.check_causes import Root
-    from factory.consumer.check_places import Place, Places
-    from factory.consumer.check_profiles import Offer, ProfileChange
-    from factory.consumer.check_settings import Setting
+    from factory.consumer.check.causes import Root
+    from factory.consumer.check.places import Place, Places
+    from factory.consumer.check.profiles import Offer, ProfileChange
+    from factory.consumer.check.settings import Setting
 
 _UNQUOTED = frozenset({"true", "false"})
 

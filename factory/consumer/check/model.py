@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from factory.consumer.check_causes import Root
-    from factory.consumer.check_places import Place
-    from factory.consumer.check_settings import Setting
+    from factory.consumer.check.causes import Root
+    from factory.consumer.check.places import Place
+    from factory.consumer.check.settings import Setting
     from factory.model import Side, Unit, UnitKey
 
 SCHEMA = 1

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from factory.analysis.uses import pin_conflict
 from factory.cargo.variants import Variant
-from factory.consumer.check_causes import Cause, Explained, Root, Situation, explain_misses
-from factory.consumer.check_model import (
+from factory.consumer.check.causes import Cause, Explained, Root, Situation, explain_misses
+from factory.consumer.check.model import (
     Amount,
     CheckReport,
     Miss,
@@ -18,10 +18,10 @@ from factory.consumer.check_model import (
     WorkspaceCheck,
     most_lost_first,
 )
-from factory.consumer.check_places import Places
-from factory.consumer.check_profiles import Offer, OtherProfiles
-from factory.consumer.check_remedies import place_of, remedy_of
-from factory.consumer.check_settings import BUILD_OVERRIDE
+from factory.consumer.check.places import Places
+from factory.consumer.check.profiles import Offer, OtherProfiles
+from factory.consumer.check.remedies import place_of, remedy_of
+from factory.consumer.check.settings import BUILD_OVERRIDE
 from factory.graph import MergedGraph
 from factory.planning.wall import BuildModel
 from factory.scan.cargo_config import Replacement, read_recorded
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from factory.analysis.model import Analysis, Workspace
-    from factory.consumer.check_warm import Warm
+    from factory.consumer.check.warm import Warm
     from factory.cook.facts import WarmUnit
     from factory.costs.model import UnitCost
     from factory.model import Side, UnitKey

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from factory import __version__
-from factory.consumer.check_causes import Cause
-from factory.consumer.check_print import what
+from factory.consumer.check.causes import Cause
+from factory.consumer.check.show import what
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from factory.consumer.check_model import CheckReport, Miss
+    from factory.consumer.check.model import CheckReport, Miss
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _RULES = {

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from factory.cargo.profile_table import default_settings
-from factory.consumer.check_settings import (
+from factory.consumer.check.settings import (
     BUILD_OVERRIDE,
     EVERY_PACKAGE,
     HOST_DEFAULTS,
