@@ -56,6 +56,11 @@ def plan(
     With `baseline`, the plan says also what the repositories could agree on: those of `as_it_is`, where `analysis` has
     repositories at the baseline as well.
     """
+    budget = run.settings.budget
+    run.output.say(
+        f"filling {100 - budget.safety_percent} % of every budget, as sizes are estimates: "
+        f"{budget.plannable(budget.total) / 1e6:.0f} MB of budget.total, {budget.total / 1e6:.0f} MB"
+    )
     choice = _choose(run, analysis, tree)
     cargo_home, toolchain = resolving(run, analysis.toolchain.version)
     if toolchain.rustc_verbose != analysis.toolchain.rustc_verbose:
@@ -119,7 +124,7 @@ def report(
             advice="Run `factory plan` on this analysis.",
         )
     known = {row.path for row in now.workspaces}
-    strangers = sorted({row.path for row in made.forecast if row.path.partition(" + ")[0] not in known})
+    strangers = sorted({row.path for row in made.forecast if row.path.removesuffix(f" + {row.aligned}") not in known})
     if strangers:
         run.output.warn(
             f"{plan} forecasts {len(strangers)} workspaces that {analysis} has not, {strangers[0]} for one: the page "
