@@ -72,9 +72,15 @@ class Program:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Return the program with the shipped defaults, but for the toolchain: the one that is here."""
+    folder = tmp_path_factory.mktemp("program")
     return Program(
-        folder=tmp_path_factory.mktemp("program"),
-        variables={"PYTHONPATH": str(ROOT), "FACTORY_TOOLCHAIN": find_toolchain().version},
+        folder=folder,
+        variables={
+            "PYTHONPATH": str(ROOT),
+            "FACTORY_TOOLCHAIN": find_toolchain().version,
+            # What tests measure is nobody's business but theirs.
+            "FACTORY_COSTS_URL": f"sqlite:///{folder}/costs.sqlite",
+        },
     )
 
 

@@ -413,7 +413,7 @@ def test_a_feature_that_brings_a_crate_is_taken_where_it_saves_more_than_it_cost
         "new in what is compiled"
     ]
     assert "+++ b/workspace-hack/Cargo.toml" in large["patch"].splitlines(), "what can be taken away again"
-    assert large["notes"][-1].endswith(" s more: taken")
+    assert large["notes"][-1].endswith(": taken")
     program("align", repo, "--plan", plan, "--growth", "100", "--apply")
     cargo(repo, "metadata", "--locked", "--format-version=1")
     found = program.json("check", repo, "--plan", plan)["units"]
