@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from factory.analysis.model import merge_units
+from factory.analysis.model import merge_units, original_path
 from factory.config.layers import LayerProfile, LayerTree
 from factory.config.load import load_configuration
 from factory.consumer.align.model import StepName
@@ -350,7 +350,7 @@ _ALIGNED = {
 
 def states(aligned: Analysis) -> dict[str, Analysis]:
     """Return the repositories at the baseline, without and with its cargo profile."""
-    rows = {(row.path.removesuffix(f" + {row.aligned}"), row.aligned): row for row in aligned.workspaces}
+    rows = {(original_path(row.path, row.aligned), row.aligned): row for row in aligned.workspaces}
     paths = sorted({path for path, _ in rows})
     return {
         name: replace(

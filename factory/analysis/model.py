@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 SCHEMA = 4
 
 
+def aligned_path(path: str, aligned: str) -> str:
+    """Return what a workspace is called once something of it was moved onto the baseline: `orders + versions`."""
+    return f"{path} + {aligned}"
+
+
+def original_path(path: str, aligned: str) -> str:
+    """Return the path of a workspace as it is, whatever was moved: the inverse of `aligned_path`."""
+    return path.removesuffix(aligned_path("", aligned))
+
+
 class Status(enum.StrEnum):
     """Whether cargo resolved a workspace."""
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from factory.analysis.model import join
+from factory.analysis.model import join, original_path
 from factory.cargo.index_cache import CrateIndex
 from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.meeting import Meeting, meet
@@ -85,7 +85,5 @@ def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
 
 
 def _with_builds(aligned: Analysis, builds: dict[str, float]) -> Analysis:
-    rows = (
-        replace(row, builds=builds.get(row.path.removesuffix(f" + {row.aligned}"), 1.0)) for row in aligned.workspaces
-    )
+    rows = (replace(row, builds=builds.get(original_path(row.path, row.aligned), 1.0)) for row in aligned.workspaces)
     return replace(aligned, workspaces=tuple(rows))

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
+from factory.analysis.model import original_path
 from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
 from factory.config.access import fetching
@@ -124,7 +125,7 @@ def report(
             advice="Run `factory plan` on this analysis.",
         )
     known = {row.path for row in now.workspaces}
-    strangers = sorted({row.path for row in made.forecast if row.path.removesuffix(f" + {row.aligned}") not in known})
+    strangers = sorted({row.path for row in made.forecast if original_path(row.path, row.aligned) not in known})
     if strangers:
         run.output.warn(
             f"{plan} forecasts {len(strangers)} workspaces that {analysis} has not, {strangers[0]} for one: the page "

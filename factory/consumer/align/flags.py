@@ -90,7 +90,8 @@ def settle_flags(found: FoundWorkspace, recorded: RecordedConfig, rules: FlagRul
     linker = recorded.effective_linker(rules.triple, rules.cfgs)
     if mine == rules.common and linker is None:
         return Flags(recorded=recorded)
-    taken = [flag for flag in joined([*mine, *recorded.build_rustflags]) if flag not in set(joined(rules.common))]
+    common = set(joined(rules.common))
+    taken = [flag for flag in joined([*mine, *recorded.build_rustflags]) if flag not in common]
     left = tuple(Change(f"RUSTFLAGS {flag}", why) for flag in dict.fromkeys(taken) if (why := _why_needed(flag)))
     if left:
         return Flags(recorded=recorded, left=left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from factory.analysis.model import aligned_path
 from factory.consumer.align.copy import WorkingCopy
 from factory.consumer.align.features import add_features
 from factory.consumer.align.flags import flag_rules, settle_flags
@@ -102,4 +103,4 @@ def _named(analysis: Analysis, taken: tuple[StepName, ...]) -> Analysis:
     """Let the workspace's row say what was taken."""
     steps = ", ".join(taken)
     (row,) = analysis.workspaces
-    return replace(analysis, workspaces=(replace(row, path=f"{row.path} + {steps}", aligned=steps),))
+    return replace(analysis, workspaces=(replace(row, path=aligned_path(row.path, steps), aligned=steps),))

@@ -78,12 +78,12 @@ def align_workspace(found: FoundWorkspace, aligner: Aligner, wishes: Wishes) -> 
     with scratch("factory-align-") as folder:
         copy = WorkingCopy.make(found, folder / "copy", aligner.resolver)
         made = _Alignment(copy, aligner, wishes).run()
-        if made.files or not any(step.name is StepName.PROFILE and step.changes for step in made.steps):
-            return made
-        if StepName.PROFILE not in wishes.steps or wishes.steps == {StepName.PROFILE}:
+        others = wishes.steps - {StepName.PROFILE}
+        changed_profile = any(step.name is StepName.PROFILE and step.changes for step in made.steps)
+        if made.files or not changed_profile or others in (wishes.steps, frozenset()):
             return made
         copy = WorkingCopy.make(found, folder / "unchanged", aligner.resolver)
-        return _Alignment(copy, aligner, replace(wishes, steps=wishes.steps - {StepName.PROFILE})).run()
+        return _Alignment(copy, aligner, replace(wishes, steps=others)).run()
 
 
 @dataclass(slots=True)
