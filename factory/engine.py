@@ -7,6 +7,7 @@ command `docker buildx`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -198,15 +199,19 @@ class Engine:
         `None` where the engine does not keep compressed layers (any but the containerd image store) or is too old to
         say (before 28). Raises `ConfigurationError` when there is no image of that name.
         """
-        identity = self.image(reference).id
         with _answering(f"the engine does not say how large {reference} is"):
+            facts = self._facts(reference)
+            names = [*(facts.get("RepoTags") or ()), *(facts.get("RepoDigests") or ())]
             url = f"{self._client.api.base_url}/v{self._version['ApiVersion']}/images/json"
-            answer = self._client.api.get(url, params={"manifests": "1"})
+            # Of these names only: an engine reads every image that it lists, and fails when it comes to one that
+            # another program removes meanwhile (https://github.com/moby/moby/issues/52688).
+            named = {"filters": json.dumps({"reference": names})} if names else {}
+            answer = self._client.api.get(url, params={"manifests": "1", **named})
             answer.raise_for_status()
         sizes = {
             f"{its.get('os')}/{its.get('architecture')}": int(manifest["Size"]["Content"])
             for image in answer.json()
-            if image["Id"] == identity
+            if image["Id"] == facts["Id"]
             for manifest in image.get("Manifests") or ()
             if manifest.get("Kind") == "image" and manifest.get("Available")
             for its in [manifest["ImageData"]["Platform"]]

@@ -20,6 +20,7 @@ from factory.files import CACHEDIR_TAG, write_text
 from factory.output import Output
 from tests.docker.crates import Crate, CrateRegistry
 from tests.docker.engines import own_engine
+from tests.docker.listed import images_like
 from tests.docker.private_line import PrivateLine, cooked_line
 from tests.docker.shop import DAY, ROOT, Shop
 from tests.order import bring_forward
@@ -173,9 +174,7 @@ def shops(registry: str, docker_env: Mapping[str, str], tmp_path_factory: pytest
     }
     write_text(folder / "cache" / "CACHEDIR.TAG", CACHEDIR_TAG)
     yield Shop(registry=registry, name=name, environment=environment, folder=folder)
-    listed = process.run(["docker", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()
-    ours = [image for image in listed if f"/{name}" in image]
-    if ours:
+    if ours := images_like(f"*/{name}*"):
         process.run(["docker", "image", "rm", "--force", *ours], check=False)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tarfile
 import threading
 import time
 from dataclasses import replace
@@ -18,6 +20,7 @@ from factory.files import write_json, write_text
 from factory.process import MEMORY_ADVICE
 from tests.docker.crates import KILLED, Crate, CrateRegistry
 from tests.docker.engines import own_engine
+from tests.docker.listed import images_like
 from tests.docker.shop import LAYERS
 from tests.fault_proxy import FaultProxy, Trouble
 from tests.hostile import manifest, write_files
@@ -171,8 +174,42 @@ def test_an_engine_that_is_killed_in_a_push_moves_no_tag_and_a_rerun_succeeds(
         again = behind.factory("push")
         assert again.returncode == 0, again.stderr
     assert set(shop.tags()) == {f"{layer}{ending}" for layer in LAYERS for ending in ("", "-1.95")}
-    left = process.run(["docker", "images", "--format={{.Tag}}", behind.repository]).stdout.split()
-    assert sorted(left) == sorted(LAYERS)
+    assert sorted(images_like(behind.repository)) == sorted(f"{behind.repository}:{layer}" for layer in LAYERS)
+
+
+@pytest.mark.usefixtures("engine")
+def test_what_a_pull_transfers_is_known_while_others_make_and_remove_images(tmp_path: Path) -> None:
+    built(tmp_path / "ours", "COPY Dockerfile /")
+    ours = Engine()
+    size = ours.compressed_bytes("fault-test/image")
+    assert size is not None
+    done = threading.Event()
+    others = [threading.Thread(target=_come_and_go, args=(f"other-{number}", done)) for number in range(2)]
+    for other in others:
+        other.start()
+    try:
+        until = time.monotonic() + 5
+        # Whoever lists the others' images too fails about once in twenty times.
+        while time.monotonic() < until:
+            assert ours.compressed_bytes("fault-test/image") == size
+    finally:
+        done.set()
+        for other in others:
+            other.join(60)
+
+
+def _come_and_go(name: str, done: threading.Event) -> None:
+    """Make images and remove them, until told to end; each has another content."""
+    until = time.monotonic() + 60
+    number = 0
+    while time.monotonic() < until and not done.is_set():
+        number += 1
+        image = f"fault-test/{name}:{number}"
+        with io.BytesIO() as archive, tarfile.open(fileobj=archive, mode="w") as files:
+            files.addfile(tarfile.TarInfo(f"{name}-{number}"))
+            files.close()
+            process.run(["docker", "import", "-", image], stdin=archive.getvalue().decode())
+        process.run(["docker", "image", "rm", image])
 
 
 def _kill_at(engine: OwnEngine, proxy: FaultProxy, method: str) -> None:

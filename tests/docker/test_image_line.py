@@ -23,6 +23,7 @@ from factory.proof.model import ProofRequest
 from factory.scan.discover import find_workspaces
 from factory.scan.model import Scan
 from tests.docker.line import ROOT, Line
+from tests.docker.listed import images_like
 from tests.hostile import good_repo
 from tests.quick_samples import quick_samples
 
@@ -151,7 +152,7 @@ def test_a_second_build_of_the_same_plan_compiles_nothing_and_gives_the_same_ima
 def test_dry_run_builds_nothing_and_shows_the_commands(line: Samples) -> None:
     shown = line.under(FACTORY_IMAGE_NAME="rust-warm-factory/never-built").succeed("build", "--dry-run")
     assert "docker buildx bake" in shown.stdout
-    assert process.run(["docker", "images", "-q", "rust-warm-factory/never-built"]).stdout == ""
+    assert images_like("rust-warm-factory/never-built") == []
 
 
 # What may be wrong with an image, or with what is built on it

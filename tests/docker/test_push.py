@@ -25,6 +25,7 @@ from factory.planning.plan import PlannedLayer
 from factory.planning.plan_file import plan_to_json
 from factory.platforms import Platform
 from tests.docker.conftest import ENGINE
+from tests.docker.listed import images_like
 from tests.docker.shop import BASE, DATE, DAY, LAYERS, Shop
 from tests.fault_proxy import FaultProxy, Trouble
 from tests.unit.builders import plan_for, unit
@@ -65,8 +66,7 @@ def test_a_push_gives_every_layer_an_index_with_tags_that_stay_and_tags_that_mov
         assert [row["digest"] for row in index["manifests"]] == [Engine().image(f"{shop.repository}:{layer}").id]
     assert set(shop.tags().values()) == {row["index"] for row in pushed.values()}
     # Nothing of the push is left in the engine.
-    left = process.run(["docker", "images", "--format={{.Tag}}", shop.repository]).stdout.split()
-    assert sorted(left) == sorted(LAYERS)
+    assert sorted(images_like(shop.repository)) == sorted(f"{shop.repository}:{layer}" for layer in LAYERS)
     # A second push has nothing to do, whatever the day.
     for other in (shop, shop.with_environment(SOURCE_DATE_EPOCH=str(DAY + 86_400))):
         again = other.factory("push")
@@ -459,8 +459,7 @@ def test_who_joins_platforms_pulls_none_of_them_and_attests_what_they_say(
         process.run(["docker", "image", "rm", *names])
     joined = wide.factory("push", "--join", *proofs)
     assert joined.returncode == 0, joined.stderr
-    listed = process.run(["docker", "images", "--all", "--digests", "--format={{.Repository}}"]).stdout.split()
-    assert wide.repository not in listed
+    assert images_like(wide.repository) == []
     crates = attested(wide, keys, "cyclonedx")["components"]
     assert [crate["purl"] for crate in crates] == ["pkg:cargo/web-crate@1.0.0?repository_url=x"]
     made_from = attested(wide, keys, "slsaprovenance1")["buildDefinition"]["resolvedDependencies"]

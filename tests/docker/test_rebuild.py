@@ -20,6 +20,7 @@ from factory.output import Output
 from factory.publish.attempts import Patience
 from factory.publish.contents import said_by
 from factory.publish.distribution import Distribution
+from tests.docker.listed import images_like
 from tests.docker.shop import DAY
 from tests.fault_proxy import FaultProxy, Trouble
 from tests.hostile import manifest, write_files
@@ -111,12 +112,8 @@ class Team:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def images(self) -> list[str]:
-        listed = process.run(["docker", "images", "--format={{.Repository}}:{{.Tag}}"]).stdout.split()
-        return [image for image in listed if f"/{self.name}" in image]
-
     def forget(self) -> None:
-        if ours := self.images():
+        if ours := images_like(f"{self.repository}*"):
             process.run(["docker", "image", "rm", "--force", *ours])
         shutil.rmtree(self.folder / "rebuild")
         # What was measured is in the images: another machine has estimates, as the first one had.
@@ -148,7 +145,7 @@ def base(base_image: str, registry: str) -> Iterator[tuple[Base, FaultProxy]]:
 def team(base: tuple[Base, FaultProxy], registry: str, tmp_path: Path) -> Iterator[Team]:
     made = Team(tmp_path, registry, base[0].reference)
     yield made
-    if ours := made.images():
+    if ours := images_like(f"{made.repository}*"):
         process.run(["docker", "image", "rm", "--force", *ours], check=False)
 
 

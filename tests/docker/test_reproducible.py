@@ -13,6 +13,7 @@ from factory.engine import Engine
 from factory.epoch import DEFAULT_EPOCH
 from factory.proof.reproducible import NAME as AGAIN
 from tests.docker.line import ROOT, Line
+from tests.docker.listed import images_like
 from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def random(base_image: str, docker_env: Mapping[str, str], tmp_path_factory: pyt
 
 
 def remove_images() -> None:
-    listed = process.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", NAME]).stdout.split()
-    for name in listed:
+    for name in images_like(NAME):
         process.run(["docker", "image", "rm", name], check=False)
 
 
@@ -93,7 +93,7 @@ def test_built_again_without_a_cache_the_digest_is_the_same(steady: Built) -> No
     assert check["ok"], check
     assert Engine().image(steady.tag).id in check["detail"]
     assert [row["name"] for row in json.loads(done.stdout)["checks"] if not row["ok"]] == []
-    assert process.run(["docker", "images", "-q", AGAIN]).stdout == ""
+    assert images_like(AGAIN) == []
 
 
 def test_a_crate_that_draws_a_number_is_named_with_its_file(random: Built) -> None:

@@ -18,6 +18,7 @@ from factory import process
 from factory.engine import Engine
 from tests.docker.baking import bake, in_container, layer_targets, write_recipe
 from tests.docker.crates import Crate, CrateRegistry
+from tests.docker.listed import images_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +72,7 @@ def ground(
         newer = Crate(name=crate.name, source=crate.source, version="1.0.1", dependencies=crate.dependencies)
         crate_registry.publish(newer)
     yield Ground(image=f"{NAME}:core", base=f"{NAME}:base", project=project)
-    tags = process.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", NAME]).stdout.split()
-    process.run(["docker", "image", "rm", *tags])
+    process.run(["docker", "image", "rm", *images_like(NAME)])
 
 
 def test_each_change_compiles_what_it_touched_and_no_more(ground: Ground) -> None:

@@ -15,6 +15,7 @@ from factory import process
 from factory.cook.tools import tool_targets
 from tests.docker.baking import DOCKERFILES, EPOCH, bake, bake_targets, in_container, layer_digests, write_recipe
 from tests.docker.crates import Crate, CrateRegistry
+from tests.docker.listed import images_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +72,7 @@ def kitchen(
     (folder / "base" / "Dockerfile").write_text(f"FROM {base_image}\nCOPY config.toml /usr/local/cargo/\n")
     process.run(["docker", "buildx", "build", "--load", f"--tag={BASE}", str(folder / "base")])
     yield Kitchen(folder=folder)
-    tags = process.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", NAME]).stdout.split()
-    process.run(["docker", "image", "rm", *tags])
+    process.run(["docker", "image", "rm", *images_like(NAME)])
 
 
 @pytest.fixture(scope="module")
