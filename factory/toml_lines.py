@@ -1,4 +1,4 @@
-"""On which line of a TOML file each key stands, which tomllib does not tell."""
+"""On which line of a TOML file each key stands, and what is wrong where: tomllib says the latter in prose only."""
 
 from __future__ import annotations
 
@@ -17,6 +17,25 @@ _KEY = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
 _KEYS = rf"(?P<keys>{_KEY}(?:[ \t]*+\.[ \t]*+{_KEY})*+)[ \t]*+"
 _HEADER_LINE = re.compile(rf"[ \t]*+\[{{1,2}}[ \t]*+{_KEYS}\]")
 _VALUE_LINE = re.compile(rf"[ \t]*+{_KEYS}=")
+
+
+_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
+
+
+def fault(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """Return where and why a text is no TOML, as `:line:column: what`; of one that ends too early, `:line: what`."""
+    match = _PLACE.fullmatch(str(error))
+    if match is None:
+        return f": {error}"
+    what = match["what"][:1].lower() + match["what"][1:]
+    if match["line"] is None:
+        return f":{line_at(text, len(text.rstrip()))}: {what} at the end of the file"
+    return f":{match['line']}:{match['column']}: {what}"
+
+
+def line_at(text: str, offset: int) -> int:
+    """Return the line, counted from 1, of a character of a text."""
+    return text.count("\n", 0, offset) + 1
 
 
 def dotted(parts: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ import tomlkit
 from factory.cargo.fetching import with_settings
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import write_text
+from factory.toml_lines import fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,11 +108,15 @@ def _first_of(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     for path in (folder / name for name in names):
         if path.is_file():
             try:
-                return tomllib.loads(path.read_text(encoding="utf-8"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
                 raise ConfigurationError(f"{path}: {error}", advice="Mend cargo's configuration.") from error
             except OSError as error:
                 raise ConfigurationError(f"{path}: {error.strerror}", advice="Let this user read it.") from error
+            try:
+                return tomllib.loads(text)
+            except tomllib.TOMLDecodeError as error:
+                raise ConfigurationError(f"{path}{fault(error, text)}", advice="Mend cargo's configuration.") from error
     return {}
 
 

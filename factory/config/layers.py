@@ -16,7 +16,7 @@ from factory.config.texts import Matches, Size
 from factory.config.wording import describe, suggestion
 from factory.errors import ConfigurationError
 from factory.resources import shipped
-from factory.toml_lines import line_of_key, lines_of_keys
+from factory.toml_lines import fault, line_of_key, lines_of_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -278,11 +278,7 @@ def _content(file: Path, text: str) -> tuple[dict[str, Any], list[str]]:
     try:
         return tomllib.loads(text), []
     except tomllib.TOMLDecodeError as error:
-        message, _, where = str(error).partition(" (at ")
-        numbers = re.findall(r"[0-9]+", where)
-        position = "".join(f":{number}" for number in numbers)
-        end = "" if numbers else " at the end of the file"
-        return {}, [f"{file}{position}: not TOML: {message[:1].lower()}{message[1:]}{end}; correct the syntax"]
+        return {}, [f"{file}{fault(error, text)}; correct the syntax"]
 
 
 def _line(positions: Mapping[tuple[str, ...], int], location: Location) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.scan.model import SkipReason, UnscannableError
+from factory.toml_lines import fault
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def parse_toml(text: str) -> dict[str, Any]:
             raise _MalformedError(what)
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _MalformedError(_place(str(error), text)) from error
+        raise _MalformedError(fault(error, text)) from error
     except RecursionError as error:
         raise _MalformedError(": values nested too deep") from error
     except ValueError as error:
@@ -134,15 +135,6 @@ class _MalformedError(ValueError):
 _LONG_KEY = re.compile(
     r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % MAX_KEY_PARTS  # noqa: UP031
 )
-_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
-
-
-def _place(message: str, text: str) -> str:
-    match = _PLACE.fullmatch(message)
-    if match is None:
-        return f": {message}"
-    line = match["line"] or str(text.count("\n") + 1)
-    return f":{line}:{match['column'] or 1}: {match['what'].lower()}"
 
 
 @functools.lru_cache(maxsize=4096)

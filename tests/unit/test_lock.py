@@ -114,7 +114,7 @@ def test_what_is_no_lock_is_refused(text: str) -> None:
         ("version = 4\n<<<<<<< HEAD\n", ":2: a merge conflict is left in it"),
         ('[[package]]\ndependencies = [\n "a",\n=======\n "b",\n]\n', ":4: a merge conflict is left in it"),
         ("version = 4\r\n=======\r\n", ":2: a merge conflict is left in it"),
-        ("version = 4\nname = \n", ":2: Invalid value"),
+        ("version = 4\nname = \n", ":2:8: invalid value"),
     ],
 )
 def test_the_line_of_what_is_no_lock_is_named(text: str, fault: str) -> None:
@@ -124,4 +124,4 @@ def test_the_line_of_what_is_no_lock_is_named(text: str, fault: str) -> None:
 def test_what_ends_too_early_has_its_last_line_named() -> None:
     fault = fault_in_lock('version = 4\ndependencies = [\n "a",\n\n')
     assert fault.startswith(":3: ")
-    assert fault.endswith(" at its end")
+    assert fault.endswith(" at the end of the file")
