@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from factory.analysis.model import aligned_path
 from factory.consumer.align.copy import WorkingCopy
 from factory.consumer.align.features import add_features
-from factory.consumer.align.flags import flag_rules, settle_flags
 from factory.consumer.align.hack import without_hack
 from factory.consumer.align.model import StepName
-from factory.consumer.align.profile import profile_changes, with_profile
+from factory.consumer.align.profile_step import profile_step
 from factory.consumer.align.versions import move_versions
 from factory.errors import ConfigurationError
 from factory.scratch import scratch
@@ -76,26 +75,19 @@ def _steps(copy: WorkingCopy, meeting: Meeting) -> Iterator[tuple[tuple[StepName
     yield (StepName.VERSIONS,), analysis
     analysis = add_features(copy, meeting.features, analysis).most.analysis
     yield (StepName.VERSIONS, StepName.FEATURES), analysis
-    settled = _with_profile(copy, meeting, analysis)
+    settled = _with_profile(copy, meeting.features, analysis)
     if settled is not None:
         yield (StepName.VERSIONS, StepName.FEATURES, StepName.PROFILE), settled.analyze()
 
 
-def _with_profile(copy: WorkingCopy, meeting: Meeting, analysis: Analysis) -> WorkingCopy | None:
+def _with_profile(copy: WorkingCopy, features: FeatureRules, analysis: Analysis) -> WorkingCopy | None:
     """Return the copy with the baseline's cargo profile and flags for each variant; `None` where all have them."""
-    manifest = str((copy.root / "Cargo.toml").relative_to(copy.folder))
-    texts = copy.read()
     changed = False
     for name, use in sorted(analysis.workspaces[0].variants.items()):
-        common = meeting.features.versions.baseline.profile_of(name)
-        if common is None:
-            continue
-        flags = settle_flags(copy.found, copy.recorded, flag_rules(meeting.resolver, meeting.features, common))
-        if flags.changes or profile_changes(use, common):
-            texts[manifest] = with_profile(texts[manifest], use, common)
-            copy = replace(copy, recorded=flags.recorded)
+        step = profile_step(copy, use, name, features)
+        if step is not None and step.changes:
+            copy = step.taken()
             changed = True
-    copy.write(texts)
     return copy if changed else None
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from factory.consumer.align.copy import WorkingCopy, patch_of
 from factory.consumer.align.features import FeaturesBy, add_features, source_texts
-from factory.consumer.align.flags import flag_rules, settle_flags
 from factory.consumer.align.hack import hack_folder, without_hack
 from factory.consumer.align.model import AlignReport, Change, State, Step, StepName, WorkspaceAlignment
-from factory.consumer.align.profile import profile_changes, with_profile
+from factory.consumer.align.profile import profile_changes
+from factory.consumer.align.profile_step import profile_step
 from factory.consumer.align.versions import move_versions
 from factory.errors import ConfigurationError
 from factory.scratch import scratch
@@ -169,36 +169,29 @@ class _Alignment:
 
     def _take_profile(self, analysis: Analysis, state: State, *, chosen: bool) -> tuple[Analysis, State]:
         use = analysis.workspaces[0].variants.get(self.wishes.variant)
-        common = self.aligner.features.versions.baseline.profile_of(self.wishes.variant)
-        if use is None or common is None:
-            return analysis, state
-        settings = profile_changes(use, common)
-        rules = flag_rules(self.aligner.resolver, self.aligner.features, common)
-        flags = settle_flags(self.copy.found, self.copy.recorded, rules)
-        if not settings and not flags.changes and not flags.left:
+        step = None if use is None else profile_step(self.copy, use, self.wishes.variant, self.aligner.features)
+        if step is None or not (step.changes or step.flags.left):
             return analysis, state
         before = self.copy.read()
         self._tell(StepName.PROFILE)
-        manifest = "Cargo.toml" if self._root == "." else f"{self._root}/Cargo.toml"
         made, after = analysis, state
         notes: tuple[str, ...] = ()
-        if settings or flags.changes:
-            self.copy.write(before | {manifest: with_profile(before[manifest], use, common)})
-            self.copy = replace(self.copy, recorded=flags.recorded)
+        if step.changes:
+            self.copy = step.taken()
             made = self.copy.analyze()
             after = self._state(made)
-            if made.resolved and profile_changes(made.workspaces[0].variants[self.wishes.variant], common):
+            if made.resolved and profile_changes(made.workspaces[0].variants[self.wishes.variant], step.common):
                 notes = ("part of it is not in the root manifest: look into .cargo/config.toml",)
         if chosen:
-            self.configurations = {path: text for path, (_, text) in flags.files.items()}
+            self.configurations = {path: text for path, (_, text) in step.flags.files.items()}
         self.steps.append(
             Step(
                 name=StepName.PROFILE,
                 chosen=chosen,
-                changes=(*settings, *flags.changes),
-                left=flags.left,
+                changes=step.changes,
+                left=step.flags.left,
                 notes=notes,
-                patch=self.copy.patch(before, self.copy.read()) + patch_of(flags.files),
+                patch=self.copy.patch(before, self.copy.read()) + patch_of(step.flags.files),
                 before=state,
                 after=after,
             )
