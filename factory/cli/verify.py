@@ -170,7 +170,7 @@ _REFUSED: Mapping[_Mode, tuple[_Refusal, ...]] = {
     ),
     _Mode.SIGNATURE: (
         _Refusal(
-            (*_OF_BUILDS, "second_build"),
+            (*_OF_BUILDS, *_OF_SECOND_BUILDS, "second_build"),
             "--signature goes with --key, --identity, --issuer and --json only",
             "Verify the rest by itself.",
         ),

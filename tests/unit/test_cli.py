@@ -377,7 +377,8 @@ OF_SIGNATURES = (["--key=k"], ["--identity=i"], ["--issuer=u"])
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        *((["--signature", *words], SIGNATURE_ALONE) for words in (*OF_BUILDS, ["--second-build=app"])),
+        *((["--signature", *words], SIGNATURE_ALONE) for words in (*OF_BUILDS, *OF_SECOND_BUILDS)),
+        (["--signature", "--second-build=app"], SIGNATURE_ALONE),
         *((["--second-build=app", *words], SECOND_BUILD_ALONE) for words in OF_BUILDS),
         *((["--second-build=app", *words], SIGNATURES) for words in OF_SIGNATURES),
         *((words, SIGNATURES) for words in OF_SIGNATURES),
