@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
-from factory.base import build_base
+from factory.base import build_base, is_of_no_registry
+from factory.engine import Engine
 from factory.errors import BuildFailedError, ConfigurationError, RegistryFaultError
 from factory.output import Output
 from factory.publish.attempts import Patience
@@ -144,6 +145,19 @@ def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registr
     assert found == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
     assert pinned(found, patience=Patience(attempts=1), output=Output()) == found
     assert base_image
+
+
+def test_a_base_made_here_is_not_looked_for_at_docker_hub(base_image: str, layers: Layers) -> None:
+    engine, names = Engine(), ("home-made-test/base:1", "home-made-test/core:1")
+    for image, name in zip((base_image, layers.core), names, strict=True):
+        engine.tag(image, name)
+    try:
+        found = [is_of_no_registry(each, engine) for each in (base_image, *names, f"127.0.0.1:9/{names[0]}")]
+    finally:
+        for name in names:
+            engine.remove_image(name)
+    assert found == [True, True, False, False]
+    assert not is_of_no_registry(names[0], engine)
 
 
 def test_a_missing_image_and_a_silent_registry_are_told_apart(registry: str) -> None:
