@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tomli
 import tomlkit
 
 from benchmarks.world import analysed, keys_of
@@ -94,7 +94,7 @@ def union(repos: Path, *, without: AbstractSet[str] = frozenset()) -> dict[str, 
     wishes: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     manifests = (file for file in repos.rglob("Cargo.toml") if file.relative_to(repos).parts[0] not in without)
     for manifest in sorted(manifests):
-        for name, table in dependencies_of(tomllib.loads(manifest.read_text(encoding="utf-8"))):
+        for name, table in dependencies_of(tomli.loads(manifest.read_text(encoding="utf-8"))):
             users[name].add(manifest.relative_to(repos).parts[0])
             wishes[name, table["version"]].append(table)
     newest: dict[str, str] = {}

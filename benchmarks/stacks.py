@@ -12,12 +12,12 @@ import argparse
 import re
 import sys
 import tempfile
-import tomllib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tomli
 import tomlkit
 
 from benchmarks.peers import dependencies_of
@@ -90,7 +90,7 @@ def stacks_to_toml(stacks: Sequence[Stack], *, repositories: int) -> str:
 def _uses(repos: Path) -> dict[str, dict[str, _Use]]:
     found: dict[str, dict[str, _Use]] = defaultdict(dict)
     for manifest in sorted(repos.rglob("Cargo.toml")):
-        for name, table in dependencies_of(tomllib.loads(manifest.read_text(encoding="utf-8"))):
+        for name, table in dependencies_of(tomli.loads(manifest.read_text(encoding="utf-8"))):
             use = found[manifest.relative_to(repos).parts[0]].setdefault(name, _Use())
             use.ranges[_range(str(table["version"]))] += 1
             use.features |= set(table.get("features", ()))

@@ -1,10 +1,11 @@
-"""On which line of a TOML file each key stands, and what is wrong where: tomllib says the latter in prose only."""
+"""On which line of a TOML file each key stands, and where one is none: parsed tables have no lines."""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import TYPE_CHECKING
+
+import tomli
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,18 +20,12 @@ _HEADER_LINE = re.compile(rf"[ \t]*+\[{{1,2}}[ \t]*+{_KEYS}\]")
 _VALUE_LINE = re.compile(rf"[ \t]*+{_KEYS}=")
 
 
-_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
-
-
-def fault(error: tomllib.TOMLDecodeError, text: str) -> str:
+def fault(error: tomli.TOMLDecodeError) -> str:
     """Return where and why a text is no TOML, as `:line:column: what`; of one that ends too early, `:line: what`."""
-    match = _PLACE.fullmatch(str(error))
-    if match is None:
-        return f": {error}"
-    what = match["what"][:1].lower() + match["what"][1:]
-    if match["line"] is None:
-        return f":{line_at(text, len(text.rstrip()))}: {what} at the end of the file"
-    return f":{match['line']}:{match['column']}: {what}"
+    what = error.msg[:1].lower() + error.msg[1:]
+    if error.pos >= len(error.doc):
+        return f":{line_at(error.doc, len(error.doc.rstrip()))}: {what} at the end of the file"
+    return f":{error.lineno}:{error.colno}: {what}"
 
 
 def line_at(text: str, offset: int) -> int:
@@ -66,8 +61,8 @@ def line_of_key(lines: Mapping[tuple[str, ...], int], parts: tuple[str, ...]) ->
 
 def _parts(keys: str) -> tuple[str, ...]:
     try:
-        table: object = tomllib.loads(f"{keys} = 0")
-    except tomllib.TOMLDecodeError:
+        table: object = tomli.loads(f"{keys} = 0")
+    except tomli.TOMLDecodeError:
         return ()
     parts: list[str] = []
     while isinstance(table, dict):

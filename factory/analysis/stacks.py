@@ -6,11 +6,11 @@ of it cargo keeps for each what it needs.
 
 from __future__ import annotations
 
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import tomli
 import tomlkit
 
 from factory.errors import EnvironmentFaultError
@@ -46,7 +46,7 @@ class Stack:
 
 def shipped_stacks() -> tuple[Stack, ...]:
     """Return the stacks that come with the program."""
-    document = tomllib.loads((shipped("stacks") / "stacks.toml").read_text(encoding="utf-8"))
+    document = tomli.loads((shipped("stacks") / "stacks.toml").read_text(encoding="utf-8"))
     return tuple(
         Stack(
             name=name,

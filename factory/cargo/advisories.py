@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import tomli
 
 from factory.cargo.requirement import check_requirement, is_met_in_order
 from factory.errors import ConfigurationError
@@ -59,7 +60,7 @@ def read_advisories(folder: Path) -> Advisories:
     for path in files:
         try:
             match = _FRONT_MATTER.search(path.read_text(encoding="utf-8"))
-            document = tomllib.loads(match["toml"] if match else "")
+            document = tomli.loads(match["toml"] if match else "")
             head = document["advisory"]
             if "withdrawn" not in head and head.get("informational") not in _NO_WARNINGS:
                 found[head["package"]].append(_advisory(head, document.get("versions", {})))

@@ -6,10 +6,10 @@ import contextlib
 import os
 import re
 import secrets
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tomli
 import tomlkit
 
 from factory.cargo.fetching import with_settings
@@ -114,9 +114,9 @@ def _first_of(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
             except OSError as error:
                 raise ConfigurationError(f"{path}: {error.strerror}", advice="Let this user read it.") from error
             try:
-                return tomllib.loads(text)
-            except tomllib.TOMLDecodeError as error:
-                raise ConfigurationError(f"{path}{fault(error, text)}", advice="Mend cargo's configuration.") from error
+                return tomli.loads(text)
+            except tomli.TOMLDecodeError as error:
+                raise ConfigurationError(f"{path}{fault(error)}", advice="Mend cargo's configuration.") from error
     return {}
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import tomli
 
 from factory.model import PackageId
 from factory.toml_lines import fault, line_at
@@ -48,11 +49,11 @@ class Lock:
 
 @lru_cache(maxsize=16)
 def parse_lock(text: str) -> Lock:
-    """Parse a lockfile; raise `ValueError` (`tomllib.TOMLDecodeError` is one) when it is none.
+    """Parse a lockfile; raise `ValueError` (`tomli.TOMLDecodeError` is one) when it is none.
 
     A lock is read again and again while a repository is aligned: the last ones are remembered.
     """
-    document = tomllib.loads(text)
+    document = tomli.loads(text)
     tables = document.get("package", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         message = "`package` is not an array of tables"
@@ -70,9 +71,9 @@ def fault_in_lock(text: str) -> str:
     if conflict is not None:
         return f":{line_at(text, conflict.start())}: a merge conflict is left in it"
     try:
-        tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return fault(error, text)
+        tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        return fault(error)
     except (RecursionError, ValueError) as error:
         return f": {error}"
     return ""

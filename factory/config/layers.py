@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
+import tomli
 from pydantic import AfterValidator, Field, ValidationError
 
 from factory.config.model import StrictModel
@@ -276,9 +276,9 @@ def _text(file: Path) -> tuple[str, list[str]]:
 
 def _content(file: Path, text: str) -> tuple[dict[str, Any], list[str]]:
     try:
-        return tomllib.loads(text), []
-    except tomllib.TOMLDecodeError as error:
-        return {}, [f"{file}{fault(error, text)}; correct the syntax"]
+        return tomli.loads(text), []
+    except tomli.TOMLDecodeError as error:
+        return {}, [f"{file}{fault(error)}; correct the syntax"]
 
 
 def _line(positions: Mapping[tuple[str, ...], int], location: Location) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import tomli
 
 from factory.errors import FactoryError
 from factory.resources import shipped
@@ -50,7 +51,7 @@ def read_behaviour_features(path: Path | None = None) -> BehaviourFeatures:
     """Read the list that is shipped, or another; raise `FactoryError` where it is damaged."""
     path = path or shipped("behaviour-features.toml")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomli.loads(path.read_text(encoding="utf-8"))
         return BehaviourFeatures([Rule(**row | {"features": tuple(row["features"])}) for row in document["never"]])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FactoryError(f"{path}: not a list of features: {error!r}", advice="Install the program again.") from error

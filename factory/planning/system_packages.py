@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import enum
 import re
-import tomllib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import tomli
 from semver import Version
 
 from factory.config.layers import folded
@@ -121,7 +121,7 @@ class PackageUse:
 @cache
 def read_table(path: Path | None = None) -> PackageTable:
     """Read the table, by default the shipped one."""
-    document = tomllib.loads((path or shipped("system-packages.toml")).read_text(encoding="utf-8"))
+    document = tomli.loads((path or shipped("system-packages.toml")).read_text(encoding="utf-8"))
     rules: dict[str, list[Rule]] = defaultdict(list)
     for entry in document["crate"]:
         rules[folded(entry["name"])].append(_rule(entry))

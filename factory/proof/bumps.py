@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import tomli
 
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.proof.image import trusted_downloads
@@ -119,7 +120,7 @@ def _found_bumps(cargo: _Cargo, lock: str) -> Iterator[str]:
 
 def _direct_dependencies(lock: str, needed: frozenset[str]) -> tuple[tuple[str, str], ...]:
     """Return name and version of the registry packages that packages of the project need directly, sorted."""
-    packages = tomllib.loads(lock).get("package", [])
+    packages = tomli.loads(lock).get("package", [])
     named = {edge for package in packages if "source" not in package for edge in package.get("dependencies", ())}
     return tuple(
         sorted(
@@ -152,4 +153,4 @@ def _moved(before: str, after: str) -> tuple[str, ...]:
 
 
 def _versions(lock: str) -> set[tuple[str, str]]:
-    return {(package["name"], package["version"]) for package in tomllib.loads(lock).get("package", [])}
+    return {(package["name"], package["version"]) for package in tomli.loads(lock).get("package", [])}

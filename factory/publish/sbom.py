@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import tarfile
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
+
+import tomli
 
 from factory import __version__
 from factory.model import CRATES_IO, PackageId, SourceKind
@@ -101,7 +102,7 @@ def licence_of(package: PackageId, homes: Sequence[Path]) -> str | None:
                 with tarfile.open(archive) as crate:
                     manifest = crate.extractfile(f"{name}/Cargo.toml")
                     text = b"" if manifest is None else manifest.read()
-                said = tomllib.loads(text.decode("utf-8")).get("package", {}).get("license")
+                said = tomli.loads(text.decode("utf-8")).get("package", {}).get("license")
             except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError):
                 # A download that is damaged says nothing of its licence; cargo itself refuses it elsewhere.
                 continue

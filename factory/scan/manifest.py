@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import tomli
 
 from factory.scan.model import SkipReason, UnscannableError
 from factory.toml_lines import fault
@@ -105,9 +106,9 @@ def parse_toml(text: str) -> dict[str, Any]:
         if _LONG_KEY.search(text):
             what = f": a key of more than {MAX_KEY_PARTS} parts"
             raise _MalformedError(what)
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _MalformedError(fault(error, text)) from error
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise _MalformedError(fault(error)) from error
     except RecursionError as error:
         raise _MalformedError(": values nested too deep") from error
     except ValueError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tomli
 import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,7 +153,7 @@ def test_where_nothing_goes_it_stops_trying() -> None:
 
 
 def test_the_crate_has_exact_versions_on_both_sides_for_one_system() -> None:
-    document = tomllib.loads(hack_manifest("workspace-hack", ENTRIES, system="linux"))
+    document = tomli.loads(hack_manifest("workspace-hack", ENTRIES, system="linux"))
     table = document["target"]['cfg(target_os = "linux")']
     assert table["dependencies"] == {
         "serde": {"version": "=1.0.2", "default-features": False, "features": ["rc", "std"]}
@@ -176,9 +176,7 @@ def test_a_package_has_one_name_in_the_crate_on_both_sides() -> None:
         Entry(package=new, side=Side.TARGET, features=("std",)),
         Entry(package=old, side=Side.HOST, features=("std",)),
     ]
-    table = tomllib.loads(hack_manifest("workspace-hack", entries, system="linux"))["target"][
-        'cfg(target_os = "linux")'
-    ]
+    table = tomli.loads(hack_manifest("workspace-hack", entries, system="linux"))["target"]['cfg(target_os = "linux")']
     assert set(table["dependencies"]) == {"getrandom-0-2", "getrandom-0-3"}
     assert set(table["build-dependencies"]) == {"getrandom-0-2"}
 
@@ -195,9 +193,9 @@ def test_a_package_has_one_name_in_the_crate_on_both_sides() -> None:
 def test_one_line_is_added_and_taken_away_again(text: str) -> None:
     texts = {"Cargo.toml": text if text.endswith("\n") else f"{text}\n"}
     made = with_hack(texts, ".", "workspace-hack", ENTRIES, ["Cargo.toml"], system="linux")
-    assert tomllib.loads(made["Cargo.toml"])["dependencies"]["workspace-hack"]["path"] == "workspace-hack"
+    assert tomli.loads(made["Cargo.toml"])["dependencies"]["workspace-hack"]["path"] == "workspace-hack"
     assert without_hack(made, ".") == texts
-    assert tomllib.loads(with_dependency(text, "workspace-hack", "x"))["dependencies"]["workspace-hack"]["path"] == "x"
+    assert tomli.loads(with_dependency(text, "workspace-hack", "x"))["dependencies"]["workspace-hack"]["path"] == "x"
 
 
 @pytest.mark.parametrize(
@@ -415,7 +413,7 @@ def test_the_profile_is_explained_and_changed_where_it_differs() -> None:
     assert [row.subject for row in rows] == ["[profile.release] lto", "[profile.release] opt-level"]
     assert rows[0].what.startswith("fat -> false (cargo's default): how far the linker optimises")
     made = with_profile(text, mine, theirs)
-    assert tomllib.loads(made)["profile"]["release"] == {"panic": "abort", "opt-level": 2}
+    assert tomli.loads(made)["profile"]["release"] == {"panic": "abort", "opt-level": 2}
     assert made.startswith(text.partition("lto")[0])
 
 
@@ -434,7 +432,7 @@ def test_what_a_profile_says_of_all_packages_goes_with_what_differs(text: str, e
     """Cargo gives it to build scripts' dependencies too: that is the difference which the units show."""
     mine = ProfileTable(name="release", base=(("lto", "true"),), build_override=(("opt-level", "3"),), packages=())
     made = with_profile(text + '[profile.release.package."*"]\nopt-level = 3\n', replace(use(), profile=mine), common())
-    assert tomllib.loads(made).get("profile", {"release": {}})["release"] == expected
+    assert tomli.loads(made).get("profile", {"release": {}})["release"] == expected
 
 
 def test_a_profile_is_written_where_there_is_none() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli
 
 from factory.scan.cargo_config import RecordedConfig, read_recorded
 from factory.scan.cfg_expression import CfgSet
@@ -108,7 +108,7 @@ def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
     recorded = record(tmp_path, files, workspace="inner")
     assert recorded.effective_rustflags(HOST, LINUX) == ("-Cfar", "-Cnear")
     assert recorded.effective_linker(HOST, LINUX) == "near"
-    assert tomllib.loads(recorded.resolution) == {"profile": {"release": {"lto": False, "strip": True}}}
+    assert tomli.loads(recorded.resolution) == {"profile": {"release": {"lto": False, "strip": True}}}
 
 
 def test_files_above_the_repository_are_not_read(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_effective_linker(tmp_path: Path) -> None:
 def test_build_targets(tmp_path: Path, value: str, expected: tuple[str, ...]) -> None:
     recorded = record(tmp_path, {CONFIG: f"[build]\ntarget = {value}\n"})
     assert recorded.build_targets == expected
-    assert tomllib.loads(recorded.resolution) == {"build": {"target": list(expected)}}
+    assert tomli.loads(recorded.resolution) == {"build": {"target": list(expected)}}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_is_no_triple_is_never_a_target(tmp_path: Path, value: str) -> None
 def test_triples_beside_a_file_stay(tmp_path: Path) -> None:
     recorded = record(tmp_path, {CONFIG: f'[build]\ntarget = ["@/etc/passwd", "{HOST}", "x.json"]\n'})
     assert recorded.build_targets == (HOST,)
-    assert tomllib.loads(recorded.resolution) == {"build": {"target": [HOST]}}
+    assert tomli.loads(recorded.resolution) == {"build": {"target": [HOST]}}
     assert ignored(recorded) == {"build.target": 2}
 
 
@@ -177,7 +177,7 @@ def test_a_registry_of_the_user_is_not_the_repositorys_to_define(tmp_path: Path,
     write_files(tmp_path, {CONFIG: text + '[registries.other]\nindex = "sparse+https://example.invalid/"\n'})
     recorded = read_recorded(SourceTree(scan_root=tmp_path, label="repo"), tmp_path, registries={known})
     same = known.lower().replace("-", "_") == name.lower().replace("-", "_")
-    assert set(tomllib.loads(recorded.resolution)["registries"]) == {"other"} | (set() if same else {name})
+    assert set(tomli.loads(recorded.resolution)["registries"]) == {"other"} | (set() if same else {name})
     assert ignored(recorded) == ({f"registries.{name}.index": 2} if same else {})
 
 
@@ -238,7 +238,7 @@ serde = { path = "../other/serde", features = ["x"] }
 """
     write_files(tmp_path / "other/serde", {"Cargo.toml": ""})
     recorded = record(tmp_path, {f"inner/{CONFIG}": config}, workspace="inner")
-    assert tomllib.loads(recorded.resolution) == {
+    assert tomli.loads(recorded.resolution) == {
         "build": {"target": ["t"]},
         "patch": {"crates-io": {"serde": {"path": "../other/serde", "features": ["x"]}}},
         "profile": {"dev": {"opt-level": 1}},
@@ -272,7 +272,7 @@ serde = { path = "../other/serde", features = ["x"] }
 def test_a_patch_keeps_its_meaning_in_another_folder(tmp_path: Path) -> None:
     config = '[patch.crates-io]\nserde = { path = "vendored/serde" }\n'
     recorded = record(tmp_path, {CONFIG: config, "a/b/x": ""}, workspace="a/b")
-    assert tomllib.loads(recorded.resolution)["patch"]["crates-io"]["serde"] == {"path": "../../vendored/serde"}
+    assert tomli.loads(recorded.resolution)["patch"]["crates-io"]["serde"] == {"path": "../../vendored/serde"}
     assert recorded.patch_folders == (tmp_path / "vendored/serde",)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -234,5 +234,5 @@ def test_what_a_remedy_brings_is_what_is_warm_after_it(
 
 
 def test_the_tables_of_these_tests_are_what_their_units_have() -> None:
-    table = tomllib.loads(FAT_TABLE)["profile"]["release"]
+    table = tomli.loads(FAT_TABLE)["profile"]["release"]
     assert table == {"lto": True, "codegen-units": FAT.codegen_units, "strip": True}

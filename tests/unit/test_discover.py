@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory.errors import ConfigurationError
+from factory.scan.cargo_config import read_recorded
 from factory.scan.discover import find_workspaces
 from factory.scan.model import Scan, Skipped, SkipReason
+from factory.scan.source_tree import SourceTree
 from tests.hostile import OUTSIDE_FILE, good_repo, hostile_repos, lock, manifest, write_files
 
 if TYPE_CHECKING:
@@ -135,6 +137,23 @@ def test_a_path_dependency_without_lock_belongs_to_its_user(repos: Path) -> None
     scan = find_workspaces([repos])
     assert found(scan) == ["repos/app"]
     assert scan.skipped == ()
+
+
+def test_toml_1_1_is_read_as_cargo_and_rustup_do(repos: Path) -> None:
+    files = {
+        "Cargo.toml": manifest(
+            "app", '[dependencies]\nitoa = {\n  version = "1", # why\n  default-features = false,\n}\n'
+        ),
+        ".cargo/config.toml": '[target]\n"cfg(unix)" = {\n  rustflags = ["-Cmetadata=\\x41"],\n}\n',
+        "rust-toolchain.toml": 'toolchain = {\n  channel = "1.\\x380",\n}\n',
+    }
+    good_repo(repos, name="app", files=files)
+    scan = find_workspaces([repos])
+    assert scan.skipped == ()
+    assert [workspace.toolchain_pin for workspace in scan.workspaces] == ["1.80"]
+    (workspace,) = scan.workspaces
+    recorded = read_recorded(SourceTree.of(workspace), workspace.root)
+    assert recorded.target_rustflags == (("cfg(unix)", ("-Cmetadata=A",)),)
 
 
 def test_a_malformed_manifest_above_does_not_take_the_repos_below_along(repos: Path) -> None:

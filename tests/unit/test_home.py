@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import stat
 import threading
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomli
 
 from factory.cargo.home import known_registries, prepare_resolving_home, user_cargo_home
 from factory.errors import ConfigurationError, EnvironmentFaultError
@@ -62,13 +62,13 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(home: Path) -> dict[str, object]:
-    return tomllib.loads((home / "config.toml").read_text(encoding="utf-8"))
+    return tomli.loads((home / "config.toml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.usefixtures("user")
 def test_where_packages_come_from_is_kept_and_nothing_else(tmp_path: Path) -> None:
     kept = settings(prepare_resolving_home(tmp_path / "ours"))
-    written = tomllib.loads(USER_CONFIG)
+    written = tomli.loads(USER_CONFIG)
     assert kept == {key: written[key] for key in ("source", "registries", "registry", "http", "net")} | {
         "cache": {"auto-clean-frequency": "never"}
     }
@@ -87,7 +87,7 @@ def test_downloads_credentials_and_locks_are_the_users(user: Path, tmp_path: Pat
 def test_what_our_own_configuration_says_wins_table_by_table(tmp_path: Path) -> None:
     added = {"registries": {"company": {"index": "sparse+https://ours.example.org/"}}, "net": {"retry": 1}}
     kept = settings(prepare_resolving_home(tmp_path / "ours", added))
-    written = tomllib.loads(USER_CONFIG)
+    written = tomli.loads(USER_CONFIG)
     assert kept["registries"] == added["registries"]
     assert kept["net"] == {"retry": 1}
     assert kept["source"] == written["source"]

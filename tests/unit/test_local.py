@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli
 
 from factory.cargo.toolchain import Toolchain
 from factory.config.model import BudgetSettings
@@ -134,7 +134,7 @@ def test_two_cooks_do_not_share_a_directory(tmp_path: Path) -> None:
 def test_the_cargo_home_has_the_flags_of_the_contract(tmp_path: Path) -> None:
     plan = replace(NOTHING, contract=replace(NOTHING.contract, rustflags=("--cfg", "factory_test")))
     cook(tmp_path / "warm", plan)
-    assert tomllib.loads((tmp_path / "warm/cargo-home/config.toml").read_text()) == {
+    assert tomli.loads((tmp_path / "warm/cargo-home/config.toml").read_text()) == {
         "build": {"build-dir": str(tmp_path / "warm/build"), "rustflags": ["--cfg", "factory_test"]},
         "cache": {"auto-clean-frequency": "never"},
     }

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import tomllib
-
 import pytest
+import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,7 +56,7 @@ def test_names_are_no_longer_than_needed() -> None:
     packages = [PackageId("a", "1.0.0", CRATES_IO), PackageId("b", "1.0.0", CRATES_IO), PackageId("b", "2.0.0", OTHER)]
     entries = [LockedPackage(package=each, checksum=None, dependencies=tuple(packages)) for each in packages]
 
-    (first, *_) = tomllib.loads(render_lock(entries))["package"]
+    (first, *_) = tomli.loads(render_lock(entries))["package"]
 
     assert first["dependencies"] == ["a", "b 1.0.0", "b 2.0.0"]
 

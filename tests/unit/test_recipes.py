@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import random
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli
 
 from factory.cargo.lock import LockedPackage, parse_lock
 from factory.cargo.profile_table import derive_profile_table
@@ -56,8 +56,8 @@ def test_what_the_check_of_a_proc_macro_reads_is_in_a_member_that_is_one(tmp_pat
 
     recipe.write(tmp_path)
 
-    root = tomllib.loads((tmp_path / "Cargo.toml").read_text(encoding="utf-8"))
-    member = tomllib.loads((tmp_path / "macros" / "Cargo.toml").read_text(encoding="utf-8"))
+    root = tomli.loads((tmp_path / "Cargo.toml").read_text(encoding="utf-8"))
+    member = tomli.loads((tmp_path / "macros" / "Cargo.toml").read_text(encoding="utf-8"))
     assert root["workspace"]["members"] == ["macros"]
     assert [table["package"] for table in root["dependencies"].values()] == ["itoa"]
     assert [table["package"] for table in root["build-dependencies"].values()] == ["quote"]
@@ -151,7 +151,7 @@ def test_split_gives_every_root_its_own() -> None:
 def test_manifest_names_exact_packages_on_their_sides() -> None:
     (recipe,) = group((unit("log", features=("std",), version="0.4.29"), unit("syn", sides=HOST)))
 
-    manifest = tomllib.loads(recipe.manifest())
+    manifest = tomli.loads(recipe.manifest())
 
     assert manifest["dependencies"] == {
         "log_0_4_29": {"package": "log", "version": "=0.4.29", "default-features": False, "features": ["std"]}
@@ -166,7 +166,7 @@ def test_two_versions_and_two_registries_stand_side_by_side() -> None:
 
     (recipe,) = group((unit("log"), unit("log", version="2.0.0"), unit("log", package=other)))
 
-    dependencies = tomllib.loads(recipe.manifest())["dependencies"]
+    dependencies = tomli.loads(recipe.manifest())["dependencies"]
     assert len(dependencies) == 3
     assert [each.get("registry-index") for each in dependencies.values()].count("https://crates.example.com/index") == 1
 
@@ -177,7 +177,7 @@ def test_git_packages_whose_names_differ_in_letters_beyond_ascii_stand_side_by_s
 
     (recipe,) = group(tuple(unit(each.name, package=each) for each in packages))
 
-    dependencies = tomllib.loads(recipe.manifest())["dependencies"]
+    dependencies = tomli.loads(recipe.manifest())["dependencies"]
     assert [table["package"] for table in dependencies.values()] == list(names)
     assert all(alias.isascii() for alias in dependencies)
 
@@ -188,7 +188,7 @@ def test_settings_are_written_as_a_profile() -> None:
 
     (recipe,) = group((odd, *plain))
 
-    assert tomllib.loads(recipe.manifest())["profile"]["release"] == {
+    assert tomli.loads(recipe.manifest())["profile"]["release"] == {
         "codegen-units": 1,
         "lto": True,
         "package": {"odd@1.0.0": {"opt-level": 1}},
@@ -198,7 +198,7 @@ def test_settings_are_written_as_a_profile() -> None:
 def test_custom_profile_inherits_release() -> None:
     (recipe,) = group((unit("a", profile=replace(RELEASE, name="dist")),))
 
-    assert tomllib.loads(recipe.manifest())["profile"] == {"dist": {"inherits": "release"}}
+    assert tomli.loads(recipe.manifest())["profile"] == {"dist": {"inherits": "release"}}
     assert recipe.cargo_args == ("build", "--workspace", "--profile", "dist")
 
 
@@ -209,7 +209,7 @@ def test_platform_and_flags_are_those_of_the_units(tmp_path: Path) -> None:
     recipe.write(tmp_path)
 
     assert recipe.cargo_args[-2:] == recipe.clean_args[-2:] == ("--target", "aarch64-unknown-linux-musl")
-    config = tomllib.loads((tmp_path / ".cargo" / "config.toml").read_text())
+    config = tomli.loads((tmp_path / ".cargo" / "config.toml").read_text())
     assert config == {"target": {"cfg(all())": {"rustflags": ["-C", "target-cpu=neoverse-n1"]}}}
 
 
@@ -241,7 +241,7 @@ def test_library_that_holds_both_has_a_member_that_asks_for_it(tmp_path: Path) -
     (recipe,) = group((both, unit("b", profile=fat, lto=LtoDemand.ONLY_BITCODE)))
     recipe.write(tmp_path)
 
-    member = tomllib.loads((tmp_path / "objects" / "Cargo.toml").read_text())
+    member = tomli.loads((tmp_path / "objects" / "Cargo.toml").read_text())
     assert list(member["dependencies"]) == ["a_1_0_0"]
     assert member["lib"]["crate-type"] == ["cdylib", "rlib"]
     assert recipe.own_packages == (recipe.name, member["package"]["name"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import stat
 import time
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomli
 
 from factory.errors import ConfigurationError
 from factory.scan.discover import find_workspaces
@@ -96,7 +96,7 @@ def test_the_configuration_is_filtered_and_recorded(tmp_path: Path) -> None:
     root = good_repo(tmp_path, files={".cargo/config.toml": config})
     skeleton = write_skeleton(find(root), tmp_path / "out")
     text = (skeleton.root / ".cargo/config.toml").read_text("utf-8")
-    assert tomllib.loads(text) == {"profile": {"release": {"lto": True}}}
+    assert tomli.loads(text) == {"profile": {"release": {"lto": True}}}
     assert skeleton.recorded.build_rustflags == ("-Ca",)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli
 from semver import Version
 
 from factory.config.layers import LayerProfile, LayerTree, load_layer_profiles
@@ -70,7 +70,7 @@ def test_every_entry_of_the_table_is_sound() -> None:
 
 
 def test_entries_are_not_repeated_and_renamings_are_of_packages_that_occur() -> None:
-    document = tomllib.loads(shipped("system-packages.toml").read_text(encoding="utf-8"))
+    document = tomli.loads(shipped("system-packages.toml").read_text(encoding="utf-8"))
     entries = [{key: value for key, value in entry.items() if key != "why"} for entry in document["crate"]]
     assert [entry for number, entry in enumerate(entries) if entry in entries[:number]] == []
     known = set(TABLE.all_packages("bookworm"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import tomli
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
@@ -54,9 +54,9 @@ class DirectDependencies:
         cls, texts: Mapping[str, str], users: Iterable[str], root: str, applies: Callable[[str], bool]
     ) -> DirectDependencies:
         """Read the manifests at `users`, and the workspace's own at `root`."""
-        workspace = _table(tomllib.loads(texts[root]), "workspace")
+        workspace = _table(tomli.loads(texts[root]), "workspace")
         return cls(
-            users={user: tomllib.loads(texts[user]) for user in sorted(users)},
+            users={user: tomli.loads(texts[user]) for user in sorted(users)},
             inherited=_table(workspace, "dependencies"),
             applies=applies,
         )
@@ -165,7 +165,7 @@ def _names(value: object, name: str, package: PackageId, inherited: Mapping[str,
 
 def _require_only(before: str, after: str, place: Place, features: frozenset[str]) -> None:
     """Raise `ValueError` unless the features are there and nothing else changed."""
-    old, new = tomllib.loads(before), tomllib.loads(after)
+    old, new = tomli.loads(before), tomli.loads(after)
     (was, had), (now, has) = (_without_features(document, place) for document in (old, new))
     if was != now or not had | features <= has:
         message = f"{place.shown}: cannot be edited"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import tomli
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
@@ -156,7 +156,7 @@ def _edited(text: str, flags: Sequence[str], keys: Collection[str], shown: str) 
     """Return a configuration with these flags for all platforms, and none for those of `keys`."""
     message = f"{shown}: its form cannot be kept; change `rustflags` and `linker` by hand"
     try:
-        document, wanted = tomlkit.parse(text), tomllib.loads(text)
+        document, wanted = tomlkit.parse(text), tomli.loads(text)
         if tomlkit.dumps(document) != text:
             raise ValueError(message)
         for content in (document, wanted):
@@ -168,9 +168,9 @@ def _edited(text: str, flags: Sequence[str], keys: Collection[str], shown: str) 
             else:
                 _remove(content, ("build", "rustflags"))
         made = tomlkit.dumps(document)
-        if tomllib.loads(made) != wanted:
+        if tomli.loads(made) != wanted:
             raise ValueError(message)
-    except (TOMLKitError, tomllib.TOMLDecodeError, AttributeError, TypeError, KeyError) as error:
+    except (TOMLKitError, tomli.TOMLDecodeError, AttributeError, TypeError, KeyError) as error:
         raise ValueError(message) from error
     return made
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+import tomli
 
 from factory.cargo.compatibility import caret_range
 from factory.errors import ConfigurationError
@@ -144,17 +145,17 @@ def _dependency(entry: Entry, *, alias: bool) -> str:
 
 
 def _package_name(text: str) -> str:
-    package = tomllib.loads(text).get("package", {})
+    package = tomli.loads(text).get("package", {})
     return str(package.get("name", "")) if isinstance(package, dict) else ""
 
 
 def _require_only(before: str, after: str, name: str) -> None:
     """Raise unless the change is the one dependency and nothing else."""
-    old = tomllib.loads(before)
+    old = tomli.loads(before)
     try:
-        new = tomllib.loads(after)
+        new = tomli.loads(after)
         added = new["dependencies"].pop(name)
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (tomli.TOMLDecodeError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"no line can be added to the dependencies of `{_package_name(before)}`",
             advice="Write them as a table: [dependencies].",

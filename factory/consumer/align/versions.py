@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import tomli
 
 from factory.cargo.compatibility import caret_range
 from factory.cargo.lock import parse_lock
@@ -248,7 +249,7 @@ def suspects(moves: Sequence[Move], reason: str) -> list[Move]:
 def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
     """Return a lockfile with packages at other versions, for cargo to complete: their dependencies are the old ones."""
     targets = {(move.package.name, move.package.version, move.package.source): move for move in checksums}
-    document = tomllib.loads(text)
+    document = tomli.loads(text)
     lines = text.splitlines(keepends=True)
     names = {f"{name} {version}": move for (name, version, _), move in targets.items()}
     entries = iter(document.get("package", []))
