@@ -108,7 +108,7 @@ def _first_of(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     for path in (folder / name for name in names):
         if path.is_file():
             try:
-                text = path.read_text(encoding="utf-8")
+                text = path.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
                 raise ConfigurationError(f"{path}: {error}", advice="Mend cargo's configuration.") from error
             except OSError as error:

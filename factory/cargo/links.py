@@ -36,7 +36,7 @@ def _links(build_script: str) -> str | None:
     folder = next((parent for parent in Path(build_script).parents if (parent / "Cargo.toml").is_file()), None)
     if folder is None:
         return None
-    manifest = tomli.loads((folder / "Cargo.toml").read_text(encoding="utf-8"))
+    manifest = tomli.loads((folder / "Cargo.toml").read_text(encoding="utf-8-sig"))
     # Cargo read this manifest as `package` or by its old name.
     package = manifest.get("package") or manifest.get("project") or {}
     name = package.get("links")

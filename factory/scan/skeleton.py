@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -98,14 +99,19 @@ def _read(workspace: FoundWorkspace, registries: Collection[str]) -> _Content:
     found: dict[Path, bytes] = {}
     for manifest in manifests:
         found.update((path, _STUBS[kind]) for path, kind in find_targets(tree, manifest).items())
-    found.update((manifest, tree.read(manifest)) for manifest in manifests)
-    found[workspace.lock] = tree.read(workspace.lock, limit=MAX_LOCK_BYTES)
+    found.update((manifest, _unmarked(tree.read(manifest))) for manifest in manifests)
+    found[workspace.lock] = _unmarked(tree.read(workspace.lock, limit=MAX_LOCK_BYTES))
     base = Path(os.path.commonpath([workspace.root, *(path.parent for path in found)]))
     return _Content(
         root=PurePosixPath(workspace.root.relative_to(base)),
         files={str(PurePosixPath(path.relative_to(base))): data for path, data in found.items()},
         recorded=recorded,
     )
+
+
+def _unmarked(data: bytes) -> bytes:
+    """Take away the byte order mark, which cargo skips: whoever reads the skeleton need not know of it."""
+    return data.removeprefix(BOM_UTF8)
 
 
 def _write(destination: Path, path: str, data: bytes) -> None:

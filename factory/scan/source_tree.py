@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -90,15 +91,22 @@ class SourceTree:
             self._refuse(path, error)
 
     def read_text(self, path: Path, *, reason: SkipReason = SkipReason.MALFORMED_MANIFEST) -> str:
-        """Read a small UTF-8 file as text; raise `UnscannableError` with `reason` for other encodings."""
+        """Read a small UTF-8 file as text, without the byte order mark that cargo and rustup skip too.
+
+        Raises `UnscannableError` with `reason` for other encodings.
+        """
         content = self.read(path)
         try:
-            return content.decode("utf-8")
+            return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise UnscannableError(
                 reason, f"{self.display(path)}:{line}: not UTF-8", advice="save the file as UTF-8"
             ) from error
+
+    def mark(self, path: Path) -> str:
+        """Return the byte order mark at the head of a file, which `read_text` leaves out; "" where it has none."""
+        return BOM_UTF8.decode() if self.read(path).startswith(BOM_UTF8) else ""
 
     def line_of(self, path: Path, text: str) -> str:
         """Return `file:line` of the first line of a file that holds `text`, or just `file`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from codecs import BOM_UTF8
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -285,11 +286,11 @@ def test_what_cannot_be_resolved_is_not_aligned(program: Program, plan: Path, tm
     assert "no workspace could be resolved" in gate.stderr
 
 
-def test_line_ends_of_another_system_stay(program: Program, plan: Path, tmp_path: Path) -> None:
+def test_line_ends_and_byte_order_mark_of_another_system_stay(program: Program, plan: Path, tmp_path: Path) -> None:
     repo = write(tmp_path / "repo", BEHIND)
     files = [repo / "Cargo.toml", repo / "Cargo.lock"]
     for path in files:
-        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        path.write_bytes(BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
     for args in (["init", "-q"], ["config", "core.autocrlf", "false"], ["add", "-A"]):
         process.run(["git", *args], cwd=repo)
     process.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"], cwd=repo)
@@ -300,6 +301,7 @@ def test_line_ends_of_another_system_stay(program: Program, plan: Path, tmp_path
     program("align", repo, "--plan", plan, "--apply")
     for path in files:
         content = path.read_bytes()
+        assert content.startswith(BOM_UTF8)
         assert content.count(b"\n") == content.count(b"\r\n")
         # Of the lines that were there, most are.
         assert len(set(before[path]) - set(content.splitlines())) < len(before[path]) / 2

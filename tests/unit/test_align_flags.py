@@ -91,6 +91,11 @@ def test_a_file_that_had_nothing_else_is_removed(tmp_path: Path) -> None:
     assert settled(tmp_path, {CONFIG: text}).files == {CONFIG: (text, None)}
 
 
+def test_a_byte_order_mark_stays(tmp_path: Path) -> None:
+    text = '\ufeff[build]\njobs = 2\nrustflags = ["-g"]\n'
+    assert settled(tmp_path, {CONFIG: text}).files == {CONFIG: (text, "\ufeff[build]\njobs = 2\n")}
+
+
 def test_flags_of_most_others_are_written_where_there_is_no_configuration(tmp_path: Path) -> None:
     flags = settled(tmp_path, {}, common=("-g", "-Ctarget-cpu=x86-64-v2"), beneath=("-g",))
     assert flags.files == {CONFIG: (None, '[build]\nrustflags = ["-Ctarget-cpu=x86-64-v2"]\n')}

@@ -123,6 +123,11 @@ def test_the_old_name_of_the_configuration_goes_first_as_in_cargo(user: Path, tm
     assert settings(prepare_resolving_home(tmp_path / "ours"))["net"] == {"retry": 1}
 
 
+def test_a_byte_order_mark_is_skipped_as_cargo_does(user: Path, tmp_path: Path) -> None:
+    (user / "config.toml").write_text("\ufeff[net]\nretry = 1\n", encoding="utf-8")
+    assert settings(prepare_resolving_home(tmp_path / "ours"))["net"] == {"retry": 1}
+
+
 @pytest.mark.parametrize("content", [b"[net", b"\xff\xfe"])
 def test_a_broken_configuration_is_told_with_its_file(user: Path, tmp_path: Path, content: bytes) -> None:
     (user / "config.toml").write_bytes(content)

@@ -91,6 +91,16 @@ def test_path_dependencies_patches_and_inherited_roots_keep_their_places(tmp_pat
     assert names == set(files) - {"apps/unused/Cargo.toml"}
 
 
+def test_a_byte_order_mark_is_skipped_as_cargo_does(tmp_path: Path) -> None:
+    root = good_repo(tmp_path, files={".cargo/config.toml": "\ufeff[build]\nrustflags = '-Ca'\n"})
+    plain = {name: (root / name).read_text("utf-8") for name in ("Cargo.toml", "Cargo.lock")}
+    for name, text in plain.items():
+        (root / name).write_text(f"\ufeff{text}", encoding="utf-8")
+    skeleton = write_skeleton(find(root), tmp_path / "out")
+    assert {name: (skeleton.root / name).read_text("utf-8") for name in plain} == plain
+    assert skeleton.recorded.build_rustflags == ("-Ca",)
+
+
 def test_the_configuration_is_filtered_and_recorded(tmp_path: Path) -> None:
     config = '[build]\nrustc-wrapper = "w"\nrustflags = "-Ca"\n[profile.release]\nlto = true\n'
     root = good_repo(tmp_path, files={".cargo/config.toml": config})

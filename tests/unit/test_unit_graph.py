@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory.cargo.links import links_names
 from factory.cargo.unit_graph import Surroundings, parse_unit_graph
 from factory.errors import EnvironmentFaultError
 from factory.model import CRATES_IO, LtoDemand, Side
@@ -198,6 +199,16 @@ def test_lto_demands_are_in_the_units() -> None:
 def test_an_unknown_format_is_refused(text: str) -> None:
     with pytest.raises(EnvironmentFaultError, match="unit graph"):
         parse_unit_graph(text, HERE)
+
+
+def test_links_names_are_read_past_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "Cargo.toml").write_text('\ufeff[package]\nlinks = "z"\n', encoding="utf-8")
+    unit = {
+        "pkg_id": f"{CRATES_IO}#zlib@1.0.0",
+        "mode": "run-custom-build",
+        "target": {"src_path": str(tmp_path / "build.rs")},
+    }
+    assert list(links_names(json.dumps({"units": [unit]})).values()) == ["z"]
 
 
 def patched(folder: str) -> tuple[Unit, ...]:

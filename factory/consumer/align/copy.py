@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class WorkingCopy:
         return frozenset(package for package in packages if package.source == CRATES_IO)
 
     def read(self) -> dict[str, str]:
-        """Return the manifests and the lock: text by path in the copy, whose lines end as on Unix."""
+        """Return the manifests and the lock: text by path, with the line ends of Unix and no byte order mark."""
         paths = (path for path in self.folder.rglob("Cargo.*") if path.name in _ALIGNED_NAMES)
         return {str(path.relative_to(self.folder)): path.read_text(encoding="utf-8") for path in sorted(paths)}
 
@@ -99,11 +100,13 @@ class WorkingCopy:
         )
 
     def as_written(self, path: str, text: str | None) -> str | None:
-        """Return a text of the copy, which `read` gave, with the line ends that the repository's own file has."""
+        """Return a text of the copy, which `read` gave, with line ends and byte order mark as the repository has."""
         original = self.base / path
-        if text is None or not original.is_file() or b"\r\n" not in original.read_bytes():
+        if text is None or not original.is_file():
             return text
-        return text.replace("\n", "\r\n")
+        content = original.read_bytes()
+        ended = text.replace("\n", "\r\n") if b"\r\n" in content else text
+        return BOM_UTF8.decode() + ended if content.startswith(BOM_UTF8) else ended
 
     def settle_lock(self, compiled: Collection[PackageId] | None = None) -> str:
         """Let cargo complete the lock for the manifests, with every other package as locked; "" or why not.

@@ -148,7 +148,8 @@ def _files(
         before, shown = texts.get(path), path.relative_to(found.repo_root).as_posix()
         after = _edited(before or "", flags if path == nearest else (), keys, shown)
         if after != (before or ""):
-            changed[shown] = before, after if after.strip() else None
+            mark = "" if before is None else tree.mark(path)
+            changed[shown] = None if before is None else mark + before, mark + after if after.strip() else None
     return changed
 
 
