@@ -9,6 +9,9 @@ export LC_ALL
 
 SHARE=${WARM_DOCTOR_SHARE:-/usr/local/share/rust-warm-factory}
 TAB=$(printf '\t')
+BYTE_ORDER_MARK=$(printf '\357\273\277')
+# `[workspace]`, `workspace.members = ` or `workspace = {`.
+OF_A_WORKSPACE='(\[[[:space:]]*workspace[[:space:]]*[].]|workspace[[:space:]]*(\.|=[[:space:]]*\{))'
 MOST_NAMED=10
 IFS='
 '
@@ -154,14 +157,14 @@ examine() {
     report_findings
 }
 
-# The nearest directory from here up whose Cargo.toml has a [workspace], else the nearest with a Cargo.toml.
+# The nearest directory from here up whose Cargo.toml has a workspace, else the nearest with a Cargo.toml.
 workspace_root() {
     nearest=
     for folder in $(ancestors); do
         manifest=${folder%/}/Cargo.toml
         [ -f "$manifest" ] || continue
         nearest=${nearest:-$folder}
-        if grep -Eq '^[[:space:]]*\[[[:space:]]*workspace[[:space:]]*[].]' "$manifest"; then
+        if grep -Eq "^($BYTE_ORDER_MARK)?[[:space:]]*$OF_A_WORKSPACE" "$manifest"; then
             nearest=$folder
             break
         fi
@@ -711,6 +714,8 @@ flatten() {
 
 # shellcheck disable=SC2016 # awk's variables
 TOML='
+# Cargo and rustup skip a byte order mark.
+NR == 1 { sub(/^\357\273\277/, "") }
 { text = text $0 "\n" }
 
 END {
@@ -811,7 +816,7 @@ function array(    joined, started) {
 function skip_table(    depth) {
     depth = 0
     do {
-        if (char() == "") give_up()
+        if (skip(1) == "") give_up()
         if (char() == "\"" || char() == "\047") { quoted(); continue }
         depth += (char() == "{") - (char() == "}")
         next_char()

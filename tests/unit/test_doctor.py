@@ -199,11 +199,15 @@ def test_who_cannot_write_is_not_told_that_the_build_works(tmp_path: Path) -> No
     assert answer.stdout.endswith("1 found broken: cargo cannot build as this user here.\n")
 
 
-def test_a_member_is_examined_with_its_workspace(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "workspace",
+    ['[workspace]\nmembers = ["a"]', '\ufeff[workspace]\nmembers = ["a"]', 'workspace = {\n  members = ["a"],\n}'],
+)
+def test_a_member_is_examined_with_its_workspace(tmp_path: Path, workspace: str) -> None:
     ground = Ground(folder=tmp_path)
     ground.prepare(
         {
-            "Cargo.toml": '[workspace]\nmembers = ["a"]\n\n[profile.release]\nlto = true\n',
+            "Cargo.toml": f"{workspace}\n\n[profile.release]\nlto = true\n",
             "a/Cargo.toml": MANIFEST,
             "a/src/lib.rs": "",
         }
@@ -327,6 +331,7 @@ def test_flags_of_several_files_are_joined_as_cargo_does(tmp_path: Path) -> None
         ("rust-toolchain.toml", '[toolchain]\ncomponents = ["clippy"]\nchannel = "1.80.0"\n', 3, "1.80.0"),
         ("rust-toolchain", "nightly-2026-01-01\n", 1, "nightly-2026-01-01"),
         ("rust-toolchain", '[toolchain]\nchannel = "stable"\n', 2, "stable"),
+        ("rust-toolchain.toml", 'toolchain = {\n  # ours\n  channel = "stable",\n}\n', 3, "stable"),
     ],
 )
 def test_a_pinned_toolchain(tmp_path: Path, name: str, text: str, line: int, channel: str) -> None:
@@ -602,6 +607,36 @@ def test_a_file_that_is_no_toml_is_noted_and_the_rest_is_read(tmp_path: Path) ->
     (note,) = findings(tmp_path, files, broken=False)
     assert note == ("project", "Cargo.toml", "cannot be read to its end as TOML")
     assert [row[0] for row in findings(tmp_path, files)] == ["cargo-profile"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        (
+            ".cargo/config.toml",
+            "[target]\n'cfg(unix)' = { # ours\n  runner = \"\\e\", # don't\n  rustflags = [\n    '-g', # {\n  ],\n}\n",
+            ("rustflags", 4, "target.'cfg(unix)'.rustflags = \"-g\""),
+        ),
+        (
+            ".cargo/config.toml",
+            "x = [{\n  # don't }\n  a = 1,\n}]\nbuild = {\n  rustflags = ['-g'],\n}\n",
+            ("rustflags", 6, 'build.rustflags = "-g"'),
+        ),
+        (
+            "Cargo.toml",
+            f"{MANIFEST}[profile]\nrelease = {{\n  # small\n  lto = true,\n}}\n",
+            ("cargo-profile", 8, "[profile.release] lto = true"),
+        ),
+        (".cargo/config.toml", "\ufeff[build]\nrustflags = '-g'\n", ("rustflags", 2, 'build.rustflags = "-g"')),
+    ],
+)
+def test_inline_tables_of_several_lines_are_read(
+    tmp_path: Path, name: str, text: str, found: tuple[str, int, str]
+) -> None:
+    (row,) = findings(tmp_path, {name: text})
+    clause, line, what = found
+    assert row[:2] == (clause, f"{name}:{line}")
+    assert row[2].startswith(what)
 
 
 def test_odd_toml_is_read_as_toml(tmp_path: Path) -> None:
