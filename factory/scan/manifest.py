@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tomli
 
 from factory.scan.model import SkipReason, UnscannableError
-from factory.toml_lines import fault
+from factory.toml_lines import MAX_KEY_PARTS, fault
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from factory.scan.source_tree import SourceTree
-
-MAX_KEY_PARTS = 64
-"""Dotted keys longer than this are refused: the parser's work grows with the square of their length."""
 
 _KEPT_CHARACTERS = 32 * 1024
 _TABLES_OF_DEPENDENCIES = (

@@ -76,7 +76,7 @@ def repo(tmp_path: Path) -> Path:
         "rust/app/Cargo.toml": manifest("app", APP),
         "rust/app/src/lib.rs": "",
         ".cargo/config.toml": CONFIG,
-        "rust-toolchain.toml": '# pinned\n[toolchain]\nchannel = "1.80"\n',
+        "rust-toolchain.toml": '# the channel that we pin\n[toolchain]\nchannel = "1.80"\n',
     }
     return write_files(tmp_path / "repo", files)
 
@@ -120,6 +120,20 @@ def test_settings_are_found_in_the_manifest_or_the_configuration(repo: Path) -> 
     assert found.configured("build", "rustc") is None
     assert line(repo, found.patched("ring")).startswith("ring = ")
     assert line(repo, found.pin()) == 'channel = "1.80"'
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '[target."cfg(not(target_os = \\"macos\\"))"]\nlinker = "ld" # here\n',
+        'target.x86_64-unknown-linux-gnu = { rustflags = ["-g"], linker = "ld" } # here\n',
+        '[target]\nx86_64-unknown-linux-gnu = {\n  rustflags = ["-g"],\n  linker = "ld", # here\n}\n',
+        '[target.\'cfg(unix)\']\nrunner = """\nlinker = "cc"\n"""\nlinker = "ld" # here\n',
+    ],
+)
+def test_a_setting_is_found_however_its_table_is_written(repo: Path, config: str) -> None:
+    (repo / ".cargo/config.toml").write_text(config, encoding="utf-8")
+    assert line(repo, places(repo).configured("target", last="linker")).endswith("# here")
 
 
 def test_a_repository_without_settings_points_at_its_manifest(tmp_path: Path) -> None:

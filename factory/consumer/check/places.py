@@ -106,9 +106,8 @@ class Places:
         for folder in self._folders():
             for path in (folder / name for name in _PINS):
                 if self._tree.exists(path):
-                    lines = self._tree.read_text(path).splitlines()
-                    numbered = enumerate(lines, start=1)
-                    return Place(self._shown(path), next((n for n, line in numbered if "channel" in line), 1))
+                    lines = lines_of_keys(self._tree.read_text(path))
+                    return Place(self._shown(path), lines.get(("toolchain", "channel"), 1))
         return None
 
     def overrides(self, profile: str) -> frozenset[str]:
