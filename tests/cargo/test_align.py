@@ -308,6 +308,32 @@ def test_line_ends_and_byte_order_mark_of_another_system_stay(program: Program, 
     program("align", repo, "--plan", plan, "--check")
 
 
+def test_inline_tables_of_several_lines_are_aligned(program: Program, plan: Path, tmp_path: Path) -> None:
+    dependencies = ('serde = {\n  version = "1",\n  default-features = true, # all\n}', 'itoa = {\n  version = "1",\n}')
+    repo = write(tmp_path / "repo", replace(BEHIND, dependencies=dependencies), git=True)
+    program("align", repo, "--plan", plan, "--apply")
+    assert program.json("check", repo, "--plan", plan)["units"] == FULL
+    assert '  features = ["rc"],\n  version = "1",\n' in (repo / "Cargo.toml").read_text(encoding="utf-8")
+
+
+def test_a_manifest_whose_form_cannot_be_kept_is_left_and_named(program: Program, plan: Path, tmp_path: Path) -> None:
+    """Tables of a list with another one between them: they would come out side by side."""
+    tables = '[[example]]\nname = "a"\n[profile.release]\nlto = "thin"\n[[example]]\nname = "b"\n'
+    write_files(tmp_path / "repo/examples", {"a.rs": "fn main() {}\n", "b.rs": "fn main() {}\n"})
+    repo = write(tmp_path / "repo", replace(BEHIND, tables=tables), git=True)
+    before = (repo / "Cargo.toml").read_text(encoding="utf-8")
+    taken = steps(program.json("align", repo, "--plan", plan, "--profile"))
+    what = "Cargo.toml: its form cannot be kept; change it by hand"
+    assert taken["profile"]["left"] == [{"subject": "profile", "why": what}]
+    assert taken["profile"]["changes"] == []
+    program("align", repo, "--plan", plan, "--profile", "--apply", "--force")
+    assert (repo / "Cargo.toml").read_text(encoding="utf-8").startswith(before.removesuffix("\n"))
+    write_files(tmp_path / "held/examples", {"a.rs": "fn main() {}\n", "b.rs": "fn main() {}\n"})
+    held = write(tmp_path / "held", replace(HELD, tables=tables.replace('lto = "thin"\n', "")), git=True)
+    taken = steps(program.json("align", held, "--plan", plan, "--manifest"))
+    assert {"subject": "itoa 1.0.17 -> 1.0.18", "why": what} in taken["versions"]["left"]
+
+
 def test_a_patch_that_gains_nothing_is_only_proposed(program: Program, plan: Path, tmp_path: Path) -> None:
     """Under another cargo profile no version helps; together with the baseline's profile the same one does."""
     lagging = replace(

@@ -435,6 +435,31 @@ def test_what_a_profile_says_of_all_packages_goes_with_what_differs(text: str, e
     assert tomli.loads(made).get("profile", {"release": {}})["release"] == expected
 
 
+def test_a_profile_in_inline_tables_stays_in_them() -> None:
+    text = "[profile]\nrelease = {\n  lto = true, # why\n  opt-level = 2,\n}\n"
+    mine = ProfileTable(name="release", base=(("lto", "true"), ("opt-level", "2")), build_override=(), packages=())
+    theirs = replace(
+        common(),
+        table=ProfileTable(
+            name="release", base=(("opt-level", "2"),), build_override=(("opt-level", "3"),), packages=()
+        ),
+    )
+    made = with_profile(text, replace(use(), profile=mine), theirs)
+    assert tomli.loads(made) == {"profile": {"release": {"opt-level": 2, "build-override": {"opt-level": 3}}}}
+
+
+MIXED = '[[bin]]\nname = "x"\n[dependencies]\na = "=1.0.0"\n[profile.release]\nlto = true\n[[bin]]\nname = "y"\n'
+"""Tables of a list with others between them: tomlkit would write them side by side."""
+
+
+def test_a_manifest_whose_form_cannot_be_kept_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"^app/Cargo\.toml: its form cannot be kept; change it by hand$"):
+        with_profile(MIXED, use(lto="true"), common(), "app/Cargo.toml")
+    with pytest.raises(ConfigurationError, match=r"^Cargo\.toml: its form cannot be kept; change it by hand$"):
+        widened({"Cargo.toml": MIXED}, [Move(package=package("a"), version="1.1.0")])
+    assert widened({"Cargo.toml": MIXED}, [Move(package=package("b"), version="1.1.0")]) == ({"Cargo.toml": MIXED}, [])
+
+
 def test_a_profile_is_written_where_there_is_none() -> None:
     made = with_profile('[package]\nname = "a"\n', use(), common(lto="thin"))
     assert tomlkit.parse(made).unwrap()["profile"] == {"release": {"lto": "thin"}}

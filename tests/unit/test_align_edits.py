@@ -73,6 +73,30 @@ def test_only_the_features_of_one_dependency_change(keys: tuple[str, ...], line:
     assert made == {"Cargo.toml": MANIFEST.replace(line, instead), "other": "x"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{\n  version = "1",\n}', '{\n  version = "1",\n  features = ["x"],\n}'),
+        ('{\n  version = "1"\n}', '{\n  version = "1",\n  features = ["x"],\n}'),
+        ('{\n  version = "1", # why\n}', '{\n  features = ["x"],\n  version = "1", # why\n}'),
+        ('{ version = "1" # why\n}', '{ features = ["x"], version = "1" # why\n}'),
+        ('{\n  version = "1",\n  features = [ "a" ], # a\n}', '{\n  version = "1",\n  features = [ "a", "x" ], # a\n}'),
+    ],
+)
+def test_inline_tables_of_several_lines_keep_their_form(before: str, after: str) -> None:
+    text = '[dependencies]\na = {} # of ours\nb = "1"\n'
+    place = Place(manifest="Cargo.toml", keys=("dependencies", "a"))
+    made = with_features({"Cargo.toml": text.replace("{}", before)}, {place: {"x"}})
+    assert made == {"Cargo.toml": text.replace("{}", after)}
+
+
+def test_a_manifest_that_would_come_out_in_another_order_is_left() -> None:
+    place = Place(manifest="Cargo.toml", keys=("dependencies", "a"))
+    text = '[[bin]]\nname = "x"\n[dependencies]\na = "1"\n[[bin]]\nname = "y"\n'
+    with pytest.raises(ValueError, match=r"Cargo\.toml: its form cannot be kept; change it by hand"):
+        with_features({"Cargo.toml": text}, {place: {"x"}})
+
+
 def test_a_table_of_one_platform_is_edited_in_its_place() -> None:
     place = Place(manifest="Cargo.toml", keys=("target", "cfg(unix)", "dependencies", "only-here"))
     made = with_features({"Cargo.toml": MANIFEST}, {place: {"x"}})["Cargo.toml"]

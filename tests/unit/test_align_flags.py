@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import tomli
 
 from factory.consumer.align.flags import FlagRules, Flags, settle_flags
 from factory.scan.cargo_config import read_recorded
@@ -94,6 +95,13 @@ def test_a_file_that_had_nothing_else_is_removed(tmp_path: Path) -> None:
 def test_a_byte_order_mark_stays(tmp_path: Path) -> None:
     text = '\ufeff[build]\njobs = 2\nrustflags = ["-g"]\n'
     assert settled(tmp_path, {CONFIG: text}).files == {CONFIG: (text, "\ufeff[build]\njobs = 2\n")}
+
+
+def test_flags_in_inline_tables_of_several_lines_go(tmp_path: Path) -> None:
+    text = "[target]\n'cfg(unix)' = {\n  rustflags = ['-g'], # why\n  linker = \"ld\",\n  runner = \"r\",\n}\n"
+    flags = settled(tmp_path, {CONFIG: text})
+    ((before, after),) = flags.files.values()
+    assert (before, tomli.loads(after or "")) == (text, {"target": {"cfg(unix)": {"runner": "r"}}})
 
 
 def test_flags_of_most_others_are_written_where_there_is_no_configuration(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from factory.cargo.requirement import is_met
+from factory.consumer.align.documents import document_of
+from factory.errors import ConfigurationError
 from factory.model import Side
 
 if TYPE_CHECKING:
@@ -97,10 +99,7 @@ def with_features(texts: Mapping[str, str], wanted: Mapping[Place, Iterable[str]
 
 def _edited(text: str, place: Place, features: Sequence[str]) -> str:
     try:
-        document = tomlkit.parse(text)
-        if tomlkit.dumps(document) != text:
-            message = f"{place.shown}: its form cannot be kept"
-            raise ValueError(message)
+        document = document_of(text, place.manifest)
         table = _lookup(document, place.keys[:-1])
         name = place.keys[-1]
         value = table[name]
@@ -115,17 +114,26 @@ def _edited(text: str, place: Place, features: Sequence[str]) -> str:
         else:
             # Dotted keys, each with a line of its own.
             value["features"] = list(features)
+        return tomlkit.dumps(document)
+    except ConfigurationError as error:
+        raise ValueError(error.what) from error
     except (TOMLKitError, KeyError, TypeError, AttributeError) as error:
         message = f"{place.shown}: cannot be edited: {error}"
         raise ValueError(message) from error
-    return tomlkit.dumps(document)
 
 
 def _with_key(inline: str, key: str) -> str:
-    """Return an inline table with one key more, and as much room before its end as there was."""
+    """Return an inline table with one key more: behind the others, before them where a comment is behind the last."""
     body = inline[:-1].rstrip()
     room = inline[len(body) : -1]
+    last = body.rpartition("\n")[2]
+    if "#" in last:
+        head = inline[: len(inline) - len(inline[1:].lstrip())]
+        return f"{head}{key},{head[1:] or ' '}{inline[len(head) :]}"
     comma = "" if body.endswith(("{", ",")) else ","
+    if "\n" in room:
+        indent = last[: len(last) - len(last.lstrip())]
+        return f"{body}{comma}\n{indent}{key},{room}}}"
     return f"{body}{comma} {key}{room}}}"
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import tomli
-import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from factory.cargo.rustflags import joined, why_not_cookable_flags
 from factory.cargo.variants import Variant
+from factory.consumer.align.documents import document_of, text_of
 from factory.consumer.align.model import Change
 from factory.consumer.align.profile import EFFECTS
+from factory.errors import ConfigurationError
 from factory.scan.cargo_config import configuration_files
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.source_tree import SourceTree
@@ -157,9 +158,7 @@ def _edited(text: str, flags: Sequence[str], keys: Collection[str], shown: str) 
     """Return a configuration with these flags for all platforms, and none for those of `keys`."""
     message = f"{shown}: its form cannot be kept; change `rustflags` and `linker` by hand"
     try:
-        document, wanted = tomlkit.parse(text), tomli.loads(text)
-        if tomlkit.dumps(document) != text:
-            raise ValueError(message)
+        document, wanted = document_of(text, shown), tomli.loads(text)
         for content in (document, wanted):
             for key in keys:
                 _remove(content, ("target", key, "rustflags"))
@@ -168,10 +167,10 @@ def _edited(text: str, flags: Sequence[str], keys: Collection[str], shown: str) 
                 content.setdefault("build", {})["rustflags"] = list(flags)
             else:
                 _remove(content, ("build", "rustflags"))
-        made = tomlkit.dumps(document)
+        made = text_of(document, shown)
         if tomli.loads(made) != wanted:
             raise ValueError(message)
-    except (TOMLKitError, tomli.TOMLDecodeError, AttributeError, TypeError, KeyError) as error:
+    except (ConfigurationError, TOMLKitError, AttributeError, TypeError, KeyError) as error:
         raise ValueError(message) from error
     return made
 

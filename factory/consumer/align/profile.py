@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import tomlkit
-from tomlkit.items import AbstractTable
+from tomlkit.items import AbstractTable, InlineTable
 
 from factory.cargo.profile_table import default_settings, manifest_value
+from factory.consumer.align.documents import document_of, text_of
 from factory.consumer.align.model import Change
 from factory.errors import ConfigurationError
 
@@ -50,14 +51,14 @@ def profile_changes(use: VariantUse, baseline: BaselineProfile) -> tuple[Change,
     return tuple(rows)
 
 
-def with_profile(text: str, use: VariantUse, baseline: BaselineProfile) -> str:
+def with_profile(text: str, use: VariantUse, baseline: BaselineProfile, shown: str = "Cargo.toml") -> str:
     """Return the root manifest with the baseline's settings in `[profile.<name>]`; comments and format stay.
 
-    Raises `ConfigurationError` where the manifest does not hold what differs: then it is in a cargo configuration.
+    Raises `ConfigurationError` where its form, `shown` so, cannot be kept.
     """
     if use.profile is None:
         return text
-    document = tomlkit.parse(text)
+    document = document_of(text, shown)
     table = _table(document, "profile", baseline.table.name)
     _settle(table, dict(use.profile.base), dict(baseline.table.base))
     override = dict(use.profile.build_override), dict(baseline.table.build_override)
@@ -70,7 +71,7 @@ def with_profile(text: str, use: VariantUse, baseline: BaselineProfile) -> str:
     elif use.profile.build_override != baseline.table.build_override or use.profile.base != baseline.table.base:
         _settle_everywhere(table, baseline)
     _remove_empty(document, baseline.table.name)
-    return tomlkit.dumps(document)
+    return text_of(document, shown)
 
 
 def _rows(place: str, mine: dict[str, Any], common: dict[str, Any], defaults: Mapping[str, Any]) -> list[Change]:
@@ -122,7 +123,9 @@ def _table(parent: Any, *names: str) -> AbstractTable:  # noqa: ANN401 - tomlkit
     current = parent
     for name in names:
         if name not in current:
-            current[name] = tomlkit.table(is_super_table=name == "profile")
+            # An inline table can have no others in it.
+            inline = isinstance(current, InlineTable)
+            current[name] = tomlkit.inline_table() if inline else tomlkit.table(is_super_table=name == "profile")
         current = current[name]
     if not isinstance(current, AbstractTable):
         raise ConfigurationError(f"`{'.'.join(names)}` is no table", advice="Mend the manifest.")

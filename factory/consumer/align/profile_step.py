@@ -35,11 +35,12 @@ class ProfileStep:
     def taken(self) -> WorkingCopy:
         """Write the manifest, and return the copy with the flags.
 
-        Raises `ConfigurationError` where the manifest does not hold what differs: then it is in a cargo configuration.
+        Raises `ConfigurationError` where the manifest's form cannot be kept; then nothing is written.
         """
         manifest = str((self.copy.root / "Cargo.toml").relative_to(self.copy.folder))
         texts = self.copy.read()
-        self.copy.write(texts | {manifest: with_profile(texts[manifest], self.use, self.common)})
+        made = with_profile(texts[manifest], self.use, self.common, self.copy.shown(manifest))
+        self.copy.write(texts | {manifest: made})
         return replace(self.copy, recorded=self.flags.recorded)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
-import tomlkit
+import tomli
 
 from factory.cargo.requirement import is_met
+from factory.consumer.align.documents import document_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,22 +21,24 @@ _TABLES = ("dependencies", "build-dependencies", "dev-dependencies")
 def widened(texts: Mapping[str, str], moves: Sequence[Move]) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Return the manifests with requirements that allow each move, and the edits: `path: crate`, and from what to what.
 
-    Only those change that allow the locked version and not the other; comments and format stay as they are.
+    Only those change that allow the locked version and not the other; comments and format stay as they are. Raises
+    `ConfigurationError` for a manifest whose form cannot be kept.
     """
     made = dict(texts)
     edits: list[tuple[str, str]] = []
     for path, text in sorted(texts.items()):
         if not path.endswith("Cargo.toml"):
             continue
-        document = tomlkit.parse(text)
-        found = [edit for move in moves for edit in _widen(document, move)]
-        if found:
-            made[path] = tomlkit.dumps(document)
+        # What has nothing to change need not be in a form that can be kept.
+        if any(edit for move in moves for edit in _widen(tomli.loads(text), move)):
+            document = document_of(text, path)
+            found = [edit for move in moves for edit in _widen(document, move)]
+            made[path] = text_of(document, path)
             edits += [(f"{path}: {name}", f"{old} -> {new}") for name, old, new in found]
     return made, edits
 
 
-def _widen(document: tomlkit.TOMLDocument, move: Move) -> Iterator[tuple[str, str, str]]:
+def _widen(document: MutableMapping[str, Any], move: Move) -> Iterator[tuple[str, str, str]]:
     for table in _tables(document):
         for name, value in list(table.items()):
             detail = value if isinstance(value, MutableMapping) else {"version": value}
@@ -52,7 +55,7 @@ def _widen(document: tomlkit.TOMLDocument, move: Move) -> Iterator[tuple[str, st
                 yield name, str(requirement), wanted
 
 
-def _tables(document: tomlkit.TOMLDocument) -> Iterator[MutableMapping[str, Any]]:
+def _tables(document: MutableMapping[str, Any]) -> Iterator[MutableMapping[str, Any]]:
     """Yield every table of dependencies: the package's own, those of platforms, and the workspace's."""
     platforms = _table(document, "target")
     for holder in (document, _table(document, "workspace"), *(_table(platforms, name) for name in platforms)):

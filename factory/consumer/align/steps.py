@@ -177,7 +177,12 @@ class _Alignment:
         made, after = analysis, state
         notes: tuple[str, ...] = ()
         if step.changes:
-            self.copy = step.taken()
+            try:
+                self.copy = step.taken()
+            except ConfigurationError as error:
+                left = (*step.flags.left, Change(StepName.PROFILE, error.what))
+                self.steps.append(_idle(StepName.PROFILE, left, state, chosen=chosen))
+                return analysis, state
             made = self.copy.analyze()
             after = self._state(made)
             if made.resolved and profile_changes(made.workspaces[0].variants[self.wishes.variant], step.common):
@@ -322,6 +327,11 @@ class _Alignment:
             files |= {f"{folder}/{path}": text for path, text in source_texts(with_script).items()}
         written = {self.copy.shown(path): self.copy.as_written(path, text) for path, text in files.items()}
         return written | self.configurations
+
+
+def _idle(name: StepName, left: tuple[Change, ...], state: State, *, chosen: bool) -> Step:
+    """Return a step that changes nothing, with what is left and why."""
+    return Step(name=name, chosen=chosen, changes=(), left=left, notes=(), patch="", before=state, after=state)
 
 
 def why_idle(before: State, after: State) -> str:

@@ -14,6 +14,7 @@ from factory.consumer.align.fitting import Fitting, Requirement, fit
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.requirements import widened
 from factory.consumer.align.settle import settle
+from factory.errors import ConfigurationError
 from factory.model import CRATES_IO, PackageId
 from factory.planning.baseline_rules import rust_release
 
@@ -171,7 +172,10 @@ class _Versions:
     def _attempt(self, moves: Sequence[Move]) -> str:
         before = self.copy.read()
         known = self.copy.locked()
-        texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
+        try:
+            texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
+        except ConfigurationError as error:
+            return error.what
         lock = str(self.copy.lock.relative_to(self.copy.folder))
         self.copy.write(texts | {lock: self.rules.moved(texts[lock], moves)})
         why = self.copy.settle_lock(self.analysis.packages) or self._disagreement(moves, known)
