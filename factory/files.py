@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from factory.errors import ConfigurationError
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,7 @@ def cache_directory() -> Path:
     That is `FACTORY_CACHE_DIR` or XDG's. Raises `ConfigurationError` for a chosen directory that holds something
     else: it would be lost with the cache.
     """
-    chosen = os.environ.get("FACTORY_CACHE_DIR")
+    chosen = os.environ.get(ProgramVariable.CACHE_DIR)
     root = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("rust-warm-factory")
     root = root.absolute()
     tag = root / "CACHEDIR.TAG"

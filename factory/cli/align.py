@@ -14,6 +14,7 @@ from factory.consumer.align.model import AlignReport, StepName, align_to_json
 from factory.consumer.align.show import print_alignment
 from factory.errors import BadAnswerError, ConfigurationError
 from factory.pipeline import forecasting
+from factory.program_variables import ProgramVariable
 
 
 def align(
@@ -52,7 +53,9 @@ def align(
     ] = False,
     advisory_db: Annotated[
         Path | None,
-        typer.Option("--advisory-db", envvar="FACTORY_ADVISORY_DB", help="A checkout of RustSec's advisory-db to ask."),
+        typer.Option(
+            "--advisory-db", envvar=ProgramVariable.ADVISORY_DB, help="A checkout of RustSec's advisory-db to ask."
+        ),
     ] = None,
     variant: Annotated[
         str | None, typer.Option("--variant", help="The variant of the totals (default: release, where it is warm).")

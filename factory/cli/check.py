@@ -21,6 +21,7 @@ from factory.consumer.misses import deliver, miss_report
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import write_json
 from factory.pipeline import forecasting
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from factory.consumer.check.model import CheckReport
@@ -76,7 +77,7 @@ def check(
         str | None,
         typer.Option(
             "--report-as",
-            envvar=["FACTORY_REPORT_AS", "GITHUB_REPOSITORY", "CI_PROJECT_PATH"],
+            envvar=[ProgramVariable.REPORT_AS, "GITHUB_REPOSITORY", "CI_PROJECT_PATH"],
             help="The repository's name in the report (default: the name of its folder).",
         ),
     ] = None,

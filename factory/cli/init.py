@@ -11,6 +11,7 @@ from factory.cli.app import JsonOption, ProfilesOption
 from factory.cli.runs import run_of
 from factory.consumer.init import Ci, CompilerCache, Flavour, LayerCache, Runtime, write_files
 from factory.pipeline import projects
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from factory.pipeline.run import Run
@@ -26,7 +27,7 @@ def init(
         Path | None,
         typer.Option(
             "--plan",
-            envvar="FACTORY_PLAN",
+            envvar=ProgramVariable.PLAN,
             help="The plan by which the layer is chosen (default: plan.json, if any).",
         ),
     ] = None,

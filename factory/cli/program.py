@@ -16,6 +16,7 @@ from factory.cli.app import Globals, app
 from factory.errors import EnvironmentFaultError, FactoryError
 from factory.output import Output
 from factory.platforms import Platform
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -36,7 +37,7 @@ def main() -> int:
         app(prog_name="factory")
     except FactoryError as error:
         output.error(str(error))
-        if os.environ.get("FACTORY_DEBUG"):
+        if os.environ.get(ProgramVariable.DEBUG):
             traceback.print_exc()
         return error.exit_code
     except SystemExit as end:
@@ -53,7 +54,7 @@ def main() -> int:
 
 def _bug(bug: Exception, output: Output) -> int:
     output.error(f"{type(bug).__name__}: {bug}\nThis is a bug in factory. FACTORY_DEBUG=1 shows where it happened.")
-    if os.environ.get("FACTORY_DEBUG"):
+    if os.environ.get(ProgramVariable.DEBUG):
         traceback.print_exception(bug)
     return EXIT_OUR_BUG
 
@@ -76,11 +77,11 @@ def _common(
     ] = None,
     cell: Annotated[
         str | None,
-        typer.Option("--cell", envvar="FACTORY_CELL", help="One cell of the `matrix`, as RUST-SUITE[-LABEL]."),
+        typer.Option("--cell", envvar=ProgramVariable.CELL, help="One cell of the `matrix`, as RUST-SUITE[-LABEL]."),
     ] = None,
     platform: Annotated[
         Platform | None,
-        typer.Option("--platform", envvar="FACTORY_PLATFORM", help="One of the `platforms`, as linux/arm64."),
+        typer.Option("--platform", envvar=ProgramVariable.PLATFORM, help="One of the `platforms`, as linux/arm64."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the answer only.")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show commands (-v).")] = 0,

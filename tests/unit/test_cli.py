@@ -31,6 +31,7 @@ from factory.errors import (
 from factory.files import CACHEDIR_TAG, write_json
 from factory.pipeline import analyzing, planning, proving
 from factory.planning.plan_file import plan_to_json
+from factory.program_variables import ProgramVariable
 from factory.proof.model import Check, Proof, RepoProof
 from tests.unit.builders import organisation, plan_for, unit
 
@@ -155,6 +156,17 @@ def test_the_help_of_every_command_has_an_example_that_parses(words: tuple[str, 
 def test_every_option_says_what_it_is_for(words: tuple[str, ...]) -> None:
     for parameter in COMMANDS[words].params:
         assert (getattr(parameter, "help", "") or "").endswith(".") or "(" in parameter.help, parameter.name
+
+
+def test_every_variable_of_an_option_is_known() -> None:
+    named = {
+        variable
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for variable in ([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ())
+    }
+    assert {name for name in named if name.startswith("FACTORY_")} <= set(ProgramVariable)
+    assert "FACTORY_REPORT_AS" in named
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
