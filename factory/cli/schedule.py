@@ -12,6 +12,7 @@ from factory.cli.runs import run_of
 from factory.errors import ConfigurationError
 from factory.platforms import Platform
 from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
+from factory.schedule.package import PUBLISHED, Package
 from factory.schedule.times import CronTime
 
 
@@ -36,6 +37,14 @@ def schedule(
             metavar="PLATFORM=LABEL",
         ),
     ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(
+            "--package",
+            help="What jobs install, as pip names it: a name, git+https://…, a wheel (default: this release).",
+            metavar="SPEC",
+        ),
+    ] = None,
     folder: Annotated[
         Path, typer.Option("--out", help="The repository or folder with registry-config.yaml: files go below it.")
     ] = Path(),
@@ -57,6 +66,7 @@ def schedule(
         folder=folder.absolute(),
         max_age=max_age,
         prune=prune,
+        package=PUBLISHED if package is None else Package.parse(package),
         runners=dict(_runner(text) for text in runner or ()),
     )
     texts = schedule_files(chosen, run.settings)
