@@ -28,7 +28,7 @@ COMMANDS = {
     "init": "Write a Dockerfile that builds a project on the warm images.",
     "base": "Make a base image, where none can be pulled.",
     "demo": "Take sample repositories through every stage.",
-    "config": "Show the configuration, or its schema.",
+    "config": "Write a configuration to edit, or show what is set.",
     "cache": "Find or remove the cache.",
     "costs": "What units take and weigh, as measured by the cooks so far.",
 }

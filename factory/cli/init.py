@@ -9,7 +9,8 @@ import typer
 
 from factory.cli.app import JsonOption, ProfilesOption
 from factory.cli.runs import run_of
-from factory.consumer.init import Ci, CompilerCache, Flavour, LayerCache, Runtime, write_files
+from factory.consumer.init import Ci, CompilerCache, Flavour, LayerCache, Runtime
+from factory.files import write_new
 from factory.pipeline import projects
 from factory.program_variables import ProgramVariable
 
@@ -82,7 +83,7 @@ def init(
         for name, text in files.texts.items():
             run.output.answer(f"# {name}\n{text}")
     if not dry_run:
-        for path in write_files(files, repo, force=force):
+        for path in write_new(files.texts, repo, force=force):
             run.output.say(f"wrote {path}")
     for remark in files.remarks:
         run.output.say(f"note: {remark}")

@@ -10,8 +10,9 @@ import typer
 
 from factory.cli.runs import run_of
 from factory.errors import ConfigurationError
+from factory.files import write_new
 from factory.platforms import Platform
-from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
+from factory.schedule.files import Schedule, Scheduler, schedule_files
 from factory.schedule.package import PUBLISHED, Package
 from factory.schedule.times import CronTime
 
@@ -74,7 +75,7 @@ def schedule(
         for name, text in texts.items():
             run.output.answer(f"# {name}\n{text}")
         return
-    for path in write_schedule(texts, folder, force=force):
+    for path in write_new(texts, folder, force=force):
         run.output.say(f"wrote {path}")
 
 

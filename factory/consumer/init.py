@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.errors import ConfigurationError
-from factory.files import write_text
 from factory.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from factory.config.model import Settings
     from factory.consumer.project import Project
@@ -132,24 +130,6 @@ def make_files(project: Project, choices: Choices, settings: Settings) -> Projec
             raise ConfigurationError("--cache gha is GitHub's", advice="With --ci gitlab take registry or inline.")
         texts[".gitlab-ci.yml"] = _render("gitlab.yml.jinja", values)
     return ProjectFiles(texts=texts, remarks=tuple(_remarks(project, choices, settings, runtime)))
-
-
-def write_files(files: ProjectFiles, folder: Path, *, force: bool) -> tuple[Path, ...]:
-    """Write all files, or none: raise `ConfigurationError` where one is there already, unless with `force`."""
-    paths = {name: folder / name for name in files.texts}
-    there = sorted(str(path) for path in paths.values() if path.exists() or path.is_symlink())
-    if there and not force:
-        raise ConfigurationError(
-            "\n".join(f"{path}: is there already" for path in there),
-            advice="Look at `--dry-run`, and overwrite with `--force`.",
-        )
-    links = sorted(str(path) for path in paths.values() if path.is_symlink())
-    if links:
-        raise ConfigurationError(f"{links[0]}: is a symbolic link", advice="Remove it, or write the file yourself.")
-    for name, path in paths.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, files.texts[name])
-    return tuple(paths.values())
 
 
 def _runtime_for(choices: Choices, settings: Settings) -> Runtime:

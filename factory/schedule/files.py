@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from factory.errors import ConfigurationError
-from factory.files import write_text
 from factory.platforms import Platform
 from factory.publish.distribution import require_deleting
 from factory.publish.signing import COSIGN_RELEASE, COSIGN_SUMS
@@ -135,17 +134,6 @@ def schedule_files(schedule: Schedule, settings: Settings) -> dict[str, str]:
         require_deleting(settings.image.registry)
     values = _values(schedule, settings)
     return {path: render(f"schedule/{name}", values) for path, name in _TRAITS[schedule.scheduler].files.items()}
-
-
-def write_schedule(texts: Mapping[str, str], folder: Path, *, force: bool) -> tuple[Path, ...]:
-    """Write the files below a folder; raise `ConfigurationError`, and write none, where one is there already."""
-    paths = {name: folder / name for name in texts}
-    there = [str(path) for path in paths.values() if path.exists() or path.is_symlink()]
-    if there and not force:
-        raise ConfigurationError(f"{', '.join(there)}: there already", advice="Remove it, or overwrite it by --force.")
-    for name, path in paths.items():
-        write_text(path, texts[name])
-    return tuple(paths.values())
 
 
 def _require_images(settings: Settings) -> None:

@@ -119,6 +119,7 @@ def test_these_are_the_commands() -> None:
         "init",
         "base",
         "demo",
+        "config init",
         "config show",
         "config schema",
         "cache dir",
@@ -552,6 +553,36 @@ def test_where_the_answer_cannot_be_written_is_told(call: Call) -> None:
     answer = call("analyze", ".", "--out", "file/analysis.json")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: file/analysis.json: cannot be written: ")
+
+
+# A configuration to begin with
+
+
+def test_a_configuration_to_edit_is_written_and_never_overwritten_unasked(call: Call) -> None:
+    assert call("config", "init").code == 0
+    assert Path("registry-config.yaml").read_bytes() == (ROOT / "registry-config.yaml").read_bytes()
+    assert not Path("profiles").exists()
+    Path("registry-config.yaml").write_text("user: {uid: 7}\n")
+    again = call("config", "init", "--profiles")
+    assert again == Answer(
+        2, "", "error: registry-config.yaml: is there already\nRemove it, or overwrite it with `--force`.\n"
+    )
+    assert not Path("profiles").exists()
+    assert call("config", "init", "--force").code == 0
+    assert Path("registry-config.yaml").read_bytes() == (ROOT / "registry-config.yaml").read_bytes()
+
+
+def test_a_configuration_to_edit_says_what_to_set(call: Call) -> None:
+    answer = call("config", "init", "new", "--profiles")
+    assert (answer.code, answer.out) == (0, "")
+    assert [line for line in answer.err.splitlines() if line.startswith("wrote ")] == [
+        f"wrote new/{name}"
+        for name in ("registry-config.yaml", "profiles/core.toml", "profiles/db.toml", "profiles/web.toml")
+    ]
+    for told in ("image.registry", "image.name", "sources", "FACTORY_PROFILES=new/profiles"):
+        assert told in answer.err
+    assert call("--config", "new/registry-config.yaml", "config", "show", "--json").code == 0
+    assert Path("new/profiles/web.toml").read_bytes() == (ROOT / "profiles" / "web.toml").read_bytes()
 
 
 # Layers for groups of repositories

@@ -23,10 +23,10 @@ from factory.consumer.init import (
     LayerCache,
     Runtime,
     make_files,
-    write_files,
 )
 from factory.consumer.project import Project, layer_by_anchors, read_project
 from factory.errors import ConfigurationError
+from factory.files import write_new
 from tests.quick_samples import SAMPLES
 
 TOOLS = Path(sys.executable).parent
@@ -290,10 +290,10 @@ def test_nothing_is_written_where_one_of_the_files_is_there(tmp_path: Path) -> N
     made = make_files(project(tmp_path, PACKAGE), choices(ci=Ci.GITHUB), Settings())
     (tmp_path / ".dockerignore").write_text("mine\n")
     with pytest.raises(ConfigurationError, match=r"\.dockerignore: is there already"):
-        write_files(made, tmp_path, force=False)
+        write_new(made.texts, tmp_path, force=False)
     assert not (tmp_path / "Dockerfile").exists()
     assert (tmp_path / ".dockerignore").read_text() == "mine\n"
-    assert len(write_files(made, tmp_path, force=True)) == 3
+    assert len(write_new(made.texts, tmp_path, force=True)) == 3
     assert (tmp_path / ".dockerignore").read_text() == made.texts[".dockerignore"]
 
 
@@ -303,5 +303,5 @@ def test_a_link_is_not_written_through(tmp_path: Path) -> None:
     outside.write_text("keep\n")
     (tmp_path / "repo/Dockerfile").symlink_to(outside)
     with pytest.raises(ConfigurationError, match="symbolic link"):
-        write_files(made, tmp_path / "repo", force=True)
+        write_new(made.texts, tmp_path / "repo", force=True)
     assert outside.read_text() == "keep\n"

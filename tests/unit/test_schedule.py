@@ -27,11 +27,12 @@ from factory.config.model import (
     Settings,
 )
 from factory.errors import ConfigurationError
+from factory.files import write_new
 from factory.github_actions import COMMITS, at_commit
 from factory.platforms import Platform
 from factory.publish.signing import COSIGN_RELEASE, OLDEST_COSIGN
 from factory.resources import templates
-from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
+from factory.schedule.files import Schedule, Scheduler, schedule_files
 from factory.schedule.package import PUBLISHED, Package
 from factory.schedule.times import CronTime
 
@@ -700,7 +701,7 @@ def test_systemd_accepts_its_units(tmp_path: Path) -> None:
     assert texts["rust-builder.timer"].count("OnCalendar=Mon *-*-* 3:17:00") == 1
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here")
-    paths = write_schedule(texts, tmp_path, force=False)
+    paths = write_new(texts, tmp_path, force=False)
     done = process.run(["systemd-analyze", "verify", *map(str, paths)], check=False, timeout=60)
     ours = [line for line in done.stderr.splitlines() if "rust-builder" in line]
     assert ours == []
@@ -730,8 +731,8 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     texts = schedule_files(schedule(Scheduler.SYSTEMD), settings())
     (tmp_path / "rust-builder.timer").write_text("mine")
     with pytest.raises(ConfigurationError, match="there already"):
-        write_schedule(texts, tmp_path, force=False)
+        write_new(texts, tmp_path, force=False)
     assert [path.name for path in tmp_path.iterdir()] == ["rust-builder.timer"]
     assert (tmp_path / "rust-builder.timer").read_text() == "mine"
-    write_schedule(texts, tmp_path, force=True)
+    write_new(texts, tmp_path, force=True)
     assert (tmp_path / "rust-builder.timer").read_text() == texts["rust-builder.timer"]
