@@ -208,6 +208,12 @@ def _sccache_environment(store: CompilerCache, settings: Settings) -> Sequence[s
 
 def _remarks(project: Project, choices: Choices, settings: Settings, runtime: Runtime) -> Sequence[str]:
     remarks = []
+    # An image that the user named is not of this name.
+    if not settings.image.registry and choices.builder.startswith(f"{settings.image.name}:"):
+        remarks.append(
+            f"`image.registry` is empty, so every other machine, CI's too, looks for {choices.builder} on Docker Hub: "
+            "set it (docker.io for Docker Hub), or name an image by --image"
+        )
     pin = project.workspace.toolchain_pin
     if pin is not None:
         remarks.append(f"rust-toolchain names {pin}: the Dockerfile builds with the image's {settings.toolchain}")

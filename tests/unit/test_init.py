@@ -35,6 +35,7 @@ EVERY_WAY = list(itertools.product(Flavour, Runtime, CompilerCache))
 
 def choices(
     *,
+    builder: str = "registry.test/org/rust-builder:web",
     flavour: Flavour = Flavour.PLAIN,
     runtime: Runtime | None = None,
     ci: Ci = Ci.NONE,
@@ -45,7 +46,7 @@ def choices(
     runtime_packages: tuple[str, ...] = (),
 ) -> Choices:
     return Choices(
-        builder="registry.test/org/rust-builder:web",
+        builder=builder,
         flavour=flavour,
         runtime=runtime,
         ci=ci,
@@ -269,6 +270,19 @@ def test_saved_queries_are_used_and_missing_ones_told(tmp_path: Path) -> None:
     saved = make_files(read_project(tmp_path), choices(), Settings())
     assert "SQLX_OFFLINE=true cargo build" in saved.texts["Dockerfile"]
     assert not any("sqlx" in remark for remark in saved.remarks)
+
+
+@pytest.mark.parametrize("ci", Ci)
+def test_an_image_without_a_registry_is_told(tmp_path: Path, ci: Ci) -> None:
+    its, local, named = project(tmp_path, PACKAGE), "org/rust-builder:core", Settings()
+    (remark, *_) = make_files(its, choices(builder=local, ci=ci), Settings()).remarks
+    assert remark.startswith(
+        "`image.registry` is empty, so every other machine, CI's too, looks for org/rust-builder:core"
+    )
+    ours = Settings(image=ImageSettings(registry="ghcr.io"))
+    for builder, given in ((f"ours.test/{local}", named), (f"ghcr.io/{local}", ours)):
+        made = make_files(its, choices(builder=builder, ci=ci), given)
+        assert not any("image.registry" in remark for remark in made.remarks)
 
 
 def test_a_toolchain_pin_yields_to_the_toolchain_of_the_image(tmp_path: Path) -> None:
