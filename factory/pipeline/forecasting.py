@@ -21,7 +21,7 @@ from factory.consumer.check.warm import warm_from_directory, warm_from_image, wa
 from factory.costs.estimate import fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
-from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError
 from factory.files import cache_directory
 from factory.model import PackageId
 from factory.pipeline.analyzing import ask_registry, require_manifests, scan
@@ -195,12 +195,8 @@ def _aligner(
 
 def _scan(run: Run, repo: str) -> Scan:
     """Find the workspaces of a repository; raise `BadAnswerError` where it has no manifest."""
-    try:
-        found = scan(run, [repo])
-        require_manifests(found)
-    except NothingToDoError as error:
-        # To a gate, "nothing to do" is success.
-        raise BadAnswerError(error.what, advice=error.advice) from error
+    found = scan(run, [repo])
+    require_manifests(found)
     return found
 
 

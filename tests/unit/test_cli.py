@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -260,11 +260,22 @@ def test_sources_of_the_configuration_stand_beside_it(call: Call, tmp_path: Path
     assert f"{Path('company', 'nowhere')}: no such directory" in answer.err
 
 
-def test_a_folder_without_rust_is_nothing_to_do(call: Call, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["analyze"], ["rebuild", "--backend", "local", "--output", "warm"]])
+def test_a_folder_without_rust_is_no_success(call: Call, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "empty").mkdir()
-    answer = call("analyze", "empty")
-    assert (answer.code, answer.out) == (3, "")
-    assert "no Cargo.toml below these paths" in answer.err
+    answer = call(*words, "empty")
+    assert (answer.code, answer.out) == (1, "")
+    assert "error: no Cargo.toml below these paths" in answer.err
+
+
+def test_an_analysis_in_which_nothing_resolves_is_no_success(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = replace(organisation(), workspaces=())
+    monkeypatch.setattr(analyzing, "scan", lambda *_args: None)
+    monkeypatch.setattr(analyzing, "analyze", lambda *_args, **_options: nothing)
+    answer = call("--quiet", "analyze", ".")
+    assert answer.code == 1
+    assert answer.err.startswith("error: no workspace could be resolved, so nothing was written\n")
+    assert not Path("analysis.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -308,11 +319,12 @@ class TestFilesBetweenStages:
         assert made_by in answer.err
 
 
-def test_an_analysis_without_units_is_nothing_to_do(call: Call) -> None:
+@pytest.mark.parametrize("command", ["plan", "layers"])
+def test_an_analysis_without_units_is_no_success(call: Call, command: str) -> None:
     write_json(Path("analysis.json"), {**analysis_to_json(organisation()), "units": {}, "workspaces": []})
-    answer = call("plan")
-    assert (answer.code, answer.out) == (3, "")
-    assert "the analysis holds no registry unit" in answer.err
+    answer = call(command)
+    assert (answer.code, answer.out) == (1, "")
+    assert "error: the analysis holds no registry unit" in answer.err
 
 
 @pytest.fixture
