@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import typer
 
 from factory import __version__, process
 from factory.cli.app import Globals, app
-from factory.errors import EnvironmentFaultError, FactoryError
+from factory.errors import EnvironmentFaultError, FactoryError, NothingToDoError
 from factory.output import Output
 from factory.platforms import Platform
 from factory.program_variables import ProgramVariable
@@ -27,28 +28,39 @@ EXIT_INTERRUPTED = (130, 143)
 """Ctrl-C, and a polite request to end."""
 
 
+@dataclass(slots=True)
+class _Told:
+    """What prints after a command has ended: as the options before it say, once they are read."""
+
+    output: Output = field(default_factory=Output)
+
+
 def main() -> int:
     """Run the program and return its exit code: 0, or that of the error (see factory/errors.py)."""
-    output = Output()
+    told = _Told()
     process.begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        app(prog_name="factory")
+        app(prog_name="factory", obj=told)
+    except NothingToDoError as end:
+        # No fault: whoever asks for quiet, as a crontab does, has nothing to read.
+        told.output.say(str(end))
+        return end.exit_code
     except FactoryError as error:
-        output.error(str(error))
+        told.output.error(str(error))
         if os.environ.get(ProgramVariable.DEBUG):
             traceback.print_exc()
         return error.exit_code
     except SystemExit as end:
-        return _exit_code(end, output)
+        return _exit_code(end, told.output)
     except OSError as error:
         if error.errno not in _FULL:
-            return _bug(error, output)
-        output.error(f"{error.strerror}\nMake room where the answer is written to, and run the command again.")
+            return _bug(error, told.output)
+        told.output.error(f"{error.strerror}\nMake room where the answer is written to, and run the command again.")
         return EnvironmentFaultError.exit_code
     except Exception as bug:  # noqa: BLE001 - the last resort: every other failure is one of ours
-        return _bug(bug, output)
+        return _bug(bug, told.output)
     return 0
 
 
@@ -91,6 +103,7 @@ def _common(
 ) -> None:
     del version  # its callback has ended the program
     output = Output(verbosity=-1 if quiet else verbose)
+    context.obj.output = output
     process.show_commands(output.command)
     context.obj = Globals(config, cell, platform, output)
 

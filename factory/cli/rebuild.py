@@ -117,7 +117,7 @@ def rebuild(
             _answer(done, run, as_json=json)
             built = built or bool(done.decision.reasons)
     if not built:
-        raise NothingToDoError("nothing to rebuild", advice="The notes above say what was weighed, if anything.")
+        raise NothingToDoError("nothing to rebuild")
 
 
 def _publish(*, push: bool, stage: bool) -> rebuilding.Publish:

@@ -442,7 +442,19 @@ def test_each_error_has_its_exit_code(
     call: Call, monkeypatch: pytest.MonkeyPatch, kind: type[FactoryError], code: int
 ) -> None:
     monkeypatch.setattr(analyzing, "scan", failing(kind("what [happened]", advice="what to do")))
-    assert call("analyze", ".") == Answer(code, "", "error: what [happened]\nwhat to do\n")
+    said = "" if kind is NothingToDoError else "error: "
+    assert call("analyze", ".") == Answer(code, "", f"{said}what [happened]\nwhat to do\n")
+
+
+@pytest.mark.parametrize("environ", [{}, {"GITHUB_ACTIONS": "true"}], ids=["", "github"])
+@pytest.mark.parametrize(("words", "said"), [((), "nothing to [do]\nsee there\n"), (("--quiet",), "")])
+def test_nothing_to_do_is_no_error(
+    call: Call, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(analyzing, "scan", failing(NothingToDoError("nothing to [do]", advice="see there")))
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert call(*words, "analyze", ".") == Answer(3, "", said)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("odd"), KeyError("odd"), OSError("odd"), RecursionError("odd")])
