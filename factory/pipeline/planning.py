@@ -50,12 +50,13 @@ def plan(
     tree: LayerTree,
     *,
     baseline: bool = True,
+    agreed: bool = True,
     as_it_is: Analysis | None = None,
 ) -> Plan:
     """Choose what to cook; raise `BadAnswerError` where no registry unit is left to choose.
 
-    With `baseline`, the plan says also what the repositories could agree on: those of `as_it_is`, where `analysis` has
-    repositories at the baseline as well.
+    With `baseline`, the plan has what repositories can move to, and with `agreed` what these would gain by it: those
+    of `as_it_is`, where `analysis` has repositories at the baseline as well.
     """
     budget = run.settings.budget
     run.output.say(
@@ -78,7 +79,8 @@ def plan(
     if not baseline:
         return made
     meeting = baseline_of(run, as_it_is or analysis, toolchain, cargo_home)
-    return replace(made, baseline=meeting, agreement=agreement(as_it_is or analysis, meeting, choice.costs))
+    gains = agreement(as_it_is or analysis, meeting, choice.costs) if agreed else None
+    return replace(made, baseline=meeting, agreement=gains)
 
 
 def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, made: Plan | None) -> Explanation:

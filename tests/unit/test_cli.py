@@ -29,7 +29,7 @@ from factory.errors import (
     RegistryFaultError,
 )
 from factory.files import CACHEDIR_TAG, write_json
-from factory.pipeline import analyzing, planning, proving
+from factory.pipeline import analyzing, planning, proving, stacks
 from factory.planning.plan_file import plan_to_json
 from factory.program_variables import ProgramVariable
 from factory.proof.model import Check, Proof, RepoProof
@@ -37,6 +37,8 @@ from tests.unit.builders import organisation, plan_for, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from factory.planning.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 EXIT_CODES = (
@@ -569,6 +571,23 @@ def test_tables_are_the_answer_without_json(call: Call) -> None:
     verified = call("--quiet", "verify", "t")
     assert (verified.code, verified.err) == (0, "")
     assert "Checks of t" in verified.out
+
+
+@pytest.mark.parametrize(("words", "agreed"), [((), True), (("--default",), False)])
+def test_stacks_have_nothing_to_agree_on(
+    call: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], agreed: bool
+) -> None:
+    asked: list[object] = []
+
+    def plan(*_args: object, **options: object) -> Plan:
+        asked.append(options["agreed"])
+        return plan_for({"core": [unit("a")]})
+
+    monkeypatch.setattr(planning, "plan", plan)
+    monkeypatch.setattr(stacks, "analyze_stacks", lambda _run: organisation())
+    write_json(Path("analysis.json"), analysis_to_json(organisation()))
+    assert call("plan", *words).code == 0
+    assert asked == [agreed]
 
 
 @pytest.mark.usefixtures("stages")
