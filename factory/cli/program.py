@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
 from factory import __version__, process
 from factory.cli.app import Globals, app
+from factory.cli.usage import usage_fault
 from factory.errors import EnvironmentFaultError, FactoryError, NothingToDoError
 from factory.output import Output
 from factory.platforms import Platform
@@ -42,7 +44,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        app(prog_name="factory", obj=told)
+        return _exit_code(_run(told), told.output)
     except NothingToDoError as end:
         # No fault: whoever asks for quiet, as a crontab does, has nothing to read.
         told.output.say(str(end))
@@ -53,7 +55,7 @@ def main() -> int:
             traceback.print_exc()
         return error.exit_code
     except SystemExit as end:
-        return _exit_code(end, told.output)
+        return _exit_code(end.code, told.output)
     except OSError as error:
         if error.errno not in _FULL:
             return _bug(error, told.output)
@@ -61,7 +63,18 @@ def main() -> int:
         return EnvironmentFaultError.exit_code
     except Exception as bug:  # noqa: BLE001 - the last resort: every other failure is one of ours
         return _bug(bug, told.output)
-    return 0
+
+
+def _run(told: _Told) -> object:
+    """Run the command, and return its exit code, `None` for 0; a command line that cannot be read is our error."""
+    try:
+        # By itself typer would print what it cannot read in a way of its own, and end the program.
+        return app(prog_name="factory", obj=told, standalone_mode=False)
+    except NoArgsIsHelpError as help_text:
+        help_text.show()
+        return help_text.exit_code
+    except UsageError as error:
+        raise usage_fault(error) from error
 
 
 def _bug(bug: Exception, output: Output) -> int:
@@ -114,8 +127,8 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _exit_code(end: SystemExit, output: Output) -> int:
-    code = end.code if isinstance(end.code, int) else 0 if end.code is None else 2
+def _exit_code(end: object, output: Output) -> int:
+    code = end if isinstance(end, int) else 0 if end is None else 2
     if code in EXIT_INTERRUPTED:
         output.error("interrupted: finished stages are kept, unfinished files were not written")
     return code

@@ -212,7 +212,12 @@ def test_the_version_is_an_answer(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["anlyze"], "Did you mean 'analyze'?"),
+        (["anlyze"], "no such command 'anlyze'. Did you mean 'analyze'?"),
+        (
+            ["nothing"],
+            "no such command 'nothing'\nUsage: factory [OPTIONS] COMMAND [ARGS]...\nCommands: analyze, plan, ",
+        ),
+        (["cache", "nothing"], "Commands: dir, clean."),
         (["config", "shwo"], "Did you mean 'show'?"),
         (["analyze", "--ofline"], "--offline"),
         (["plan", "unexpected"], "unexpected"),
@@ -221,13 +226,33 @@ def test_the_version_is_an_answer(call: Call) -> None:
         (["build", "--backend", "podman"], "docker"),
         (["analyze", "--top", "-1"], "--top"),
         (["analyze", "--top", "many"], "--top"),
+        (["--nothing"], "no such option: --nothing"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_what_is_right(call: Call, words: list[str], told: str) -> None:
     answer = call(*words)
     assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: ")
     assert told in answer.err
-    assert "Usage: factory" in answer.err
+    assert "\nUsage: factory" in answer.err
+    assert "Value error" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["analyze", "-q"], "factory -q analyze"),
+        (["analyze", ".", "-v"], "factory -v analyze"),
+        (["config", "show", "--config", "a.yaml"], "factory --config … config show"),
+        (["rebuild", "--platform=linux/arm64"], "factory --platform … rebuild"),
+        (["plan", "--cell", "a"], "factory --cell … plan"),
+    ],
+)
+def test_an_option_of_the_program_stands_before_the_command(call: Call, words: list[str], right: str) -> None:
+    answer = call(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert re.fullmatch(r"error: no such option: \S+\n.*\n", answer.err)
+    assert answer.err.endswith(f"\nIt stands before the command: `{right}`.\n")
 
 
 @pytest.mark.parametrize("words", [[], ["config"], ["cache"]])
@@ -662,15 +687,15 @@ def test_the_profiles_of_groups_are_written_beside_those_that_are_there(call: Ca
     assert "profiles is there already" in again.err
     nobody = call("layers", "--profiles", "profiles", "--groups", "1")
     assert (nobody.code, nobody.out) == (2, "")
-    assert "1 groups are too many for 0 repositories" in nobody.err
+    assert "no repository is left to group" in nobody.err
 
 
 @pytest.mark.usefixtures("analysis_file")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--groups", "2"), "2 groups are too few"),
-        (("--groups", "4"), "4 groups are too many for 3 repositories"),
+        (("--groups", "2"), "too few groups: 2"),
+        (("--groups", "4"), "too many groups: 4. Of the repositories, 3 have"),
         (("--out", "profiles"), "--out needs --groups"),
     ],
 )
