@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from factory import __version__, cli, process
 from factory.analysis.model import analysis_to_json
 from factory.cargo.toolchain import INSTALL_ADVICE
+from factory.cli.commands import SECTIONS
 from factory.errors import (
     BadAnswerError,
     BuildFailedError,
@@ -110,6 +111,7 @@ def test_these_are_the_commands() -> None:
         "layers",
         "build",
         "verify",
+        "base",
         "push",
         "rebuild",
         "prune",
@@ -117,9 +119,8 @@ def test_these_are_the_commands() -> None:
         "check",
         "align",
         "recommend",
-        "report",
         "init",
-        "base",
+        "report",
         "demo",
         "config init",
         "config show",
@@ -185,8 +186,12 @@ def test_the_readme_has_every_exit_code() -> None:
 
 def test_the_list_of_commands_has_the_first_line_of_each_ones_help_uncut(call: Call) -> None:
     firsts = {words[0]: command.help.splitlines()[0] for words, command in COMMANDS.items() if len(words) == 1}
-    listed = call("-h").out.partition("Commands:\n")[2]
-    assert [tuple(line.split(maxsplit=1)) for line in listed.splitlines()] == list(firsts.items())
+    headings = [f"{heading}:" for heading in SECTIONS]
+    listed = [line for line in call("-h").out.partition(f"\n{headings[0]}\n")[2].splitlines() if line]
+    assert [line for line in listed if line in headings] == headings[1:]
+    rows = [line for line in listed if line not in headings]
+    assert [tuple(line.split(maxsplit=1)) for line in rows] == list(firsts.items())
+    assert {line.index(what) for line, what in zip(rows, firsts.values(), strict=True)} == {len("  recommend  ")}
 
 
 @pytest.mark.runs_programs
@@ -255,11 +260,11 @@ def test_an_option_of_the_program_stands_before_the_command(call: Call, words: l
     assert answer.err.endswith(f"\nIt stands before the command: `{right}`.\n")
 
 
-@pytest.mark.parametrize("words", [[], ["config"], ["cache"]])
-def test_without_a_command_the_help_is_shown(call: Call, words: list[str]) -> None:
+@pytest.mark.parametrize(("words", "heading"), [([], "Make images"), (["config"], "Commands"), (["cache"], "Commands")])
+def test_without_a_command_the_help_is_shown(call: Call, words: list[str], heading: str) -> None:
     answer = call(*words)
     assert answer.code == 2
-    assert "Commands:" in answer.out + answer.err
+    assert f"\n{heading}:\n" in answer.out + answer.err
 
 
 # Errors that users meet
