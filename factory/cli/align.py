@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.app import JsonOption, PlanOption
+from factory.cli.app import AdvisoriesOption, JsonOption, PlanOption
 from factory.cli.runs import run_of
 from factory.consumer.align.features import FeaturesBy
 from factory.consumer.align.model import AlignReport, StepName, align_to_json
 from factory.consumer.align.show import print_alignment
 from factory.errors import BadAnswerError, ConfigurationError
 from factory.pipeline import forecasting
-from factory.program_variables import ProgramVariable
 
 
 def align(
@@ -51,12 +50,7 @@ def align(
     allow_downgrade: Annotated[
         bool, typer.Option("--allow-downgrade", help="Go to versions that were yanked or that an advisory warns of.")
     ] = False,
-    advisory_db: Annotated[
-        Path | None,
-        typer.Option(
-            "--advisory-db", envvar=ProgramVariable.ADVISORY_DB, help="A checkout of RustSec's advisory-db to ask."
-        ),
-    ] = None,
+    advisory_db: AdvisoriesOption = None,
     variant: Annotated[
         str | None, typer.Option("--variant", help="The variant of the totals (default: release, where it is warm).")
     ] = None,

@@ -52,6 +52,12 @@ PathsArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout instead of tables.")]
 PlanOption = Annotated[Path, typer.Option("--plan", envvar=ProgramVariable.PLAN, help="The plan to read.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, with the exact commands.")]
+AdvisoriesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--advisory-db", envvar=ProgramVariable.ADVISORY_DB, help="A checkout of RustSec's advisory-db to compare with."
+    ),
+]
 ProfilesOption = Annotated[
     Path | None,
     typer.Option("--profiles", envvar=ProgramVariable.PROFILES, help="Directory of layer profiles (*.toml)."),

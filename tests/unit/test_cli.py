@@ -173,6 +173,16 @@ def test_every_variable_of_an_option_is_known() -> None:
     assert "FACTORY_REPORT_AS" in named
 
 
+def test_an_option_of_several_commands_takes_one_variable() -> None:
+    taken: dict[str, set[str]] = {}
+    for words in LEAVES:
+        for parameter in COMMANDS[words].params:
+            if not getattr(parameter, "is_flag", False):
+                for name in parameter.opts:
+                    taken.setdefault(name, set()).add(str(parameter.envvar))
+    assert {name: sorted(of) for name, of in taken.items() if len(of) > 1} == {}
+
+
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_the_readme_has_every_command(words: tuple[str, ...]) -> None:
     assert " ".join(["`factory", *words]) in (ROOT / "README.md").read_text(encoding="utf-8")
