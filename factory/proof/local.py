@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.cargo.toolchain import find_toolchain
-from factory.cook.local import is_warm_directory
+from factory.cook.local import MARKER, is_warm_directory
 from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.exclusive import exclusive
 from factory.proof.consumer import consumer_args, consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, release, toolchain_check
 from factory.proof.model import Proof, RepoProof
@@ -34,8 +35,16 @@ def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, output:
 
     The toolchain is the one that cooked it; where this machine has no such one, its default builds, and the check
     `toolchain` fails. A repository of the scan without any workspace is a failing row. Raises `ConfigurationError`
-    for a directory that was not cooked to the end.
+    for a directory that was not cooked to the end, `EnvironmentFaultError` where another build or verification uses it.
     """
+    _require_cooked(folder)
+    # What the builds of one download, another would count, and remove.
+    with exclusive(folder / MARKER, using=folder):
+        _require_cooked(folder)
+        return _proof(folder, scan, request, output)
+
+
+def _proof(folder: Path, scan: Scan, request: ProofRequest, output: Output) -> Proof:
     home, build_dir = folder / "cargo-home", folder / "build"
     path, contract = _contract(folder)
     cooked = recorded_rustc(contract, where=str(path))
@@ -55,14 +64,21 @@ def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, output:
     return Proof(target=str(folder), repos=tuple(repos), checks=checks)
 
 
-def _contract(folder: Path) -> tuple[Path, str]:
-    """Return the path and the text of a contract of the directory: every layer has the same."""
-    contracts = sorted((folder / "share").glob("*/contract.json"))
-    if not contracts or not is_warm_directory(folder):
+def _require_cooked(folder: Path) -> None:
+    if not _contracts(folder) or not is_warm_directory(folder):
         raise ConfigurationError(
             f"{folder}: not a completely cooked directory",
             advice="Run `factory build --backend local --output DIR` to the end first.",
         )
+
+
+def _contracts(folder: Path) -> list[Path]:
+    return sorted((folder / "share").glob("*/contract.json"))
+
+
+def _contract(folder: Path) -> tuple[Path, str]:
+    """Return the path and the text of a contract of the directory: every layer has the same."""
+    contracts = _contracts(folder)
     try:
         return contracts[0], contracts[0].read_text(encoding="utf-8", errors="replace")
     except OSError as error:
