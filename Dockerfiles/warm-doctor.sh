@@ -10,6 +10,7 @@ export LC_ALL
 SHARE=${WARM_DOCTOR_SHARE:-/usr/local/share/rust-warm-factory}
 TAB=$(printf '\t')
 MOST_NAMED=10
+MOST_INCLUDED=100
 IFS='
 '
 
@@ -184,17 +185,39 @@ read_configuration() {
         # Where both are, cargo reads the old name.
         for file in "${folder%/}/.cargo/config" "${folder%/}/.cargo/config.toml"; do
             if [ -f "$file" ]; then
-                flatten "$file" >>"$work/config"
+                add_configuration "$file"
                 break
             fi
         done
     done
     if [ -f "$cargo_home/config.toml" ]; then
-        flatten "$cargo_home/config.toml" >"$work/home-config"
-        cat "$work/home-config" >>"$work/config"
-    else
-        : >"$work/home-config"
+        add_configuration "$cargo_home/config.toml"
     fi
+}
+
+# add_configuration FILE: its lines, and those of what it includes, which wins less; what is included last wins most.
+add_configuration() {
+    waiting=$1
+    number=0
+    while [ -n "$waiting" ] && [ "$number" -lt "$MOST_INCLUDED" ]; do
+        included=${waiting%%"$IFS"*}
+        waiting=${waiting#"$included"}
+        waiting=${waiting#"$IFS"}
+        number=$((number + 1))
+        flatten "$included" >"$work/one"
+        cat "$work/one" >>"$work/config"
+        # Before 1.94, cargo passes over them in silence.
+        [ "${minor:-94}" -ge 94 ] || continue
+        awk -F "$TAB" '$2 == "include/path" { print $3 }' "$work/one" >"$work/included"
+        while read -r name; do
+            case $name in
+            /*) ;;
+            *) name=${included%/*}/$name ;;
+            esac
+            # Without one that it needs cargo does not build, and says so.
+            [ ! -f "$name" ] || waiting=$name${waiting:+$IFS$waiting}
+        done <"$work/included"
+    done
 }
 
 check_cargo_home() {
@@ -753,6 +776,7 @@ function pair(under,    path) {
     skip(0)
     emit_line = line
     if (char() == "{") inline(path)
+    else if (path == "include" && char() == "[") includes()
     else {
         found_value = value()
         print file ":" emit_line "\t" path "\t" found_value
@@ -806,6 +830,22 @@ function array(    joined, started) {
     }
     next_char()
     return joined
+}
+
+# A line for each: there may be blanks in a path, and each may be a table.
+function includes() {
+    next_char()
+    while (skip(1) != "]") {
+        if (char() == "") give_up()
+        if (char() == "{") inline("include")
+        else {
+            emit_line = line
+            found_value = value()
+            print file ":" emit_line "\tinclude/path\t" found_value
+        }
+        if (skip(1) == ",") next_char()
+    }
+    next_char()
 }
 
 function skip_table(    depth) {

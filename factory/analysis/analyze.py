@@ -19,6 +19,7 @@ from factory.analysis.model import (
     merge_units,
 )
 from factory.cargo.home import known_registries
+from factory.cargo.layout import version_numbers
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
 from factory.cargo.resolve import PASSING, Trouble, UnitGraph, Unresolved, explain, resolve
@@ -29,6 +30,7 @@ from factory.graph import MergedGraph
 from factory.process import ProgramFailedError
 from factory.scan.cargo_config import read_recorded
 from factory.scan.cfg_expression import CfgSet
+from factory.scan.config_files import INCLUDES_SINCE
 from factory.scan.model import UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
 from factory.scan.source_tree import SourceTree
@@ -104,7 +106,11 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
         ignored=tuple(str(setting) for setting in recorded.ignored),
-        doubts=(*_doubts(recorded), *_overridden(recorded, kept, resolver)),
+        doubts=(
+            *_doubts(recorded),
+            *_without_include(recorded, resolver.toolchain.version),
+            *_overridden(recorded, kept, resolver),
+        ),
     )
     return replace(kept, workspaces=(workspace,))
 
@@ -135,6 +141,12 @@ def _doubts(recorded: RecordedConfig) -> Iterator[str]:
     places = {setting.key: setting.place for setting in reversed(recorded.ignored)}
     for key, what in recorded.doubts:
         yield f"{_DOUBT}: `{key}` ({places.get(key, '.cargo/config.toml')}) {what}"
+
+
+def _without_include(recorded: RecordedConfig, version: str) -> Iterator[str]:
+    """Say where a cargo of this version does not read what was read here."""
+    if recorded.including and version_numbers(version) < INCLUDES_SINCE:
+        yield f"forecasts may be wrong: `include` ({recorded.including}) was read, as cargo {version} does not"
 
 
 def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver) -> Iterator[str]:

@@ -8,6 +8,12 @@ FIRST_WITH_BUILD_DIR = (1, 91)
 """The first cargo with a stable `build.build-dir`."""
 
 
+def version_numbers(version: str) -> tuple[int, int]:
+    """Return the first two numbers of a release of cargo, such as `1.95.0`."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return major, minor
+
+
 class Layout(enum.StrEnum):
     """The key of cargo's `[build]` table that names the directory of the units."""
 
@@ -19,8 +25,7 @@ class Layout(enum.StrEnum):
     @classmethod
     def of(cls, version: str) -> Layout:
         """Return the layout for a release of cargo, such as `1.95.0`."""
-        major, minor = (int(part) for part in version.split(".")[:2])
-        return cls.BUILD_DIR if (major, minor) >= FIRST_WITH_BUILD_DIR else cls.TARGET_DIR
+        return cls.BUILD_DIR if version_numbers(version) >= FIRST_WITH_BUILD_DIR else cls.TARGET_DIR
 
     def apart(self, folder: str) -> tuple[str, ...]:
         """Return the arguments that keep what is no unit out of the shared directory, in `folder`.

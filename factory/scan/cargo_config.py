@@ -24,14 +24,16 @@ from typing import TYPE_CHECKING, Any
 import tomlkit
 
 from factory.scan.cfg_expression import CfgSet, CfgSyntaxError, parse_target_key
-from factory.scan.manifest import parse_toml
+from factory.scan.config_files import INCLUDE, configuration_files, configuration_in, malformed, place_of_key
 from factory.scan.model import IgnoredSetting, SkipReason, UnscannableError
-from factory.scan.source_tree import SourceTree, normalised
+from factory.scan.source_tree import SourceTree, escaped, normalised
 from factory.toml_lines import dotted, line_of_key, lines_of_keys
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from factory.scan.config_files import ConfigFile
 
 
 class Replacement(enum.StrEnum):
@@ -67,6 +69,10 @@ class RecordedConfig:
     """What its `[source]` tables put for crates.io."""
     doubts: tuple[tuple[str, str], ...] = ()
     """Keys of ignored settings with which a build finds less fresh than is forecast, each with what it does there."""
+    including: str = ""
+    """The place of the first `include`; "" where there is none."""
+    unread: tuple[str, ...] = ()
+    """What is included and not in the repository: nobody knows here what it sets."""
 
     def effective_rustflags(self, triple: str, cfgs: CfgSet, *, beneath: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return the flags cargo would pass for `triple`, whose `rustc --print cfg` is `cfgs`.
@@ -146,39 +152,38 @@ def read_recorded(tree: SourceTree, workspace_root: Path, *, registries: Collect
 
     `registries` names those that the user's own cargo knows or has a token for: what a repository says of their index
     is ignored, or it could have the token sent to a server of its choice.
-    Raises `UnscannableError` with file and line for one that cargo would refuse. `include`d files are not
-    read.
+    Raises `UnscannableError` with file and line for one that cargo would refuse. What they `include`
+    is read where the repository has it, and else a doubt.
     """
     taken = frozenset(map(_variable, ("crates-io", *registries)))
     merged: dict[str, Any] = {}
     ignored: list[IgnoredSetting] = []
-    for path in configuration_files(tree, workspace_root):
-        table = _read(tree, path)
-        ignored.extend(_ignored(tree, path, table, taken))
-        _merge(merged, _located(tree, path, table), ())
-    return _recorded(tree, workspace_root, merged, tuple(sorted(ignored)), taken)
-
-
-def configuration_files(tree: SourceTree, workspace_root: Path) -> Iterator[Path]:
-    """Yield the cargo configurations from `workspace_root` up to the top of its repository, the nearest first."""
-    top = tree.repo_root(workspace_root)
-    for folder in (workspace_root, *workspace_root.parents):
-        if not folder.is_relative_to(top):
-            return
-        path = _config_file(tree, folder)
-        if path is not None:
-            yield path
+    files = tuple(configuration_files(tree, workspace_root))
+    for file in files:
+        ignored.extend(_ignored(tree, file, taken))
+        _merge(merged, _located(tree, file.path, file.table), ())
+    recorded = _recorded(tree, workspace_root, merged, tuple(sorted(set(ignored))), taken)
+    unread = tuple(sorted({name for file in files for name in file.unread}))
+    return replace(
+        recorded,
+        including=next((place_of_key(tree, file.path, INCLUDE) for file in files if file.includes), ""),
+        unread=unread,
+        doubts=(*recorded.doubts, *_doubts_of_unread(unread)),
+    )
 
 
 def vendored_folders(tree: SourceTree, folder: Path) -> tuple[Path, ...]:
     """Return the folders that the configuration in `folder` names as sources; none where it is malformed."""
     try:
-        path = _config_file(tree, folder)
-        sources = {} if path is None else _read(tree, path).get("source", {})
+        files = tuple(configuration_in(tree, folder))
     except UnscannableError:
         return ()
-    directories = [source.get("directory") for source in _dictionaries(sources)]
-    return tuple(normalised(folder / name) for name in directories if isinstance(name, str) and "\0" not in name)
+    named = (
+        (file.path.parent.parent, source.get("directory"))
+        for file in files
+        for source in _dictionaries(file.table.get("source", {}))
+    )
+    return tuple(normalised(base / name) for base, name in named if isinstance(name, str) and "\0" not in name)
 
 
 _SOURCE_KINDS = {
@@ -221,7 +226,7 @@ _REASONS = (
     ("registry.token", "a secret: never copied"),
     ("credential-alias.*", _RUNS),
     ("alias.*", "a command of its own"),
-    ("include", "another configuration file: not read"),
+    ("include", "names what is not in the repository: not read"),
     ("resolver.lockfile-path", "moves the lockfile: the one beside the manifest is read"),
     ("net.*", "the network settings are those of this machine"),
     ("http.*", "the network settings are those of this machine"),
@@ -236,27 +241,6 @@ def _matches(key: str, cfgs: CfgSet) -> bool:
         # As in cargo, which says nothing; here it is among the ignored settings.
         return False
     return expression is not None and expression.matches(cfgs)
-
-
-def _config_file(tree: SourceTree, folder: Path) -> Path | None:
-    for name in ("config", "config.toml"):
-        path = folder / ".cargo" / name
-        if tree.exists(path):
-            return path
-    return None
-
-
-def _read(tree: SourceTree, path: Path) -> dict[str, Any]:
-    text = tree.read_text(path, reason=SkipReason.MALFORMED_CONFIG)
-    try:
-        return parse_toml(text)
-    except ValueError as error:
-        what = f"{tree.display(path)}{error}"
-        raise _malformed(what) from error
-
-
-def _malformed(what: str) -> UnscannableError:
-    return UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="correct it: cargo refuses it too")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +261,7 @@ def _located(tree: SourceTree, path: Path, value: object) -> Any:  # noqa: ANN40
             return _Leaf(value, path)
         case _:
             what = f"{tree.display(path)}: values of type {type(value).__name__} are not supported"
-            raise _malformed(what)
+            raise malformed(what)
 
 
 def _merge(near: dict[str, Any], far: dict[str, Any], parents: tuple[str, ...]) -> None:
@@ -297,7 +281,7 @@ def _merge(near: dict[str, Any], far: dict[str, Any], parents: tuple[str, ...]) 
                 pass  # the nearer one stands
             case _:
                 what = f"`{dotted(parts)}` has another type in one .cargo/config.toml than in the next one"
-                raise _malformed(what)
+                raise malformed(what)
 
 
 def _recorded(
@@ -354,11 +338,17 @@ def _doubts(merged: dict[str, Any], found: Replacement | None) -> Iterator[tuple
         yield "build.rustc", "names another compiler: nothing is fresh unless it is the images' own"
 
 
+def _doubts_of_unread(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if names:
+        listed = ", ".join(f"`{escaped(name)}`" for name in names)
+        yield INCLUDE, f"names {listed}, not in the repository: what is set there is not known here"
+
+
 def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:
     value = parent.get(key, {})
     if not isinstance(value, dict):
         what = f"`{key}` in .cargo/config.toml must be a table"
-        raise _malformed(what)
+        raise malformed(what)
     return value
 
 
@@ -366,7 +356,7 @@ def _string(value: object, key: str) -> str:
     if isinstance(value, _Leaf) and isinstance(value.value, str):
         return value.value
     what = f"`{key}` in .cargo/config.toml must be a string"
-    raise _malformed(what)
+    raise malformed(what)
 
 
 def _strings(value: object, key: str, *, split: bool = True) -> tuple[str, ...]:
@@ -435,9 +425,11 @@ def _dictionaries(table: object) -> Iterator[dict[str, Any]]:
         yield from (value for value in table.values() if isinstance(value, dict))
 
 
-def _ignored(tree: SourceTree, path: Path, table: dict[str, Any], taken: frozenset[str]) -> Iterator[IgnoredSetting]:
+def _ignored(tree: SourceTree, file: ConfigFile, taken: frozenset[str]) -> Iterator[IgnoredSetting]:
+    path = file.path
     lines = lines_of_keys(tree.read_text(path))
-    for parts, value in _settings(table):
+    unread = {INCLUDE: file.unread} if file.unread else {}
+    for parts, value in _settings(file.table | unread):
         if not _is_recorded(parts, value, taken):
             yield IgnoredSetting(
                 key=dotted(parts), file=tree.display(path), line=line_of_key(lines, parts), why=_reason(parts)

@@ -269,6 +269,7 @@ CONFIGURED = {
     "build-target": f'[build]\ntarget = "{HOST}"\n',
     "host-tuple": f'[build]\ntarget = "host-tuple"\nrustflags = {list(FLAGS)}\n',
     "host-by-name": f'[build]\ntarget = "{HOST}"\nrustflags = {list(FLAGS)}\n',
+    "included-rustflags": 'include = ["flags.toml"]\n',
     "linker": f'[target.{HOST}]\nlinker = "clang"\n',
     "cfg-linker": "[target.'cfg(unix)']\nlinker = \"clang\"\n",
 }
@@ -279,7 +280,7 @@ WITHOUT_EFFECT = {
     "alias": '[alias]\nb = "build"\n',
 }
 ALIKE = (
-    ("build-rustflags", "triple-rustflags", "cfg-rustflags"),
+    ("build-rustflags", "triple-rustflags", "cfg-rustflags", "included-rustflags"),
     ("linker", "cfg-linker"),
     ("host-tuple", "host-by-name"),
 )
@@ -290,7 +291,8 @@ def configured(program: Program, samples: Path, tmp_path_factory: pytest.TempPat
     """Analyse copies of one package that differ in their cargo configuration alone."""
     folder = tmp_path_factory.mktemp("configured")
     for name, text in {**CONFIGURED, **WITHOUT_EFFECT}.items():
-        package_with_itoa(folder / "repos" / name, samples, {".cargo/config.toml": text})
+        flags = f"[build]\nrustflags = {list(FLAGS)}\n"
+        package_with_itoa(folder / "repos" / name, samples, {".cargo/config.toml": text, ".cargo/flags.toml": flags})
     return program.json("analyze", folder / "repos", "--out", folder / "analysis.json")
 
 

@@ -110,3 +110,17 @@ def test_flags_that_the_images_set_beneath_others_cannot_be_reached(tmp_path: Pa
     flags = settled(tmp_path, {}, common=("-Ctarget-cpu=x86-64-v2",), beneath=("-g",))
     assert flags.files == {}
     assert "beside the images' own flags" in flags.left[0].what
+
+
+def test_flags_in_an_included_file_go_and_the_file_stays(tmp_path: Path) -> None:
+    """Cargo refuses to go on without a file that is included."""
+    text = 'include = ["flags.toml"]\n'
+    flags = settled(tmp_path, {CONFIG: text, ".cargo/flags.toml": '[build]\nrustflags = ["-g"]\n'})
+    assert flags.files == {".cargo/flags.toml": ('[build]\nrustflags = ["-g"]\n', "")}
+
+
+def test_nothing_is_written_where_an_included_file_is_not_in_the_repository(tmp_path: Path) -> None:
+    flags = settled(tmp_path, {CONFIG: 'include = ["ci.toml"]\n[build]\nrustflags = ["-g"]\n'})
+    assert (flags.files, flags.changes) == ({}, ())
+    (left,) = flags.left
+    assert left.what == f"good/{CONFIG}:1 includes ci.toml, not in the repository: there may be others"

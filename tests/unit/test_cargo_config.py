@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from factory.scan.cargo_config import RecordedConfig, read_recorded
+from factory.scan.cargo_config import RecordedConfig, read_recorded, vendored_folders
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree
 from tests.hostile import HOST, write_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINUX = CfgSet.parse('target_os="linux"\nunix\n')
 CONFIG = ".cargo/config.toml"
@@ -109,6 +106,90 @@ def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
     assert recorded.effective_rustflags(HOST, LINUX) == ("-Cfar", "-Cnear")
     assert recorded.effective_linker(HOST, LINUX) == "near"
     assert tomllib.loads(recorded.resolution) == {"profile": {"release": {"lto": False, "strip": True}}}
+
+
+# The flags are those that cargo 1.95 passes, a name for each file.
+@pytest.mark.parametrize(
+    ("include", "expected"),
+    [
+        ('include = ["a.toml"]', ("a", "own")),
+        ('include = ["a.toml", "b.toml"]', ("a", "b", "own")),
+        ('include = ["b.toml", "a.toml"]', ("b", "a", "own")),
+        ('include = [{ path = "a.toml" }, "../c.toml"]', ("a", "c", "own")),
+        ('include = [{ path = "no.toml", optional = true }, "./a.toml"]', ("a", "own")),
+        ('include = ["nested.toml", "a.toml"]', ("c", "b", "nested", "a", "own")),
+        ('include = ["a.toml", "../.cargo/a.toml"]', ("a", "a", "own")),
+        ('[[include]]\npath = "a.toml"\n[[include]]\npath = "b.toml"', ("a", "b", "own")),
+    ],
+)
+def test_included_files_are_read_as_cargo_does(tmp_path: Path, include: str, expected: tuple[str, ...]) -> None:
+    files = {
+        name: f'[build]\nrustflags = ["{Path(name).stem}"]\n' for name in (".cargo/a.toml", ".cargo/b.toml", "c.toml")
+    }
+    files[".cargo/nested.toml"] = 'include = ["../c.toml", "b.toml"]\n[build]\nrustflags = ["nested"]\n'
+    recorded = record(tmp_path, {**files, CONFIG: f'{include}\n[build]\nrustflags = ["own"]\n'})
+    assert recorded.build_rustflags == expected
+    assert (recorded.doubts, recorded.ignored, recorded.unread) == ((), (), ())
+    assert recorded.including == f"repo/{CONFIG}:1"
+
+
+def test_a_file_wins_over_what_it_includes_and_the_last_include_over_the_first(tmp_path: Path) -> None:
+    files = {
+        CONFIG: 'include = ["a.toml", "b.toml"]\n[profile.release]\nlto = "own"\n',
+        ".cargo/a.toml": '[profile.release]\nlto = "a"\nstrip = "a"\npanic = "a"\n',
+        ".cargo/b.toml": '[profile.release]\nlto = "b"\nstrip = "b"\n',
+    }
+    release = tomllib.loads(record(tmp_path, files).resolution)["profile"]["release"]
+    assert release == {"lto": "own", "strip": "b", "panic": "a"}
+
+
+def test_paths_in_an_included_file_are_relative_to_the_folder_above_its_own(tmp_path: Path) -> None:
+    files = {
+        CONFIG: 'include = ["../conf/p.toml"]\n',
+        "conf/p.toml": 'patch.crates-io.serde.path = "dep"\nsource.v.directory = "v"\n',
+    }
+    assert record(tmp_path, files).patch_folders == (tmp_path / "dep",)
+    assert vendored_folders(SourceTree(scan_root=tmp_path, label="repo"), tmp_path) == (tmp_path / "v",)
+
+
+@pytest.mark.parametrize("name", ["no.toml", "/etc/x.toml", "../../x.toml", "link.toml"])
+def test_what_is_included_and_not_in_the_repository_is_a_doubt(tmp_path: Path, name: str) -> None:
+    write_files(tmp_path, {"x.toml": '[build]\nrustflags = ["-Coutside"]\n', "repo/.cargo/x": ""})
+    (tmp_path / "repo/.cargo/link.toml").symlink_to("../../x.toml")
+    files = {".git/HEAD": "", CONFIG: f"# ours\ninclude = ['{name}']\n"}
+    write_files(tmp_path / "repo", files)
+    recorded = read_recorded(SourceTree(scan_root=tmp_path, label="x"), tmp_path / "repo")
+    assert (recorded.build_rustflags, recorded.unread) == ((), (name,))
+    assert recorded.doubts == (
+        ("include", f"names `{name}`, not in the repository: what is set there is not known here"),
+    )
+    assert ignored(recorded) == {"include": 2}
+
+
+@pytest.mark.parametrize(
+    ("include", "what"),
+    [
+        ('"a.toml"', "must be a list"),
+        ('{ path = "a.toml" }', "must be a list"),
+        ("[3]", "takes paths"),
+        ("[{ optional = true }]", "takes paths"),
+        ('[{ path = "a.toml", optional = 1 }]', "takes paths"),
+        ('["a.txt"]', "end in `.toml`"),
+        ('["{a}.toml"]', "no braces"),
+        ('["a\\u0000.toml"]', "takes paths"),
+        ('["a.toml", "./a.toml"]', "include each other"),
+        ('["config.toml"]', "include each other"),
+        ('["round.toml"]', "include each other"),
+    ],
+)
+def test_an_include_that_cargo_refuses_is_refused(tmp_path: Path, include: str, what: str) -> None:
+    files = {CONFIG: f"include = {include}\n", ".cargo/a.toml": ""}
+    # Its path is another one each time, for cargo as well.
+    files[".cargo/round.toml"] = 'include = ["../.cargo/round.toml"]\n'
+    with pytest.raises(UnscannableError, match=what) as caught:
+        record(tmp_path, files)
+    assert caught.value.reason is SkipReason.MALFORMED_CONFIG
+    assert caught.value.what.startswith("repo/.cargo/")
 
 
 def test_files_above_the_repository_are_not_read(tmp_path: Path) -> None:

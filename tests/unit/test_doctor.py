@@ -312,6 +312,51 @@ def test_flags_of_several_files_are_joined_as_cargo_does(tmp_path: Path) -> None
     assert findings(tmp_path, files, facts=facts) == []
 
 
+# As cargo 1.95 passes them: what is included before what the file itself has, in the order that it is named.
+@pytest.mark.parametrize("shell", shells())
+@pytest.mark.parametrize(
+    ("include", "flags"),
+    [
+        ('include = ["a.toml"]', "-C a -C own"),
+        ('include = [{ path = "../b b.toml" }, "a.toml", # the last\n "no.toml"]', "-C b -C a -C own"),
+        ('[[include]]\npath = "nested.toml"\noptional = true', "-C a -C b -C nested -C own"),
+    ],
+)
+def test_included_configurations_are_read(tmp_path: Path, include: str, flags: str, shell: tuple[str, ...]) -> None:
+    files = {
+        ".cargo/config.toml": f"{include}\n[build]\nrustflags = ['-C', 'own']\n",
+        ".cargo/a.toml": "[build]\nrustflags = ['-C', 'a']\n",
+        "b b.toml": "[build]\nrustflags = ['-C', 'b']\n",
+        ".cargo/nested.toml": "include = ['a.toml', '../b b.toml']\n[build]\nrustflags = ['-C', 'nested']\n",
+    }
+    ground = Ground(
+        folder=tmp_path, facts=tuple(f"flags 1 {flags}" if f == "flags 1" else f for f in FACTS), shell=shell
+    )
+    ground.prepare(files)
+    assert ground.examine()["ok"]
+
+
+def test_a_setting_in_an_included_file_is_told_with_its_place(tmp_path: Path) -> None:
+    files = {
+        ".cargo/config.toml": 'include = ["more.toml"]\n',
+        ".cargo/more.toml": "# ours\n[build]\nrustflags = '-C a'\n",
+    }
+    (found,) = findings(tmp_path, files)
+    assert found[:2] == ("rustflags", ".cargo/more.toml:3")
+
+
+def test_files_that_include_each_other_end(tmp_path: Path) -> None:
+    """Cargo refuses them."""
+    assert findings(tmp_path, {".cargo/config.toml": 'include = ["config.toml"]\n'}) == []
+
+
+def test_an_older_cargo_includes_nothing(tmp_path: Path) -> None:
+    write_files(tmp_path, {"old/cargo": "#!/bin/sh\necho 'cargo 1.93.1 (abc 2026-02-14)'\n"})
+    (tmp_path / "old/cargo").chmod(0o755)
+    files = {".cargo/config.toml": 'include = ["a.toml"]\n', ".cargo/a.toml": "[build]\nrustflags = '-C a'\n"}
+    assert findings(tmp_path, files, PATH=f"{tmp_path}/old:{tmp_path}/bin:/usr/bin:/bin") == []
+
+
 @pytest.mark.parametrize(
     ("name", "text", "line", "channel"),
     [

@@ -14,8 +14,8 @@ from factory.cargo.rustflags import joined, why_not_cookable_flags
 from factory.cargo.variants import Variant
 from factory.consumer.align.model import Change
 from factory.consumer.align.profile import EFFECTS
-from factory.scan.cargo_config import configuration_files
 from factory.scan.cfg_expression import CfgSet
+from factory.scan.config_files import configuration_files
 from factory.scan.source_tree import SourceTree
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ def settle_flags(found: FoundWorkspace, recorded: RecordedConfig, rules: FlagRul
     linker = recorded.effective_linker(rules.triple, rules.cfgs)
     if mine == rules.common and linker is None:
         return Flags(recorded=recorded)
+    if recorded.unread:
+        why = f"{recorded.including} includes {', '.join(recorded.unread)}, not in the repository: there may be others"
+        return Flags(recorded=recorded, left=(Change("RUSTFLAGS", why),))
     common = set(joined(rules.common))
     taken = [flag for flag in joined([*mine, *recorded.build_rustflags]) if flag not in common]
     left = tuple(Change(f"RUSTFLAGS {flag}", why) for flag in dict.fromkeys(taken) if (why := _why_needed(flag)))
@@ -141,14 +144,17 @@ def _files(
 ) -> dict[str, tuple[str | None, str | None]]:
     """Return the configurations that change; raise `ValueError` for one whose form cannot be kept."""
     tree = SourceTree.of(found)
-    texts = {path: tree.read_text(path) for path in configuration_files(tree, found.root)}
+    configuration = {file.path: file for file in configuration_files(tree, found.root)}
+    texts = {path: tree.read_text(path) for path in configuration}
     nearest = next(iter(texts), found.root / ".cargo" / "config.toml")
     changed: dict[str, tuple[str | None, str | None]] = {}
     for path in dict.fromkeys([nearest, *texts]):
         before, shown = texts.get(path), path.relative_to(found.repo_root).as_posix()
         after = _edited(before or "", flags if path == nearest else (), keys, shown)
         if after != (before or ""):
-            changed[shown] = before, after if after.strip() else None
+            # An included file must stay, be it empty: cargo refuses to go on without.
+            needed = path in configuration and configuration[path].is_included
+            changed[shown] = before, after if after.strip() or needed else None
     return changed
 
 
