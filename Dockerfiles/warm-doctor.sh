@@ -11,6 +11,8 @@ SHARE=${WARM_DOCTOR_SHARE:-/usr/local/share/rust-warm-factory}
 TAB=$(printf '\t')
 MOST_NAMED=10
 MOST_INCLUDED=100
+# Variables that programs ask for when they run, and no build script.
+READ_BY_PROGRAMS='CARGO_WORKSPACE_DIR RUST_BACKTRACE RUST_LIB_BACKTRACE RUST_LOG RUST_LOG_STYLE RUST_MIN_STACK RUST_TEST_NOCAPTURE RUST_TEST_THREADS'
 IFS='
 '
 
@@ -148,6 +150,7 @@ examine() {
     check_target
     check_profiles
     check_sources
+    check_variables
     check_wrapper
     if [ -n "$root" ]; then
         check_lock
@@ -473,6 +476,19 @@ check_sources() {
     while IFS="$TAB" read -r kind place what advice; do
         "$kind" sources "$place" "$what" "$advice"
     done <"$work/source-findings"
+}
+
+# What [env] sets, the image's own aside, under which its units were cooked.
+check_variables() {
+    awk -F "$TAB" -v own="$cargo_home/" -v harmless="$READ_BY_PROGRAMS" '
+        index($1, own) != 1 && split($2, part, "/") > 1 && part[1] == "env" && !(part[2] in told) {
+            told[part[2]] = 1
+            if (!index(" " harmless " ", " " part[2] " ")) print $1 "\t" part[2]
+        }' "$work/config" >"$work/set-variables"
+    while IFS="$TAB" read -r place name; do
+        note variables "$place" "[env] sets $name: units whose build script or macros ask for it are compiled" \
+            "set it only where it is needed, or live with it: --after-build counts what it costs"
+    done <"$work/set-variables"
 }
 
 check_wrapper() {

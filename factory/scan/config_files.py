@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from factory.scan.source_tree import SourceTree
 
 INCLUDE = "include"
-INCLUDES_SINCE = (1, 94)
+FIRST_WITH_INCLUDE = (1, 94)
 """The first cargo that reads what is included; older ones say nothing of it."""
 
 MOST_FILES = 100

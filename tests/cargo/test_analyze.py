@@ -278,6 +278,7 @@ WITHOUT_EFFECT = {
     "other-platform": f"[target.'cfg(windows)']\nrustflags = {list(FLAGS)}\n",
     "other-profile": "[profile.dev]\nopt-level = 2\n",
     "alias": '[alias]\nb = "build"\n',
+    "variable": '[env]\nRUST_LOG = "info"\nCFLAGS = "-O2"\n',
 }
 ALIKE = (
     ("build-rustflags", "triple-rustflags", "cfg-rustflags", "included-rustflags"),
@@ -321,6 +322,10 @@ def test_settings_are_recorded_where_a_reader_sees_them(configured: Mapping[str,
     assert rows["cfg-rustflags"]["variants"]["release"]["rustflags"] == list(FLAGS)
     assert {units[key]["linker"] for key in rows["linker"]["variants"]["release"]["keys"]} == {"clang"}
     assert {units[key]["platform"] for key in rows["build-target"]["variants"]["release"]["keys"]} == {HOST}
+    assert rows["variable"]["doubts"] == [
+        "forecasts may be too good: `env.CFLAGS` (repos/variable/.cargo/config.toml:3) is set for build scripts and "
+        "compilers: what asks for it is compiled anew"
+    ]
     assert rows["alias"]["ignored"] == ["repos/alias/.cargo/config.toml:2: alias.b: a command of its own"]
 
 

@@ -95,6 +95,34 @@ def test_what_keeps_units_from_being_fresh_is_a_doubt(
     assert list(record(tmp_path, {CONFIG: config}).doubts) == doubts
 
 
+@pytest.mark.parametrize(
+    ("variables", "doubts"),
+    [
+        (
+            'RUSTC_BOOTSTRAP = "1"',
+            [("env.RUSTC_BOOTSTRAP", "is set for build scripts and compilers: what asks for it is compiled anew")],
+        ),
+        (
+            'CFLAGS.value = "-O2"\nCFLAGS.force = true\nCC = "clang"\nRUST_LOG = "info"',
+            [("env.CC", "is set for build scripts and compilers, like CFLAGS: what asks for it is compiled anew")],
+        ),
+        ('RUST_LOG = "info"\nRUST_BACKTRACE = "1"\nCARGO_WORKSPACE_DIR = { value = "", relative = true }', []),
+        ("", []),
+    ],
+)
+def test_variables_that_a_build_script_may_ask_for_are_a_doubt(
+    tmp_path: Path, variables: str, doubts: list[tuple[str, str]]
+) -> None:
+    assert list(record(tmp_path, {CONFIG: f"[env]\n{variables}\n"}).doubts) == doubts
+
+
+def test_many_variables_are_counted(tmp_path: Path) -> None:
+    config = "[env]\n" + "".join(f'A{number:02} = "x"\n' for number in range(30))
+    ((key, what),) = record(tmp_path, {CONFIG: config}).doubts
+    assert key == "env.A00"
+    assert "like A01, A02, A03, A04, A05, A06, A07, A08, 21 more: " in what
+
+
 def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
     files = {
         CONFIG: f'[build]\nrustflags = ["-Cfar"]\n[target.{HOST}]\nlinker = "far"\nrunner = ["far"]\n'

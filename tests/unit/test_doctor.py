@@ -15,6 +15,7 @@ import pytest
 
 from factory import process
 from factory.consumer.misses import read_misses
+from factory.scan.cargo_config import READ_BY_PROGRAMS
 from tests.hostile import write_files
 
 if TYPE_CHECKING:
@@ -631,6 +632,28 @@ def test_wrappers_are_noted(tmp_path: Path) -> None:
     assert findings(tmp_path, config, broken=False) == [
         ("wrapper", ".cargo/config.toml:2", f'build.rustc-wrapper = "sccache": {said}')
     ]
+
+
+def test_variables_that_a_build_script_may_ask_for_are_noted(tmp_path: Path) -> None:
+    config = "[env]\nRUST_LOG = 'info'\nCC = { value = 'clang', force = true }\n[env.CFLAGS]\nvalue = '-O2'\n"
+    said = "units whose build script or macros ask for it are compiled"
+    assert findings(tmp_path, {".cargo/config.toml": config}, broken=False) == [
+        ("variables", ".cargo/config.toml:3", f"[env] sets CC: {said}"),
+        ("variables", ".cargo/config.toml:5", f"[env] sets CFLAGS: {said}"),
+    ]
+
+
+def test_variables_of_the_images_own_configuration_are_those_of_its_units(tmp_path: Path) -> None:
+    ground = Ground(folder=tmp_path)
+    ground.prepare({})
+    with (ground.cargo_home / "config.toml").open("a") as stream:
+        stream.write("[env]\nCC = 'clang'\n")
+    assert [row["clause"] for row in ground.examine()["findings"]] == ["lock"]
+
+
+def test_the_doctor_and_the_analysis_know_the_same_variables() -> None:
+    (line,) = (line for line in DOCTOR.read_text().splitlines() if line.startswith("READ_BY_PROGRAMS="))
+    assert set(line.partition("=")[2].strip("'").split()) == READ_BY_PROGRAMS
 
 
 def test_a_file_that_is_no_toml_is_noted_and_the_rest_is_read(tmp_path: Path) -> None:
