@@ -145,6 +145,7 @@ examine() {
     read_configuration
     check_build_dir
     check_toolchain
+    find_flags
     check_rustflags
     check_linker
     check_target
@@ -353,21 +354,37 @@ compare_rustc() {
     fi
 }
 
-# The flags as cargo chooses them: of the first source that has any. Those that some unit was cooked with are fine.
-check_rustflags() {
-    # A layer may have nothing of its own.
-    grep -q '^context ' "$work/warm" || return 0
+# The flags as cargo chooses them, of the first source that has any: sets words, and what of which origin they are.
+find_flags() {
     joined_host=$(printf '%s' "$host" | tr 'a-z.-' 'A-Z__')
     origin=
+    what=
     words=
     if [ "${CARGO_ENCODED_RUSTFLAGS+set}" = set ]; then
         origin=environment what=CARGO_ENCODED_RUSTFLAGS words=$(printf '%s' "$CARGO_ENCODED_RUSTFLAGS" | tr '\037' ' ')
     elif [ "${RUSTFLAGS+set}" = set ]; then
         origin=environment what=RUSTFLAGS words=$RUSTFLAGS
     else
-        target_flags "$joined_host"
+        # Flags decide which cfg(...) hold, and these which flags there are: cargo takes the second answer.
+        configured_flags alone
+        ask_cfgs
+        configured_flags with-conditions
     fi
+    ask_cfgs
     words=$(printf '%s' "$words" | awk '{ $1 = $1; print }')
+}
+
+# What rustc says under the flags in words. It gets those that decide it: others may name files and programs.
+ask_cfgs() {
+    deciding=$(printf '%s' "$words" | awk "$DECIDING_FLAGS")
+    # shellcheck disable=SC2086 # a word for each flag
+    (cd / && rustc --print cfg $deciding) >"$work/cfg" 2>/dev/null || : >"$work/cfg"
+}
+
+# Those that some unit was cooked with are fine.
+check_rustflags() {
+    # A layer may have nothing of its own.
+    grep -q '^context ' "$work/warm" || return 0
     if sed -n 's/^flags [^ ]* \{0,1\}//p' "$work/warm" | grep -Fxq -- "$words"; then
         return
     fi
@@ -380,28 +397,27 @@ check_rustflags() {
     fi
 }
 
-# of_target KEY: the lines of the configuration's [target.*] that hold for the host.
+# of_target KEY alone|with-conditions: the lines of the configuration's [target.*] that hold for the host.
 of_target() {
-    [ -f "$work/cfg" ] || rustc --print cfg >"$work/cfg" 2>/dev/null || : >"$work/cfg"
-    awk -F "$TAB" -v host="$host" -v key="$1" -v cfgs="$work/cfg" "$CFG_EVALUATOR"'
-        BEGIN { read_cfgs(cfgs) }
+    awk -F "$TAB" -v host="$host" -v key="$1" -v conditions="$2" -v cfgs="$work/cfg" "$CFG_EVALUATOR"'
+        BEGIN { if (conditions == "with-conditions") read_cfgs(cfgs) }
         split($2, part, "/") == 3 && part[1] == "target" && part[3] == key {
             name = unescaped(part[2])
-            if (name == host || (name ~ /^cfg\(/ && holds(name))) print
+            if (name == host || (conditions == "with-conditions" && name ~ /^cfg\(/ && holds(name))) print
         }' "$work/config"
 }
 
-# Flags of [target.*], which replace those of [build].
-target_flags() {
-    eval "of_variable=\${CARGO_TARGET_$1_RUSTFLAGS-}"
-    of_target rustflags >"$work/target-flags"
+# Flags of [target.*], which replace those of [build]; with those of [target.'cfg(...)'] or without.
+configured_flags() {
+    eval "of_variable=\${CARGO_TARGET_${joined_host}_RUSTFLAGS-}"
+    of_target rustflags "$1" >"$work/target-flags"
     # shellcheck disable=SC2154 # set by eval
     if [ -s "$work/target-flags" ] || [ -n "$of_variable" ]; then
         origin=$(head -n 1 "$work/target-flags" | cut -f1)
         origin=${origin:-environment}
         what=$(head -n 1 "$work/target-flags" | cut -f2 | readable)
-        what=${what:-CARGO_TARGET_$1_RUSTFLAGS}
-        words=$(printf '%s %s' "$(reversed <"$work/target-flags" | cut -f3 | paste -sd ' ' -)" "$of_variable")
+        what=${what:-CARGO_TARGET_${joined_host}_RUSTFLAGS}
+        words=$(printf '%s %s' "$(awk -F "$TAB" -v host="$host" "$TARGET_FLAGS" "$work/target-flags")" "$of_variable")
         return
     fi
     awk -F "$TAB" '$2 == "build/rustflags"' "$work/config" >"$work/build-flags"
@@ -423,7 +439,7 @@ cooked_flags() {
 }
 
 check_linker() {
-    of_target linker | head -n 1 >"$work/linker"
+    of_target linker with-conditions | head -n 1 >"$work/linker"
     if [ -s "$work/linker" ]; then
         broken linker "$(cut -f1 "$work/linker")" \
             "$(cut -f2 "$work/linker" | readable) = \"$(cut -f3 "$work/linker")\": units were cooked with rustc's own linker" \
@@ -889,6 +905,36 @@ function quoted(    mark, found, whole) {
 }
 
 function give_up() { exit 1 }
+'
+
+# shellcheck disable=SC2016
+DECIDING_FLAGS='
+{
+    for (number = 1; number <= NF; number++) {
+        flag = $number
+        if (flag == "-C" || flag == "--codegen") flag = "-C" $(++number)
+        else if (flag == "--cfg") flag = "--cfg=" $(++number)
+        sub(/^--codegen=/, "-C", flag)
+        if (flag ~ /^(-O|--cfg=[A-Za-z0-9_]+(="[^"]*")?|-C(target-feature|target-cpu|panic|debug-assertions|opt-level)=[A-Za-z0-9_.,+-]+)$/)
+            print flag
+    }
+}
+'
+
+# Of lines of [target.*], what wins first: the flags in the order of cargo, the platform's and then by key.
+# shellcheck disable=SC2016
+TARGET_FLAGS='
+{
+    split($2, part, "/")
+    key = part[2] == host ? "" : part[2]
+    gsub(/%2F/, "/", key)
+    if (!(key in flags)) {
+        for (at = ++count; at > 1 && keys[at - 1] > key; at--) keys[at] = keys[at - 1]
+        keys[at] = key
+    }
+    flags[key] = $3 " " flags[key]
+}
+END { for (at = 1; at <= count; at++) printf "%s", flags[keys[at]] }
 '
 
 # shellcheck disable=SC2016

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from factory.analysis.cfgs import cfgs_under
 from factory.analysis.model import (
     Analysis,
     Status,
@@ -29,7 +30,6 @@ from factory.files import digest, write_text
 from factory.graph import MergedGraph
 from factory.process import ProgramFailedError
 from factory.scan.cargo_config import read_recorded
-from factory.scan.cfg_expression import CfgSet
 from factory.scan.config_files import FIRST_WITH_INCLUDE
 from factory.scan.model import UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace, Scan, Skipped
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
-_CACHE_GENERATION = 5
+_CACHE_GENERATION = 6
 
 _DOUBT = "forecasts may be too good"
 
@@ -275,13 +275,9 @@ def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
     linkers: dict[str | None, str] = {}
     for platform in _platforms(recorded, resolver):
         triple = platform or toolchain.host
-        cfgs = (
-            CfgSet.parse(toolchain.print_cfg(triple))
-            if recorded.target_rustflags or recorded.linkers
-            else CfgSet.parse("")
-        )
-        rustflags[platform] = recorded.effective_rustflags(triple, cfgs, beneath=resolver.rustflags)
-        linker = recorded.effective_linker(triple, cfgs)
+        under = cfgs_under(toolchain, triple)
+        rustflags[platform] = recorded.effective_rustflags(triple, under, beneath=resolver.rustflags)
+        linker = recorded.effective_linker(triple, under, beneath=resolver.rustflags)
         if linker is not None:
             linkers[platform] = linker
     return Surroundings(rustc=toolchain.rustc_verbose, rustflags=rustflags, linkers=linkers)

@@ -17,6 +17,7 @@ import enum
 import fnmatch
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from factory.scan.config_files import ConfigFile
+
+
+CfgsUnder = Callable[[tuple[str, ...]], CfgSet]
+"""What `rustc --print cfg` says of a platform under some flags."""
 
 
 class Replacement(enum.StrEnum):
@@ -74,25 +79,52 @@ class RecordedConfig:
     unread: tuple[str, ...] = ()
     """What is included and not in the repository: nobody knows here what it sets."""
 
-    def effective_rustflags(self, triple: str, cfgs: CfgSet, *, beneath: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Return the flags cargo would pass for `triple`, whose `rustc --print cfg` is `cfgs`.
+    def effective_rustflags(
+        self, triple: str, cfgs_under: CfgsUnder, *, beneath: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """Return the flags cargo would pass for `triple`.
 
         Those of `target.<triple>` and of every matching `target.'cfg(...)'`, by sorted key; if there are
         none, those of `build.rustflags`, after those that CARGO_HOME's configuration sets (`beneath`): cargo joins
         the arrays of all files. They are hostile data: see `factory.cargo.rustflags` before any program gets them.
-        """
-        flags = [flag for key, values in self.target_rustflags if key == triple for flag in values]
-        flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
-        return tuple(flags) or (*beneath, *self.build_rustflags)
 
-    def target_keys(self, triple: str, cfgs: CfgSet) -> tuple[str, ...]:
+        Flags decide which `cfg(...)` match, which decide the flags. As cargo does, those without any `cfg(...)` are
+        taken for the first question, and the answer is not asked about again.
+        """
+        first = self._rustflags(triple, None, beneath)
+        if not any(map(_is_cfg, dict(self.target_rustflags))):
+            return first
+        return self._rustflags(triple, cfgs_under(first), beneath)
+
+    def effective_linker(self, triple: str, cfgs_under: CfgsUnder, *, beneath: tuple[str, ...] = ()) -> str | None:
+        """Return the linker cargo would use for `triple`, as written, or `None` for rustc's own choice.
+
+        Raises `UnscannableError` where several `cfg(...)` keys match: cargo refuses that too.
+        """
+        linkers = dict(self.linkers)
+        if triple in linkers or not any(map(_is_cfg, linkers)):
+            return linkers.get(triple)
+        cfgs = cfgs_under(self.effective_rustflags(triple, cfgs_under, beneath=beneath))
+        matching = [key for key in linkers if _matches(key, cfgs)]
+        if len(matching) > 1:
+            what = f"the linker is set by both `target.{matching[0]}` and `target.{matching[1]}`"
+            raise UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="keep one: cargo refuses both")
+        return linkers[matching[0]] if matching else None
+
+    def target_keys(self, triple: str, cfgs_under: CfgsUnder, *, beneath: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return the keys of `[target]` that set flags or a linker for `triple`."""
         keys = {key for key, _ in (*self.target_rustflags, *self.linkers)}
-        return tuple(sorted(key for key in keys if key == triple or _matches(key, cfgs)))
+        found = {triple} & keys
+        if any(map(_is_cfg, keys)):
+            asked = (
+                self._rustflags(triple, None, beneath),
+                self.effective_rustflags(triple, cfgs_under, beneath=beneath),
+            )
+            found |= {key for flags in asked for key in keys if _matches(key, cfgs_under(flags))}
+        return tuple(sorted(found))
 
-    def with_rustflags(self, flags: tuple[str, ...], triple: str, cfgs: CfgSet) -> RecordedConfig:
-        """Return the configuration with `flags` for all platforms, and no others and no linker for `triple`."""
-        keys = self.target_keys(triple, cfgs)
+    def with_rustflags(self, flags: tuple[str, ...], keys: Collection[str]) -> RecordedConfig:
+        """Return the configuration with `flags` for all platforms, and no others and no linker in `keys`."""
         return replace(
             self,
             build_rustflags=flags,
@@ -100,19 +132,12 @@ class RecordedConfig:
             linkers=tuple(row for row in self.linkers if row[0] not in keys),
         )
 
-    def effective_linker(self, triple: str, cfgs: CfgSet) -> str | None:
-        """Return the linker cargo would use for `triple`, as written, or `None` for rustc's own choice.
-
-        Raises `UnscannableError` where several `cfg(...)` keys match: cargo refuses that too.
-        """
-        exact = [linker for key, linker in self.linkers if key == triple]
-        matching = [(key, linker) for key, linker in self.linkers if _matches(key, cfgs)]
-        if exact:
-            return exact[0]
-        if len(matching) > 1:
-            what = f"the linker is set by both `target.{matching[0][0]}` and `target.{matching[1][0]}`"
-            raise UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="keep one: cargo refuses both")
-        return matching[0][1] if matching else None
+    def _rustflags(self, triple: str, cfgs: CfgSet | None, beneath: tuple[str, ...]) -> tuple[str, ...]:
+        """The flags where `cfgs` hold; `None` for those that depend on no `cfg(...)`."""
+        flags = [flag for key, values in self.target_rustflags if key == triple for flag in values]
+        if cfgs is not None:
+            flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
+        return tuple(flags) or (*beneath, *self.build_rustflags)
 
     def build_script_override(self, triple: str, links: str) -> IgnoredSetting | None:
         """Return the setting that replaces the build scripts of packages with this `links` name on `triple`."""
@@ -247,6 +272,10 @@ _REASONS = (
     ("http.*", "the network settings are those of this machine"),
     ("*", "does not change which units there are"),
 )
+
+
+def _is_cfg(key: str) -> bool:
+    return key.startswith("cfg(")
 
 
 def _matches(key: str, cfgs: CfgSet) -> bool:

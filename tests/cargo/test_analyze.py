@@ -270,6 +270,8 @@ CONFIGURED = {
     "host-tuple": f'[build]\ntarget = "host-tuple"\nrustflags = {list(FLAGS)}\n',
     "host-by-name": f'[build]\ntarget = "{HOST}"\nrustflags = {list(FLAGS)}\n',
     "included-rustflags": 'include = ["flags.toml"]\n',
+    "flags-under-flags": f'[target.{HOST}]\nrustflags = ["-Ctarget-feature=+avx2"]\n'
+    '[target.\'cfg(target_feature = "avx2")\']\nrustflags = ["--cfg=fast"]\n',
     "linker": f'[target.{HOST}]\nlinker = "clang"\n',
     "cfg-linker": "[target.'cfg(unix)']\nlinker = \"clang\"\n",
 }
@@ -322,6 +324,8 @@ def test_settings_are_recorded_where_a_reader_sees_them(configured: Mapping[str,
     assert rows["cfg-rustflags"]["variants"]["release"]["rustflags"] == list(FLAGS)
     assert {units[key]["linker"] for key in rows["linker"]["variants"]["release"]["keys"]} == {"clang"}
     assert {units[key]["platform"] for key in rows["build-target"]["variants"]["release"]["keys"]} == {HOST}
+    under_flags = rows["flags-under-flags"]["variants"]["release"]["rustflags"]
+    assert under_flags == ["-Ctarget-feature=+avx2", "--cfg=fast"]
     assert rows["variable"]["doubts"] == [
         "forecasts may be too good: `env.CFLAGS` (repos/variable/.cargo/config.toml:3) is set for build scripts and "
         "compilers: what asks for it is compiled anew"

@@ -13,8 +13,20 @@ from factory.scan.model import SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree
 from tests.hostile import HOST, write_files
 
-LINUX = CfgSet.parse('target_os="linux"\nunix\n')
+LINUX = 'target_os="linux"\nunix\n'
 CONFIG = ".cargo/config.toml"
+
+
+def linux(flags: tuple[str, ...]) -> CfgSet:
+    """What a rustc says that knows of features and names what they are told."""
+    told = {"-Ctarget-feature=+avx2": 'target_feature="avx2"'}
+    return CfgSet.parse(
+        LINUX + "".join(f"{told.get(flag, flag.removeprefix('--cfg='))}\n" for flag in flags if "=" in flag)
+    )
+
+
+def windows(_: tuple[str, ...]) -> CfgSet:
+    return CfgSet.parse("windows")
 
 
 def record(root: Path, files: dict[str, str], *, workspace: str = ".") -> RecordedConfig:
@@ -51,7 +63,35 @@ def test_nothing_is_recorded_without_configuration(tmp_path: Path) -> None:
     ],
 )
 def test_effective_rustflags(tmp_path: Path, config: str, expected: tuple[str, ...]) -> None:
-    assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, LINUX) == expected
+    assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, linux) == expected
+
+
+AVX2 = "-Ctarget-feature=+avx2"
+UNDER_AVX2 = "[target.'cfg(target_feature = \"avx2\")']\nrustflags = ['--cfg=fast']\n"
+
+
+# What cargo 1.95 passes; of the last three it says that flags and conditions depend on each other.
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (f"[target.{HOST}]\nrustflags = ['{AVX2}']\n{UNDER_AVX2}", (AVX2, "--cfg=fast")),
+        (f"[build]\nrustflags = ['{AVX2}']\n{UNDER_AVX2}", ("--cfg=fast",)),
+        (f"[target.'cfg(unix)']\nrustflags = ['{AVX2}']\n{UNDER_AVX2}", (AVX2,)),
+        (
+            "[target.'cfg(foo)']\nrustflags = ['--cfg=bar']\n[target.'cfg(not(foo))']\nrustflags = ['--cfg=foo']\n",
+            ("--cfg=foo",),
+        ),
+    ],
+)
+def test_conditions_hold_under_the_flags_that_need_none(tmp_path: Path, config: str, expected: tuple[str, ...]) -> None:
+    assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, linux) == expected
+
+
+def test_the_linker_is_that_under_the_flags_in_effect(tmp_path: Path) -> None:
+    linker = "[target.'cfg(fast)']\nlinker = 'a'\n"
+    recorded = record(tmp_path, {CONFIG: f"[target.{HOST}]\nrustflags = ['{AVX2}']\n{UNDER_AVX2}{linker}"})
+    assert recorded.effective_linker(HOST, linux) == "a"
+    assert record(tmp_path, {CONFIG: linker}).effective_linker(HOST, linux) is None
 
 
 @pytest.mark.parametrize(
@@ -131,8 +171,8 @@ def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
         "[profile.release]\nlto = false\n",
     }
     recorded = record(tmp_path, files, workspace="inner")
-    assert recorded.effective_rustflags(HOST, LINUX) == ("-Cfar", "-Cnear")
-    assert recorded.effective_linker(HOST, LINUX) == "near"
+    assert recorded.effective_rustflags(HOST, linux) == ("-Cfar", "-Cnear")
+    assert recorded.effective_linker(HOST, linux) == "near"
     assert tomllib.loads(recorded.resolution) == {"profile": {"release": {"lto": False, "strip": True}}}
 
 
@@ -246,10 +286,10 @@ def test_effective_linker(tmp_path: Path) -> None:
     both = "[target.'cfg(unix)']\nlinker = 'a'\n[target.'cfg(not(windows))']\nlinker = 'b'\n"
     recorded = record(tmp_path, {CONFIG: both})
     with pytest.raises(UnscannableError, match="set by both"):
-        recorded.effective_linker(HOST, LINUX)
-    assert recorded.effective_linker(HOST, CfgSet.parse("windows")) is None
+        recorded.effective_linker(HOST, linux)
+    assert recorded.effective_linker(HOST, windows) is None
     recorded = record(tmp_path, {CONFIG: f"{both}[target.{HOST}]\nlinker = 'c'\n"})
-    assert recorded.effective_linker(HOST, LINUX) == "c"
+    assert recorded.effective_linker(HOST, linux) == "c"
 
 
 @pytest.mark.parametrize(

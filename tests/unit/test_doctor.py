@@ -26,6 +26,19 @@ pytestmark = pytest.mark.runs_programs
 DOCTOR = Path(__file__).resolve().parents[2] / "Dockerfiles" / "warm-doctor.sh"
 VERBOSE = "rustc 1.95.0 (abc 2026-04-14)\nhost: x86_64-unknown-linux-gnu\nrelease: 1.95.0\n"
 CFG = 'debug_assertions\ntarget_arch="x86_64"\ntarget_os="linux"\nunix\n'
+# It knows a feature and a name, and refuses all flags but those that decide a cfg.
+RUSTC = f"""#!/bin/sh
+case $1 in -vV) printf '{VERBOSE}' && exit ;; esac
+printf '{CFG}'
+shift 2
+for flag; do
+    case $flag in
+    -Ctarget-feature=+avx2) echo 'target_feature="avx2"' ;;
+    --cfg=fast) echo fast ;;
+    *) exit 1 ;;
+    esac
+done
+"""
 UNITS = ("unit 1 itoa 1.0.17", "unit 1 serde 1.0.228", "unit 1 serde_derive 1.0.228", "unit 1 syn 1.0.109")
 FACTS = (
     "context 1 build release - 12",
@@ -81,7 +94,7 @@ class Ground:
                 "share/core/warm.list": "".join(f"{line}\n" for line in sorted(warm)),
                 "cargo/config.toml": f'[build]\nbuild-dir = "{self.build_dir}"\n',
                 "bin/cargo": "#!/bin/sh\necho 'cargo 1.95.0 (abc 2026-04-14)'\n",
-                "bin/rustc": f"#!/bin/sh\ncase $1 in -vV) printf '{VERBOSE}' ;; *) printf '{CFG}' ;; esac\n",
+                "bin/rustc": RUSTC,
             },
         )
         write_files(self.project, {"Cargo.toml": MANIFEST, "Cargo.lock": LOCK, **files})
@@ -311,6 +324,38 @@ def test_flags_of_several_files_are_joined_as_cargo_does(tmp_path: Path) -> None
         ".cargo/config.toml": "[build]\nrustflags = ['-C', 'b']\n",
     }
     assert findings(tmp_path, files, facts=facts) == []
+
+
+# As cargo 1.95 passes them.
+@pytest.mark.parametrize("shell", shells())
+@pytest.mark.parametrize(
+    ("config", "flags"),
+    [
+        (
+            "[target.x86_64-unknown-linux-gnu]\nrustflags = ['-C', 'target-feature=+avx2']\n",
+            "-C target-feature=+avx2 --cfg=fast",
+        ),
+        ("[build]\nrustflags = ['-Clinker=evil', '-Ctarget-feature=+avx2']\n", "--cfg=fast"),
+        ("[target.'cfg(unix)']\nrustflags = ['-Ctarget-feature=+avx2']\n", "-Ctarget-feature=+avx2"),
+        ("[target.'cfg(unix)']\nrustflags = ['-Z']\n[target.'cfg(not(windows))']\nrustflags = ['-A']\n", "-A -Z"),
+    ],
+)
+def test_conditions_hold_under_the_flags_that_need_none(
+    tmp_path: Path, config: str, flags: str, shell: tuple[str, ...]
+) -> None:
+    config += "[target.'cfg(target_feature = \"avx2\")']\nrustflags = ['--cfg=fast']\n"
+    ground = Ground(
+        folder=tmp_path, facts=tuple(f"flags 1 {flags}" if f == "flags 1" else f for f in FACTS), shell=shell
+    )
+    ground.prepare({".cargo/config.toml": config})
+    assert ground.examine()["ok"]
+
+
+def test_the_linker_is_that_under_the_flags_in_effect(tmp_path: Path) -> None:
+    config = "[build]\nrustflags = '--cfg fast'\n[target.'cfg(fast)']\nlinker = 'clang'\n"
+    facts = tuple("flags 1 --cfg fast" if fact == "flags 1" else fact for fact in FACTS)
+    assert [row[0] for row in findings(tmp_path, {".cargo/config.toml": config}, facts=facts)] == ["linker"]
+    assert findings(tmp_path, {".cargo/config.toml": config.partition("'--cfg fast'\n")[2]}) == []
 
 
 # As cargo 1.95 passes them: what is included before what the file itself has, in the order that it is named.
