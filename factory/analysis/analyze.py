@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace, Scan, Skipped
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
-_CACHE_GENERATION = 6
+_CACHE_GENERATION = 7
 
 _DOUBT = "forecasts may be too good"
 

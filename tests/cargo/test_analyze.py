@@ -275,6 +275,7 @@ CONFIGURED = {
     "linker": f'[target.{HOST}]\nlinker = "clang"\n',
     "cfg-linker": "[target.'cfg(unix)']\nlinker = \"clang\"\n",
 }
+WASM = "wasm32-unknown-unknown"
 WITHOUT_EFFECT = {
     "plain": "",
     "other-platform": f"[target.'cfg(windows)']\nrustflags = {list(FLAGS)}\n",
@@ -331,6 +332,29 @@ def test_settings_are_recorded_where_a_reader_sees_them(configured: Mapping[str,
         "compilers: what asks for it is compiled anew"
     ]
     assert rows["alias"]["ignored"] == ["repos/alias/.cargo/config.toml:2: alias.b: a command of its own"]
+
+
+@pytest.mark.parametrize(
+    ("config", "counts"),
+    [
+        (f"[target.{HOST}]\nrustflags = ['--cfg=marked']\n", {"release": 1, f"release@{WASM}": 0}),
+        (f"[target.{WASM}]\nrustflags = ['--cfg', 'marked']\n", {"release": 0, f"release@{WASM}": 1}),
+        ("[build]\nrustflags = ['--cfg=said=\"a b\"', '--cfg=marked']\n", {"release": 1, f"release@{WASM}": 1}),
+        # With a target of its own, `release` is for that as well.
+        (
+            f"[build]\ntarget = '{WASM}'\n[target.{WASM}]\nrustflags = ['--cfg=marked']\n",
+            {"release": 1, f"release@{WASM}": 1},
+        ),
+    ],
+)
+def test_flags_of_a_platform_bring_no_dependencies_into_the_graph_of_another(
+    program: Program, samples: Path, tmp_path: Path, config: str, counts: Mapping[str, int]
+) -> None:
+    conditional = manifest("package", "[target.'cfg(marked)'.dependencies]\nitoa = \"1\"\n")
+    package_with_itoa(tmp_path / "repo", samples, {".cargo/config.toml": config, "Cargo.toml": conditional})
+    both = program.under({"FACTORY_COOK_VARIANTS": ",".join(counts)})
+    (row,) = both.json("analyze", tmp_path / "repo", "--out", tmp_path / "a.json")["workspaces"]
+    assert {name: len(use["keys"]) for name, use in row["variants"].items()} == counts
 
 
 def test_the_users_own_settings_change_nothing(program: Program, samples: Path, tmp_path: Path) -> None:
