@@ -20,7 +20,7 @@ from factory.analysis.model import (
     merge_units,
 )
 from factory.cargo.home import known_registries
-from factory.cargo.layout import version_numbers
+from factory.cargo.layout import reads_includes
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
 from factory.cargo.resolve import PASSING, Trouble, UnitGraph, Unresolved, explain, resolve
@@ -30,7 +30,6 @@ from factory.files import digest, write_text
 from factory.graph import MergedGraph
 from factory.process import ProgramFailedError
 from factory.scan.cargo_config import read_recorded
-from factory.scan.config_files import FIRST_WITH_INCLUDE
 from factory.scan.model import UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
 from factory.scan.source_tree import SourceTree
@@ -145,7 +144,7 @@ def _doubts(recorded: RecordedConfig) -> Iterator[str]:
 
 def _without_include(recorded: RecordedConfig, version: str) -> Iterator[str]:
     """Say where a cargo of this version does not read what was read here."""
-    if recorded.including and version_numbers(version) < FIRST_WITH_INCLUDE:
+    if recorded.including and not reads_includes(version):
         yield f"forecasts may be wrong: `include` ({recorded.including}) was read, as cargo {version} does not"
 
 

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from factory.scan.source_tree import SourceTree
 
 INCLUDE = "include"
-FIRST_WITH_INCLUDE = (1, 94)
-"""The first cargo that reads what is included; older ones say nothing of it."""
-
 MOST_FILES = 100
 """Of one folder's configuration: with `..` in them, the paths of a circle never repeat, and cargo ends in a crash."""
 
