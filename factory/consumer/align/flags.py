@@ -16,7 +16,7 @@ from factory.cargo.variants import Variant
 from factory.consumer.align.model import Change
 from factory.consumer.align.profile import EFFECTS
 from factory.scan.config_files import configuration_files
-from factory.scan.source_tree import SourceTree
+from factory.scan.source_tree import SourceTree, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -90,7 +90,8 @@ def settle_flags(found: FoundWorkspace, recorded: RecordedConfig, rules: FlagRul
     if mine == rules.common and linker is None:
         return Flags(recorded=recorded)
     if recorded.unread:
-        why = f"{recorded.including} includes {', '.join(recorded.unread)}, not in the repository: there may be others"
+        names = ", ".join(map(escaped, recorded.unread))
+        why = f"{recorded.including} includes {names}, not in the repository: there may be others"
         return Flags(recorded=recorded, left=(Change("RUSTFLAGS", why),))
     common = set(joined(rules.common))
     taken = [flag for flag in joined([*mine, *recorded.build_rustflags]) if flag not in common]
