@@ -86,6 +86,8 @@ create_directories() {
     chown "$RUNNER_UID:$RUNNER_GID" "$BUILD_DIR" "$SHARE"
     chmod u+rwx,g+rwxs,o-w "$BUILD_DIR" "$SHARE"
     find "$CARGO_HOME" -type d -exec chmod g+s {} +
+    # Where builds begin.
+    install -d -m 2775 -o "$RUNNER_UID" -g "$RUNNER_GID" "/home/$RUNNER_NAME/src"
 }
 
 # A base image may bring a configuration of its own, such as a mirror of the registry: ours is added to it.

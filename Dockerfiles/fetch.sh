@@ -14,6 +14,8 @@ SAID=/tmp/factory/said
 TOKENS=/tmp/factory/tokens
 # What cargo (since 1.85) calls the folders of crates.io.
 CRATES_IO=index.crates.io-1949cf8c6b5b557f
+# As in factory/cargo/ask_index.py, which says why.
+NOBODYS=_nobody_can_publish_a_crate_whose_name_begins_so_and_is_longer_than_64
 
 main() {
     begin
@@ -89,7 +91,7 @@ probe() {
     : >lib.rs
     {
         printf '[package]\nname = "probe"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "lib.rs"\n'
-        printf '[dependencies]\na-crate-that-nobody-publishes = "1"\n'
+        printf '[dependencies]\n%s = "1"\n' "$NOBODYS"
     } >Cargo.toml
     CARGO_HOME=/tmp/factory/probe-home cargo fetch --quiet --config "$SETTINGS" </dev/null 2>/dev/null || :
 }

@@ -66,6 +66,8 @@ ENTRYPOINT ["/usr/local/bin/warm-entry"]
 CMD ["bash"]
 SHELL ["/usr/local/bin/warm-entry", "/bin/sh", "-c"]
 USER ${RUNNER_UID}:${RUNNER_GID}
+# In a directory of root's, `COPY . .` and a build would fail.
+WORKDIR /home/${RUNNER_NAME}/src
 
 FROM ${START} AS ready
 

@@ -1220,7 +1220,7 @@ REPORT='
 { kind[NR] = $1; clause[NR] = $2; place[NR] = $3; what[NR] = $4; advice[NR] = $5 }
 END { if (answer == "json") report_json(); else report_text() }
 
-function report_text(    number, wanted, round, named, word) {
+function report_text(    number, wanted, round, named, word, barred) {
     print "project " project
     print "image   layers " layers ", rustc " release
     for (round = 1; round <= 2; round++) {
@@ -1228,6 +1228,7 @@ function report_text(    number, wanted, round, named, word) {
         for (number = 1; number <= NR; number++) {
             if (kind[number] != wanted || ++named[clause[number], wanted] > most) continue
             print ""
+            if (wanted == "broken" && clause[number] == "owner") barred = 1
             print (wanted == "broken" ? "BROKEN " : "note   ") clause[number] ": " place[number]
             print "       " what[number]
             print "       do: " advice[number]
@@ -1239,8 +1240,9 @@ function report_text(    number, wanted, round, named, word) {
             print "\nand " named[number] - most " more of " word[1] ": --json names all"
         }
     print ""
-    print broken ? broken " found broken: the units concerned are compiled as ever, the build works all the same." \
-                 : "The contract holds. Count after a build: cargo build --release --message-format=json | warm-doctor --after-build -"
+    print !broken ? "The contract holds. Count after a build: cargo build --release --message-format=json | warm-doctor --after-build -" \
+        : broken " found broken: " (barred ? "cargo cannot build as this user here." \
+                                           : "the units concerned are compiled as ever, the build works all the same.")
 }
 
 function report_json(    number, listed, part) {

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from statistics import mean
 
+from factory.cargo.home import user_cargo_home
 from factory.cargo.index_cache import CrateIndex
 from factory.costs.estimate import costs_of, fit
 from factory.costs.shipped import shipped_records
-from factory.files import cache_directory
 from factory.pipeline.artefacts import read_analysis
 from factory.planning.agreement import agreement
 from factory.planning.baseline_rules import BaselineRules, derive_baseline
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("analysis", type=Path)
     analysis = read_analysis(parser.parse_args().analysis)
-    home = cache_directory() / "cargo-home"
+    home = user_cargo_home()
     costs = costs_of(analysis.units, {}, fit(shipped_records()), analysis.sizes.get)
     facts = CrateIndex(home)
     rules = BaselineRules(

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tomlkit
+
 from benchmarks.peers import dependencies_of
-from factory.analysis.stacks import Stack, StackCrate, stack_manifest, stacks_to_toml
+from factory.analysis.stacks import Stack, StackCrate, stack_manifest, wish_of
 from factory.cargo.home import prepare_resolving_home
 from factory.cargo.toolchain import find_toolchain
 from factory.config.layers import load_layer_profiles
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from factory.cargo.toolchain import Toolchain
+
+_HEAD = """\
+# Crates that public repositories use together, for a plan without any repositories: docs/default-plan.md.
+# Written by `python -m benchmarks.stacks`; the versions are in Cargo.lock.
+"""
 
 _FEWEST_USERS = 4
 """Repositories that make a stack of what stands beside an anchor; fewer are a matter of chance."""
@@ -66,6 +73,18 @@ def main() -> int:
     for stack in stacks:
         print(f"{stack.name} ({stack.repos}): {', '.join(crate.name for crate in stack.crates)}")
     return 0
+
+
+def stacks_to_toml(stacks: Sequence[Stack], *, repositories: int) -> str:
+    """Return stacks as `shipped_stacks` reads them; `repositories` is how many they were made from."""
+    lines = [_HEAD, f"repositories = {repositories}"]
+    for stack in sorted(stacks, key=lambda stack: stack.name):
+        lines += ["", f"[stacks.{stack.name}]", f"repos = {stack.repos}", "", f"[stacks.{stack.name}.crates]"]
+        for crate in stack.crates:
+            wish = tomlkit.inline_table()
+            wish.update(wish_of(crate))
+            lines.append(f"{crate.name} = {wish.as_string()}")
+    return "\n".join(lines) + "\n"
 
 
 def _uses(repos: Path) -> dict[str, dict[str, _Use]]:

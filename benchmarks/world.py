@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from factory.analysis.model import merge_units, original_path
+from factory.cargo.home import user_cargo_home
 from factory.config.layers import LayerProfile, LayerTree
 from factory.config.load import load_configuration
 from factory.consumer.align.model import StepName
@@ -112,11 +113,10 @@ def price_list(analysis: Analysis, store_file: Path | None) -> Prices:
         with open_store(store_url(f"sqlite:///{store_file.absolute()}")) as store:
             records += store.records()
     compiler = analysis.toolchain.rustc_verbose.partition("\n")[0], analysis.toolchain.host
-    cache = cache_directory()
     return Prices(
         measured={record.key: record.cost for record in records if (record.rustc, record.platform) == compiler},
         estimator=fit(records),
-        sources=Sources([cache / "cargo-home"], cache / "crate-sizes.json"),
+        sources=Sources([user_cargo_home()], cache_directory() / "crate-sizes.json"),
     )
 
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Literal
 from factory import process
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.files import cache_directory, digest
+from factory.labels import Label
 from factory.platforms import Platform, machine_platform
+from factory.publish.distribution import parse_reference
 from factory.resources import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from factory.engine import Engine
     from factory.output import Output
 
 HOME_MADE = "rust-warm-factory/"
@@ -44,6 +47,19 @@ APT_SETTINGS_FILE = "00machine"
 BOOTSTRAP_SECONDS = 3600.0
 BUILD_SECONDS = 1800.0
 INSPECT_SECONDS = 120.0
+
+
+def is_of_no_registry(reference: str, engine: Engine) -> bool:
+    """Whether an image is one of `factory base` under a name without a registry's: what Docker Hub has is another."""
+    if reference.startswith(HOME_MADE):
+        return True
+    if "@" in reference or parse_reference(reference)[0]:
+        return False
+    try:
+        labels = engine.image(reference).labels
+    except ConfigurationError:
+        return False
+    return Label.HOME_MADE in labels and Label.LAYER not in labels
 
 
 def build_base(
@@ -82,7 +98,7 @@ def build_base(
         if toolchain != "debian":
             contexts["toolchain"] = toolchain
         kind = "debian" if toolchain == "debian" else "local"
-        _build(tag, kind=kind, platform=chosen, root=root, contexts=contexts, output=output)
+        _build(tag, kind=kind, suite=suite, platform=chosen, root=root, contexts=contexts, output=output)
     return _image_id(tag)
 
 
@@ -239,7 +255,14 @@ def _certificates(bundle: Path | None, folder: Path) -> Path:
 
 
 def _build(
-    tag: str, *, kind: str, platform: Platform, root: Path, contexts: Mapping[str, Path], output: Output
+    tag: str,
+    *,
+    kind: str,
+    suite: str,
+    platform: Platform,
+    root: Path,
+    contexts: Mapping[str, Path],
+    output: Output,
 ) -> None:
     command = (
         *("docker", "buildx", "build", "--progress=plain", "--provenance=false", "--load"),
@@ -248,6 +271,7 @@ def _build(
         *(
             f"--file={shipped('Dockerfiles') / 'base.Dockerfile'}",
             f"--build-arg=TOOLCHAIN={kind}",
+            f"--label={Label.HOME_MADE}={suite}",
             f"--tag={tag}",
             str(root),
         ),

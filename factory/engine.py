@@ -281,10 +281,7 @@ class Engine:
         try:
             self._client.images.pull(reference, platform=None if platform is None else str(platform))
         except (docker.errors.APIError, requests.RequestException) as error:
-            raise EnvironmentFaultError(
-                f"{reference} is neither here{f' for {platform}' if platform else ''} nor can it be pulled: {error}",
-                advice="Name a base image you can reach (`base.image`), or make one with `factory base`.",
-            ) from error
+            raise _neither_here_nor_there(f"{reference}{f' for {platform}' if platform else ''}", error) from error
 
     @contextlib.contextmanager
     def container(
@@ -447,6 +444,8 @@ def bake(
         # What is for programs would hide what is for people.
         said = [line for line in log if not line.startswith(MEASURED)]
         tail = "\n".join([*said[-30:], *plain[-10:]])
+        if missing := _UNREACHABLE.search(tail):
+            raise _neither_here_nor_there(missing["image"], missing["why"])
         raise BuildFailedError(
             f"`{answer.command}` exited with {answer.returncode}\n{tail}".rstrip(),
             advice=_advice(tail),
@@ -497,6 +496,16 @@ def build_command(
         f"--target={stage}",
         f"--file={dockerfile}",
         str(context),
+    )
+
+
+_UNREACHABLE = re.compile(r"failed to resolve source metadata for (?P<image>\S+): (?P<why>.*)")
+
+
+def _neither_here_nor_there(image: str, why: object) -> EnvironmentFaultError:
+    return EnvironmentFaultError(
+        f"{image} is neither here nor can it be pulled: {why}",
+        advice="Name a base image you can reach (`base.image`), or make one with `factory base`.",
     )
 
 

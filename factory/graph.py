@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from factory.cargo.rustflags import why_not_cookable_flags
-from factory.cargo.sources import CookableSources
+from factory.cargo.sources import CRATES_IO_ONLY, CookableSources
 from factory.model import Mode
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class MergedGraph:
     """Units by key. A unit's closure is the unit itself with everything under it."""
 
-    def __init__(self, units: Mapping[UnitKey, Unit], sources: CookableSources | None = None) -> None:
+    def __init__(self, units: Mapping[UnitKey, Unit], sources: CookableSources = CRATES_IO_ONLY) -> None:
         self.units = units
-        self._sources = sources or CookableSources()
+        self._sources = sources
         self._closures: dict[UnitKey, frozenset[UnitKey]] = {}
 
     def closure(self, key: UnitKey) -> frozenset[UnitKey]:

@@ -19,6 +19,8 @@ class Label(enum.StrEnum):
     BUILD_DIR = "io.rust-warm-factory.build-dir"
     LAYOUT = "io.rust-warm-factory.layout"
     OWNER = "io.rust-warm-factory.owner"
+    HOME_MADE = "io.rust-warm-factory.home-made"
+    """Of a base image of `factory base`, with the Debian suite: it may be of no registry."""
     TOOLS = "io.rust-warm-factory.tools"
     BASE_NAME = "org.opencontainers.image.base.name"
     BASE_DIGEST = "org.opencontainers.image.base.digest"

@@ -68,8 +68,12 @@ class LtoDemand(enum.StrEnum):
     ONLY_OBJECT = "only-object"
 
 
-_PACKAGE_ID = re.compile(r"(?P<source>[^#]+)#(?:(?P<name>[A-Za-z0-9_-]+)@)?(?P<version>[^@]+)")
-_OLD_PACKAGE_ID = re.compile(r"(?P<name>[A-Za-z0-9_-]+) (?P<version>[^ ]+) \((?P<source>[^#)]+)(?:#[^)]*)?\)")
+CRATE_NAME = r"(?:[A-Za-z0-9_-]|[^\x00-\x7f])+"
+"""A pattern for names of crates: those of crates.io are ASCII, of path and git packages any letters will do. Which of
+all characters are letters, cargo has looked at."""
+
+_PACKAGE_ID = re.compile(rf"(?P<source>[^#]+)#(?:(?P<name>{CRATE_NAME})@)?(?P<version>[^@]+)")
+_OLD_PACKAGE_ID = re.compile(rf"(?P<name>{CRATE_NAME}) (?P<version>[^ ]+) \((?P<source>[^#)]+)(?:#[^)]*)?\)")
 """As older unit graphs have it, that of cargo 1.85 for one: with the commit of a git package behind its source."""
 
 

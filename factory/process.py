@@ -99,14 +99,15 @@ def run(
     longer than `timeout` seconds, `ProgramFailedError` when `check` is set and it exits with another code than 0.
     """
     words = tuple(str(arg) for arg in args)
-    if _ending.is_set():
-        raise EnvironmentFaultError(f"`{words[0]}` was not started: interrupted")
+    _refuse_at_the_end(words)
     for show in _shown:
         show(words)
     child = _start(words, cwd=cwd, env=env, stdin=stdin)
     _running.add(child)
     try:
         readers = (_Reader(child.stdout, on_stdout), _Reader(child.stderr, on_stderr))
+        # `end` may have come while the child was started: it did not see this one.
+        _refuse_at_the_end(words)
         if stdin is not None:
             # In a thread, as a child that does not read would block us beyond any timeout.
             threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
@@ -223,6 +224,11 @@ class _Reader:
         if self._fault is not None:
             raise self._fault
         return "".join(self._lines)
+
+
+def _refuse_at_the_end(words: tuple[str, ...]) -> None:
+    if _ending.is_set():
+        raise EnvironmentFaultError(f"`{words[0]}` was not run: interrupted")
 
 
 def _start(

@@ -18,15 +18,10 @@ from factory.files import write_text
 from factory.resources import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from factory.cargo.toolchain import Toolchain
 
-_HEAD = """\
-# Crates that public repositories use together, for a plan without any repositories: docs/default-plan.md.
-# Written by `python -m benchmarks.stacks`; the versions are in Cargo.lock.
-"""
 _TIMEOUT_SECONDS = 300.0
 
 
@@ -101,24 +96,13 @@ def stack_manifest(stack: Stack, *, workspace: bool = True) -> str:
     """Return the manifest of a package that depends on a stack's crates; `workspace`: as a root of its own."""
     document: dict[str, Any] = {
         "package": {"name": f"stack-{stack.name}", "version": "0.0.0", "edition": "2021"},
-        "dependencies": {crate.name: _wish(crate) for crate in stack.crates},
+        "dependencies": {crate.name: wish_of(crate) for crate in stack.crates},
     }
     return tomlkit.dumps(document | ({"workspace": {}} if workspace else {}))
 
 
-def stacks_to_toml(stacks: Sequence[Stack], *, repositories: int) -> str:
-    """Return stacks as `shipped_stacks` reads them; `repositories` is how many they were made from."""
-    lines = [_HEAD, f"repositories = {repositories}"]
-    for stack in sorted(stacks, key=lambda stack: stack.name):
-        lines += ["", f"[stacks.{stack.name}]", f"repos = {stack.repos}", "", f"[stacks.{stack.name}.crates]"]
-        for crate in stack.crates:
-            wish = tomlkit.inline_table()
-            wish.update(_wish(crate))
-            lines.append(f"{crate.name} = {wish.as_string()}")
-    return "\n".join(lines) + "\n"
-
-
-def _wish(crate: StackCrate) -> dict[str, Any]:
+def wish_of(crate: StackCrate) -> dict[str, Any]:
+    """Return what a manifest, and `stacks.toml`, say of a crate: its range, and features where it has any."""
     wish: dict[str, Any] = {"version": crate.range}
     if not crate.default_features:
         wish["default-features"] = False

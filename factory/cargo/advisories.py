@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.cargo.requirement import check_requirement, is_met
+from factory.cargo.requirement import check_requirement, is_met_in_order
 from factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Advisory:
 
     def warns_of(self, version: str) -> bool:
         """Whether a version is affected."""
-        return not any(is_met(requirement, version) for requirement in (*self.patched, *self.unaffected))
+        return not any(is_met_in_order(requirement, version) for requirement in (*self.patched, *self.unaffected))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 ASK_ARGS = ("generate-lockfile",)
 """The cargo arguments that ask, in the folder of a question. It ends with an error, which `was_answered` reads."""
 
+NOBODYS = "_nobody_can_publish_a_crate_whose_name_begins_so_and_is_longer_than_64"
+"""A crate that no registry has: whoever published one of this name would stop every cook that asks.
+
+crates.io takes none that begins with `_` or has more than 64 characters; cargo asks an index for it as for any other. A
+private registry may take it, from those who may publish there. `Dockerfiles/fetch.sh` has the name too.
+"""
+
 REFRESH_SECONDS = 120
 
 _HEAD = '[package]\nname = "factory-index"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n'
-_NOBODYS = "a-crate-that-nobody-publishes"
 _ANSWERED = re.compile(r"^error: no matching package", re.MULTILINE)
 
 
@@ -67,7 +73,7 @@ def refresh_index(packages: Iterable[PackageId], *, toolchain: Toolchain, cargo_
 
 def _write_question(source: str, names: Sequence[str], folder: Path) -> Path:
     registry = "" if source == CRATES_IO else f', registry-index = "{source.removeprefix("registry+")}"'
-    rows = [f'{name} = {{ version = "*"{registry} }}\n' for name in (*names, _NOBODYS)]
+    rows = [f'{name} = {{ version = "*"{registry} }}\n' for name in (*names, NOBODYS)]
     write_text(folder / "Cargo.toml", "".join((_HEAD, "[dependencies]\n", *rows)))
     write_text(folder / "src" / "lib.rs", "")
     write_text(folder / "index.paths", "".join(f"{index_path(name)}\n" for name in names))

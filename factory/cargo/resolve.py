@@ -13,7 +13,7 @@ from factory.cargo.links import links_names
 from factory.cargo.lock import fault_in_lock, parse_lock
 from factory.cargo.rustflags import flags_for_resolution
 from factory.cargo.unit_graph import parse_unit_graph
-from factory.errors import EnvironmentFaultError
+from factory.process import ProgramTimeoutError
 from factory.toml_lines import dotted
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def resolve(
             extra=UNIT_GRAPH_ENVIRONMENT,
             timeout=timeout,
         )
-    except EnvironmentFaultError as error:
+    except ProgramTimeoutError as error:
         return Unresolved(Trouble.TIMEOUT, error.what)
     if not answer.ok:
         return _with_line(explain(answer.stderr, hide=str(workspace)), workspace)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from factory.model import CRATES_IO, PackageId, SourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,19 @@ class CookableSources:
     registries: frozenset[str] = frozenset()
     git: tuple[str, ...] = ()
     commits: Mapping[str, str] = field(default_factory=dict)
+
+    def with_those_of(self, packages: Iterable[PackageId]) -> CookableSources:
+        """Return the same with the sources of packages that were cooked, at the commits that were."""
+        cooked = tuple(packages)
+        git = [package for package in cooked if package.kind is SourceKind.GIT]
+        indexes = {
+            package.source.removeprefix("registry+") for package in cooked if package.kind is SourceKind.REGISTRY
+        }
+        return CookableSources(
+            registries=self.registries | indexes,
+            git=(*self.git, *sorted({_url(package) for package in git})),
+            commits={**self.commits, **{package.without_commit.source: package.commit for package in git}},
+        )
 
     def why_not(self, package: PackageId) -> str | None:
         """Say why packages from there are not cooked; `None` where they are."""
@@ -44,8 +57,7 @@ class CookableSources:
         return f"from the registry {index}, which `registries` in registry-config.yaml does not name"
 
     def _why_not_git(self, package: PackageId) -> str | None:
-        source = package.without_commit.source
-        url = source.removeprefix("git+").partition("?")[0]
+        source, url = package.without_commit.source, _url(package)
         if not any(_is_below(url, prefix) for prefix in self.git):
             return f"from {url}, which `git` in registry-config.yaml does not name"
         if not package.commit:
@@ -54,6 +66,14 @@ class CookableSources:
         if package.commit != chosen:
             return f"at commit {package.commit[:7]}: cargo keeps one commit of {source}, and more have {chosen[:7]}"
         return None
+
+
+CRATES_IO_ONLY = CookableSources()
+"""What is cooked from where nothing is configured."""
+
+
+def _url(package: PackageId) -> str:
+    return package.without_commit.source.removeprefix("git+").partition("?")[0]
 
 
 def _is_below(url: str, prefix: str) -> bool:

@@ -1,6 +1,7 @@
 """Which cargo command a consumer runs: `release` is `cargo build --release`, `check:dev` is `cargo check`.
 
-`release@wasm32-unknown-unknown` is `cargo build --release --target wasm32-unknown-unknown`.
+`release@wasm32-unknown-unknown` is `cargo build --release --target wasm32-unknown-unknown`, and
+`test:dev+workspace+all-features` is `cargo test --workspace --all-features`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 
 from factory.triple import is_triple
 
-VARIANT_PATTERN = r"(?:(?:build|check|check-all|test):)?[A-Za-z][A-Za-z0-9_-]*(?:@[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
+_COMMANDS = r"(?:(?P<command>build|check|check-all|test):)?"
+_PROFILE = r"(?P<profile>[A-Za-z][A-Za-z0-9_-]*)"
+_SELECTIONS = r"(?P<selections>(?:\+(?:workspace|all-features)){0,2})"
+VARIANT_PATTERN = re.sub(r"\?P<[a-z]+>", "?:", rf"{_COMMANDS}{_PROFILE}{_SELECTIONS}(?:@[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 """The notation as a regular expression, for the schema of the configuration."""
 
-_VARIANT = re.compile(
-    r"(?:(?P<command>build|check|check-all|test):)?(?P<profile>[A-Za-z][A-Za-z0-9_-]*)(?:@(?P<target>.+))?", re.ASCII
-)
+_VARIANT = re.compile(rf"{_COMMANDS}{_PROFILE}{_SELECTIONS}(?:@(?P<target>.+))?", re.ASCII)
 
 
 class Command(enum.StrEnum):
@@ -29,34 +31,50 @@ class Command(enum.StrEnum):
     TEST = "test"
 
 
+class Selection(enum.StrEnum):
+    """What of a workspace is built beside its default members with their default features: words for cargo."""
+
+    WORKSPACE = "workspace"
+    ALL_FEATURES = "all-features"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A cargo command with a cargo profile, and a target triple where the consumer names one."""
+    """A cargo command with a cargo profile, and a target triple where the consumer names one.
+
+    `selections` are in the order of `Selection`, none of them twice.
+    """
 
     command: Command
     profile: str
     target: str | None = None
+    selections: tuple[Selection, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Variant:
-        """Parse `[COMMAND:]PROFILE[@TRIPLE]`; raise `ValueError`, with what to write, for anything else."""
+        """Parse `[COMMAND:]PROFILE[+workspace][+all-features][@TRIPLE]`.
+
+        Raises `ValueError`, with what to write, for anything else.
+        """
         match = _VARIANT.fullmatch(text)
         if match is None or not is_triple(match["target"] or "none"):
             message = (
                 f'"{text}" is no variant; write PROFILE, COMMAND:PROFILE or PROFILE@TRIPLE, '
-                "like release, check:dev, test:dev or release@wasm32-unknown-unknown"
+                "like release, check:dev, test:dev+workspace or release@wasm32-unknown-unknown"
             )
             raise ValueError(message)
         if match["profile"] == "debug":
             message = "cargo's profile is called dev, debug is only its directory; write dev"
             raise ValueError(message)
         command = Command(match["command"] or "build")
-        return cls(command=command, profile=match["profile"], target=match["target"])
+        named = match["selections"].split("+")
+        selections = tuple(each for each in Selection if each in named)
+        return cls(command=command, profile=match["profile"], target=match["target"], selections=selections)
 
     def __str__(self) -> str:
         command = "" if self.command is Command.BUILD else f"{self.command}:"
         target = "" if self.target is None else f"@{self.target}"
-        return f"{command}{self.profile}{target}"
+        return f"{command}{self.profile}{''.join(f'+{each}' for each in self.selections)}{target}"
 
     @property
     def profile_args(self) -> tuple[str, ...]:
@@ -72,7 +90,8 @@ class Variant:
     def args(self) -> tuple[str, ...]:
         """The cargo arguments that a consumer would give; for tests, without running them."""
         name, *more = _WORDS[self.command]
-        return (name, *self.profile_args, *self.target_args, *more)
+        selected = (f"--{each}" for each in self.selections)
+        return (name, *self.profile_args, *self.target_args, *selected, *more)
 
     @property
     def cooked_by(self) -> str:

@@ -38,7 +38,8 @@ def verify(
         bool, typer.Option("--cold", help="Build each repository without the warm units too, for comparison.")
     ] = False,
     variant: Annotated[
-        str, typer.Option("--variant", help="What to build: [check: or test:]PROFILE[@TRIPLE], as in `cook.variants`.")
+        str,
+        typer.Option("--variant", help="What to build: as in `cook.variants`, like check:dev or release+workspace."),
     ] = "release",
     reproducible: Annotated[
         bool, typer.Option("--reproducible", help="Build the image's plan again without a cache, and compare.")

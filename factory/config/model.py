@@ -265,7 +265,7 @@ class CookSettings(StrictModel):
 
     variants: Variants = Field(
         ("release",),
-        description="Builds to compile for: [check:, check-all: or test:]PROFILE[@TRIPLE], like release or check:dev.",
+        description="Builds to compile for: [check:, check-all: or test:]PROFILE[+workspace][+all-features][@TRIPLE].",
     )
 
     @property

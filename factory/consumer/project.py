@@ -12,7 +12,7 @@ from factory.errors import ConfigurationError
 from factory.scan.cargo_config import read_recorded
 from factory.scan.discover import find_workspaces
 from factory.scan.manifest import parse_toml
-from factory.scan.membership import find_members
+from factory.scan.membership import find_default_members, find_members
 from factory.scan.model import UnscannableError
 from factory.scan.source_tree import SourceTree
 
@@ -62,7 +62,8 @@ def read_project(folder: Path) -> Project:
     tree = SourceTree.of(workspace)
     try:
         members = find_members(tree, workspace.root / "Cargo.toml")
-        programs = sorted({name for manifest in _built(tree, workspace, members) for name in _programs(tree, manifest)})
+        built = find_default_members(tree, workspace.root / "Cargo.toml")
+        programs = sorted({name for manifest in built for name in _programs(tree, manifest)})
         lock = _lock(tree, workspace)
         recorded = read_recorded(tree, workspace.root)
     except UnscannableError as error:
@@ -118,25 +119,6 @@ def _lock(tree: SourceTree, workspace: FoundWorkspace) -> Lock:
             f"{workspace.lock}{fault_in_lock(text) or f': {error}'}",
             advice="Let cargo make it: `cargo generate-lockfile`.",
         ) from error
-
-
-def _built(tree: SourceTree, workspace: FoundWorkspace, members: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return the manifests that a plain `cargo build` at the root builds: cargo's `default-members`."""
-    document = _document(tree, workspace.root / "Cargo.toml")
-    table = document.get("workspace", {})
-    names = table.get("default-members") if isinstance(table, dict) else None
-    if isinstance(names, list):
-        patterns = [name for name in names if isinstance(name, str)]
-        return tuple(m for m in members if any(_matches(workspace.root, m, pattern) for pattern in patterns))
-    root = workspace.root / "Cargo.toml"
-    # With a root package, cargo builds that one alone.
-    return (root,) if "package" in document else members
-
-
-def _matches(root: Path, manifest: Path, pattern: str) -> bool:
-    relative = manifest.parent.relative_to(root) if manifest.is_relative_to(root) else manifest.parent
-    clean = pattern.removeprefix("./").rstrip("/") or "."
-    return str(relative) == clean or relative.match(clean)
 
 
 def _programs(tree: SourceTree, manifest: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import tomlkit
 
+from factory.cargo.ask_index import NOBODYS
 from factory.cargo.fetching import CRATES_IO_FOLDER
 from factory.errors import EnvironmentFaultError
 from factory.files import write_text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 120.0
 _PROBE = '[package]\nname = "probe"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "lib.rs"\n[dependencies]\n'
-_NOBODYS = "a-crate-that-nobody-publishes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def fetch_access(fetching: Fetching, home: Path, toolchain: Toolchain) -> Iterat
 def _mirrors_folder(folder: Path, access: FetchAccess, toolchain: Toolchain) -> str:
     """Return what cargo calls the mirror's folders: it makes them before it finds that a crate is not there."""
     probe, home = folder / "probe", folder / "probe-home"
-    write_text(probe / "Cargo.toml", f'{_PROBE}{_NOBODYS} = "1"\n')
+    write_text(probe / "Cargo.toml", f'{_PROBE}{NOBODYS} = "1"\n')
     write_text(probe / "lib.rs", "")
     words = ["fetch", *access.arguments]
     answer = toolchain.cargo(words, cwd=probe, cargo_home=home, extra=access.environment, timeout=_PROBE_SECONDS)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from factory.model import CRATE_NAME
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 HEAVIEST = 10
 """How many crates of a layer are named."""
 
-_UNIT = re.compile(r"(?:lib)?(?P<crate>[A-Za-z0-9_-]+)-[0-9a-f]{16}(?:\..+)?")
+_UNIT = re.compile(rf"(?:lib)?(?P<crate>{CRATE_NAME})-[0-9a-f]{{16}}(?:\..+)?")
 _DOWNLOAD = re.compile(r"(?P<crate>[A-Za-z0-9_-]+?)-[0-9]+\.[0-9]+\.[0-9].*\.crate")
 _FIELDS = 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from factory.cargo.home import user_cargo_home
 from factory.costs.estimate import costs_of, fit, how_sure
 from factory.costs.record import records_of
 from factory.costs.shipped import shipped_records
@@ -99,9 +100,11 @@ def record(run: Run, plan: Plan, reports: Sequence[LayerReport], *, homes: Seque
 
 
 def crate_sources(homes: Sequence[Path]) -> Sources:
-    """Return what knows how large crates' sources are: those in CARGO_HOMEs, and those that were weighed before."""
-    cache = cache_directory()
-    return Sources([*homes, cache / "cargo-home"], cache / "crate-sizes.json")
+    """Return what knows how large crates' sources are: those in CARGO_HOMEs, and those that were weighed before.
+
+    The user's own is one of them: whatever resolves downloads into it.
+    """
+    return Sources([*homes, user_cargo_home()], cache_directory() / "crate-sizes.json")
 
 
 def _compiler(toolchain: ToolchainFacts) -> tuple[str, str]:

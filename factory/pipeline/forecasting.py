@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from factory.analysis import analyze as analysis_stage
 from factory.cargo.advisories import read_advisories
-from factory.cargo.home import prepare_resolving_home
 from factory.cargo.index_cache import CrateIndex
 from factory.cargo.variants import Variant
+from factory.config.access import fetching
 from factory.consumer import recommend as recommend_stage
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.features import FeatureRules, FeaturesBy
@@ -27,7 +27,7 @@ from factory.model import PackageId
 from factory.pipeline.analyzing import ask_registry, require_manifests, scan
 from factory.pipeline.artefacts import read_plan
 from factory.pipeline.costing import crate_sources, weighed_costs
-from factory.pipeline.toolchains import toolchain_like
+from factory.pipeline.toolchains import toolchain_like, with_access
 from factory.scan.git_source import without_secret
 from factory.scan.model import Scan
 
@@ -173,6 +173,7 @@ def _aligner(
             Question(variant=wishes.variant or default_variant(warm), ignore_pin=True),
             costs=costs,
             jobs=run.settings.worth.jobs,
+            sources=fetching(run.settings).cookable,
         )
 
     versions = VersionRules(
@@ -233,19 +234,19 @@ def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Questi
         replace(question, variant=variant, image=image),
         costs=costs,
         jobs=run.settings.worth.jobs,
+        sources=fetching(run.settings).cookable,
     )
 
 
 def _forecaster(run: Run, warm: Warm, source: WarmSource, *, offline: bool) -> analysis_stage.Resolver:
     """Return what resolves a consumer as the toolchain of the warm units would."""
-    cache = cache_directory()
-    toolchain = _toolchain_of(run, warm, source)
+    cargo_home, toolchain = with_access(run, _toolchain_of(run, warm, source))
     return analysis_stage.Resolver(
         # Cargo hashes the whole text of the compiler that cooked, be it another build of the same version.
         toolchain=replace(toolchain, rustc_verbose=warm.toolchain.rustc_verbose),
         variants=tuple(Variant.parse(name) for name in warm.variants),
-        cargo_home=prepare_resolving_home(cache / "cargo-home"),
-        cache=cache / "resolved",
+        cargo_home=cargo_home,
+        cache=cache_directory() / "resolved",
         jobs=run.jobs,
         offline=offline,
         timeout=run.settings.limits.resolve_timeout,

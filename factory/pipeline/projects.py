@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from factory.analysis.model import Status
 from factory.base import PACKAGES
+from factory.cargo.resolve import Trouble
 from factory.config.layers import load_layer_profiles
 from factory.consumer.init import (
     CARGO_CHEF,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from factory.proof.second_build_model import Beside, SecondBuilds
 
 
+_NOT_FOR_THIS_TOOLCHAIN = frozenset({Trouble.MSRV, Trouble.NIGHTLY})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitWishes:
     """What the user of `init` named; `None` leaves it to what the project and the configuration suggest."""
@@ -56,9 +60,17 @@ class InitWishes:
 
 
 def init(run: Run, folder: Path, wishes: InitWishes, profiles: Path | None) -> ProjectFiles:
-    """Return the files with which a project builds on the images; nothing is written."""
+    """Return the files with which a project builds on the images; nothing is written.
+
+    Raises `ConfigurationError` where the images' toolchain cannot compile it, unless an image is named.
+    """
     project = read_project(folder)
-    packages = _packages_of(run, project)
+    packages, problem = _packages_of(run, project)
+    if wishes.image is None and problem.partition(":")[0] in _NOT_FOR_THIS_TOOLCHAIN:
+        raise ConfigurationError(
+            f"images with Rust {run.settings.toolchain} cannot build {project.name}: {problem}",
+            advice="Set `toolchain` and rebuild the images, or name an image with a newer one by --image.",
+        )
     choices = Choices(
         builder=wishes.image or _image_for(run, project, wishes, profiles),
         build_packages=_to_build(packages),
@@ -88,7 +100,7 @@ def second_builds(
     engine = Engine()
     platform = engine.image(image).platform
     project = read_project(folder)
-    packages = _to_build(_packages_of(run, project))
+    packages = _to_build(_packages_of(run, project)[0])
     plain = base or run.settings.base_image
     compared = second_build.plain_dockerfiles(
         plain, packages=packages, cargo_chef=run.settings.tools.cargo_chef or CARGO_CHEF
@@ -158,8 +170,8 @@ def _to_build(packages: Sequence[PackageUse]) -> tuple[str, ...]:
     return tuple(sorted({use.package for use in packages if use.purpose is not Purpose.RUNTIME} - set(PACKAGES)))
 
 
-def _packages_of(run: Run, project: Project) -> tuple[PackageUse, ...]:
-    """Return the Debian packages that a project needs; where it cannot be resolved here, say so and return none."""
+def _packages_of(run: Run, project: Project) -> tuple[tuple[PackageUse, ...], str]:
+    """Return the Debian packages that a project needs; where it cannot be resolved here, say so, and return why."""
     try:
         analysis = analyze(run, Scan(workspaces=(project.workspace,), skipped=()), offline=False)
         problem = "; ".join(row.reason for row in analysis.workspaces if row.status is Status.SKIPPED)
@@ -169,5 +181,5 @@ def _packages_of(run: Run, project: Project) -> tuple[PackageUse, ...]:
         run.output.warn(
             f"{project.name} cannot be resolved here, so the Debian packages it needs are not known: {problem}"
         )
-        return ()
-    return analysis_uses(analysis, suite=run.settings.base.suite, table=read_table())
+        return (), problem
+    return analysis_uses(analysis, suite=run.settings.base.suite, table=read_table()), ""

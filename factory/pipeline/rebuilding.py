@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import analysis_to_json
-from factory.base import HOME_MADE
+from factory.base import is_of_no_registry
 from factory.cargo.advisories import read_advisories
 from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
@@ -334,7 +334,7 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
     """Return the digest that the base image's name stands for now, "" where nobody knows; have the engine follow it."""
     engine, reference = Engine(), run.settings.base_image
     here = engine.manifest_digest(reference)
-    if "@" in reference or reference.startswith(HOME_MADE) or wishes.offline:
+    if "@" in reference or wishes.offline or is_of_no_registry(reference, engine):
         return here
     try:
         there = engine.registry_digest(reference)

@@ -10,29 +10,41 @@ from factory.cargo.toolchain import find_toolchain, find_toolchain_in_image
 from factory.config.access import fetching
 from factory.engine import Engine, certificates
 from factory.errors import EnvironmentFaultError
-from factory.files import cache_directory
+from factory.files import cache_directory, digest
 from factory.platforms import Platform
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from factory.cargo.fetching import Fetching
     from factory.cargo.toolchain import Toolchain
     from factory.pipeline.run import Run
 
 
 def resolving(run: Run, version: str) -> tuple[Path, Toolchain]:
     """Return the CARGO_HOME and the toolchain that resolve: they reach the registries and git hosts as configured."""
+    return with_access(run, _resolving_toolchain(run, version))
+
+
+def with_access(run: Run, toolchain: Toolchain) -> tuple[Path, Toolchain]:
+    """Return a CARGO_HOME, and a toolchain with the variables, by which what is configured is reached."""
     access = fetching(run.settings)
     for fault in access.missing_tokens():
         run.output.warn(f"{fault}: what needs it cannot be resolved")
-    cargo_home = prepare_resolving_home(cache_directory() / "cargo-home", access.cargo_settings())
+    cargo_home = _resolving_home(access)
     variables = access.configured_environment() | access.write_git_configuration(cargo_home / "fetch")
-    toolchain = _resolving_toolchain(run, version)
     trusted = certificates() if toolchain.image is not None else None
     if trusted is not None:
         # Containers see neither this machine's certificates nor the variables that name them.
         variables = {"CARGO_HTTP_CAINFO": str(trusted), **variables}
     return cargo_home, replace(toolchain, variables=tuple(sorted(variables.items())), tokens=access.tokens)
+
+
+def _resolving_home(access: Fetching) -> Path:
+    """Return a CARGO_HOME for these settings alone: whoever has others may resolve at the same time."""
+    settings = access.cargo_settings()
+    configured = digest([settings, access.git_table()])[:12] if settings or access.git else ""
+    return prepare_resolving_home(cache_directory() / "-".join(filter(None, ("cargo-home", configured))), settings)
 
 
 def _resolving_toolchain(run: Run, version: str) -> Toolchain:

@@ -280,8 +280,11 @@ def _git_source(package: PackageId) -> dict[str, str]:
 
 def _alias(package: PackageId) -> str:
     """Rename every dependency, so that two versions of a crate can stand side by side."""
-    registry = "" if package.source == CRATES_IO else f"_{digest(package.source)[:6]}"
-    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{package.name}_{package.version}{registry}")
+    apart = "" if package.source == CRATES_IO else f"_{digest(package.source)[:6]}"
+    if not package.name.isascii():
+        # rustc takes no other name of a dependency, and two names may differ in such letters alone.
+        apart += f"_{digest(package.name)[:6]}"
+    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{package.name}_{package.version}{apart}")
 
 
 def _profile_table(recipe: Recipe) -> dict[str, Any]:

@@ -132,18 +132,6 @@ class BuildModel:
         return order
 
 
-def predicted_wall(
-    keys: Collection[UnitKey],
-    *,
-    units: Mapping[UnitKey, Unit],
-    costs: Mapping[UnitKey, UnitCost],
-    warm: AbstractSet[UnitKey],
-    jobs: int,
-) -> float:
-    """Return the wall seconds that the units `keys` take on `jobs` jobs where those of `warm` are fresh."""
-    return BuildModel(keys, units=units, costs=costs).wall_seconds(jobs, warm=warm)
-
-
 def wall_shares(stretches: Sequence[Running]) -> dict[UnitKey, float]:
     """Divide every second of a build among the units that run in it: they add up to the wall seconds.
 

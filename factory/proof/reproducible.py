@@ -15,6 +15,7 @@ from factory.cook.images import build_uncached
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.image_archive import differences, read_layers
 from factory.labels import SHARE, Label
+from factory.model import CRATE_NAME
 from factory.platforms import Platform
 from factory.proof.model import Check
 from factory.proof.target import verified_image
@@ -33,7 +34,7 @@ NAME = "rust-warm-factory/reproduced"
 """Where second builds are tagged, and removed again."""
 
 _MOST_FINDINGS = 20
-_HASHED = re.compile(r"(?:lib)?(?P<crate>[A-Za-z0-9_-]+)-(?P<hash>[0-9a-f]{16})(?:\..+)?")
+_HASHED = re.compile(rf"(?:lib)?(?P<crate>{CRATE_NAME})-(?P<hash>[0-9a-f]{{16}})(?:\..+)?")
 _OF_THE_COOK = ("cook.jsonl", "errors.log")
 """What the cook itself writes into a layer's share: everything else there came in as a file."""
 

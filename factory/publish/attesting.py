@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from factory.files import cache_directory, write_text
+from factory.cargo.home import user_cargo_home
+from factory.files import write_text
 from factory.publish.contents import said_by
 from factory.publish.provenance import provenance
 from factory.publish.sbom import bill_of_materials, cooked_crates
@@ -89,4 +90,4 @@ def verifying_identity(settings: Settings) -> Iterator[Identity]:
 
 def _homes() -> tuple[Path, ...]:
     # Where analyzing and planning download to.
-    return (cache_directory() / "cargo-home",)
+    return (user_cargo_home(),)

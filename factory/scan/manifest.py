@@ -47,6 +47,8 @@ class Workspace:
     """The `[workspace]` table."""
 
     members: tuple[str, ...]
+    default_members: tuple[str, ...] | None
+    """`None` where nothing says which: an empty list is something else."""
     exclude: tuple[str, ...]
     dependency_paths: Mapping[str, str]
     """Name to path, relative to this manifest, of the `[workspace.dependencies]` that have one."""
@@ -195,6 +197,9 @@ def _workspace(document: dict[str, Any]) -> Workspace | None:
     paths = {name: path for name, detail in inherited.items() if (path := _path_of(name, detail)) is not None}
     return Workspace(
         members=_texts(table, "members", "workspace.members"),
+        default_members=_texts(table, "default-members", "workspace.default-members")
+        if "default-members" in table
+        else None,
         exclude=_texts(table, "exclude", "workspace.exclude"),
         dependency_paths=paths,
         rust_version=_text(_table(table, "package", "workspace.package"), "rust-version", "rust-version"),

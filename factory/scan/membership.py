@@ -45,6 +45,25 @@ def find_members(tree: SourceTree, root: Path) -> tuple[Path, ...]:
     return _Members(tree, root, parsed).find()
 
 
+def find_default_members(tree: SourceTree, root: Path) -> tuple[Path, ...]:
+    """Return the manifests of the packages that a plain `cargo build` at `root` builds, sorted.
+
+    These are the `default-members` (globs expanded); where it names none, the root's own package, or all members where
+    it has no package. Raises `UnscannableError` for a default member that is no member: cargo refuses it.
+    """
+    members = find_members(tree, root)
+    parsed = read_manifest(tree, root)
+    if parsed.workspace is None or parsed.workspace.default_members is None:
+        return members if parsed.package is None else (root,)
+    found = {folder / "Cargo.toml" for folder in _listed(tree, root, parsed.workspace.default_members)}
+    for manifest in sorted(found.difference(members)):
+        # What is listed and excluded is left out by cargo, too.
+        if not _is_excluded(root.parent, parsed, manifest):
+            what = f"{tree.display(root)}: the default member {tree.display(manifest.parent)} is no member"
+            raise UnscannableError(SkipReason.MEMBER_MISSING, what, advice="name it in workspace.members, too")
+    return tuple(sorted(found.intersection(members)))
+
+
 def find_packages(tree: SourceTree, root: Path, patches: Iterable[Path] = ()) -> tuple[Path, ...]:
     """Return every manifest that cargo reads to resolve a workspace, sorted.
 
@@ -133,7 +152,8 @@ class _Members:
 
     def find(self) -> tuple[Path, ...]:
         found: set[Path] = set()
-        waiting = [(folder / "Cargo.toml", False) for folder in self._listed()]
+        listed = () if self.parsed.workspace is None else self.parsed.workspace.members
+        waiting = [(folder / "Cargo.toml", False) for folder in _listed(self.tree, self.root, listed)]
         waiting.append((self.root, False))
         while waiting:
             manifest, is_dependency = waiting.pop()
@@ -143,25 +163,6 @@ class _Members:
             found.add(manifest)
             waiting.extend((path, True) for path in _dependencies_of(self.tree, (manifest,), own=True))
         return tuple(sorted(found))
-
-    def _listed(self) -> Iterator[Path]:
-        if self.parsed.workspace is None:
-            return
-        for member in self.parsed.workspace.members:
-            folder = reference(self.tree, self.root, member, "workspace member")
-            if _GLOB_CHARACTERS.intersection(member):
-                yield from self._expanded(member)
-            else:
-                yield folder
-
-    def _expanded(self, pattern: str) -> Iterator[Path]:
-        """Expand a glob; folders without a manifest are left out, for git keeps no empty ones either."""
-        folders = {self.root.parent}
-        for part in PurePosixPath(pattern).parts:
-            folders = {match for folder in folders for match in _matches(self.tree, folder, part)}
-        for folder in sorted(folders):
-            if self.tree.holds(folder) and self.tree.exists(folder / "Cargo.toml"):
-                yield folder
 
     def _belongs(self, manifest: Path, *, is_dependency: bool) -> bool:
         inside = manifest.is_relative_to(self.root.parent)
@@ -179,6 +180,26 @@ class _Members:
         if not self.tree.exists(manifest) and not self.tree.is_folder(manifest):
             what = f"{self.tree.display(self.root)}: the member {self.tree.display(folder)} has no Cargo.toml"
             raise UnscannableError(SkipReason.MEMBER_MISSING, what, advice="remove it from workspace.members")
+
+
+def _listed(tree: SourceTree, root: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Yield the folders that a list of members in the root manifest names, globs expanded."""
+    for name in names:
+        folder = reference(tree, root, name, "workspace member")
+        if _GLOB_CHARACTERS.intersection(name):
+            yield from _expanded(tree, root.parent, name)
+        else:
+            yield folder
+
+
+def _expanded(tree: SourceTree, top: Path, pattern: str) -> Iterator[Path]:
+    """Expand a glob below `top`; folders without a manifest are left out, for git keeps no empty ones either."""
+    folders = {top}
+    for part in PurePosixPath(pattern).parts:
+        folders = {match for folder in folders for match in _matches(tree, folder, part)}
+    for folder in sorted(folders):
+        if tree.holds(folder) and tree.exists(folder / "Cargo.toml"):
+            yield folder
 
 
 def _matches(tree: SourceTree, folder: Path, part: str) -> Iterator[Path]:

@@ -62,6 +62,8 @@ class Workspace:
     """More TOML at the end of the root manifest: profiles, lints, target-specific dependencies."""
     members: Mapping[str, str] = field(default_factory=dict)
     """Members by name: everything of their manifest but `[package]`. Each has an empty lib.rs."""
+    default_members: tuple[str, ...] | None = None
+    """What cargo builds where nobody says; `None`: all."""
     config: str = ""
     """`.cargo/config.toml`."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -72,9 +74,10 @@ class Workspace:
         lib = "" if self.lib is None else f"[lib]\npath = 'lib.rs'\n{self.lib}\n"
         bins = f"[[bin]]\nname = '{self.name}'\npath = 'main.rs'\n" if self.is_bin else ""
         members = json.dumps([".", *self.members])
+        defaults = members if self.default_members is None else json.dumps(self.default_members)
         return (
             f"[package]\nname = '{self.name}'\nversion = '{self.version}'\nedition = '{self.edition}'\n"
-            f"[workspace]\nresolver = '{self.resolver}'\nmembers = {members}\ndefault-members = {members}\n"
+            f"[workspace]\nresolver = '{self.resolver}'\nmembers = {members}\ndefault-members = {defaults}\n"
             f"{lib}{bins}"
             f"[dependencies]\n{_lines(self.dependencies)}"
             f"[build-dependencies]\n{_lines(self.build_dependencies)}"

@@ -183,6 +183,7 @@ def broken(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Mappin
         row.write(folder / "repos" / name)
     good_repo(folder / "repos", name="pinned", files={"rust-toolchain.toml": '[toolchain]\nchannel = "1.70.0"\n'})
     good_repo(folder / "repos", name="stabilised", files={"Cargo.toml": f"{STABILISED}{manifest('stabilised')}"})
+    good_repo(folder / "repos", name="größe")
     good_repo(folder / "repos", name="odd").rename(folder / "repos" / os.fsdecode(b"odd-\xff"))
     return workspaces(program, folder / "repos", "--offline", out=folder / "analysis.json")
 
@@ -217,6 +218,10 @@ def test_a_toolchain_pin_is_told_and_does_not_skip(broken: Mapping[str, Any]) ->
 
 def test_a_cargo_feature_that_has_become_stable_does_not_skip(broken: Mapping[str, Any]) -> None:
     assert broken["repos/stabilised"]["status"] == "resolved"
+
+
+def test_a_package_may_have_any_name_that_cargo_takes(broken: Mapping[str, Any]) -> None:
+    assert broken["repos/größe"]["status"] == "resolved"
 
 
 def test_an_unreachable_git_dependency_is_a_row_online_too(program: Program, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from factory import process
 from factory.cargo.toolchain import find_toolchain
 from tests.cargo.scenario import HOST, Workspace
-from tests.hostile import write_files
+from tests.hostile import manifest, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -376,6 +378,23 @@ def test_a_project_builds_on_the_layer_that_is_recommended(
     small = ("init", kitchen.folder / "consumers/feature", "--dry-run", "--plan")
     assert "gains anything" in program(*small, kitchen.folder / "plan.json").stderr
     assert "missing.json" in program(*small, tmp_path / "missing.json", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "needs", ['[package]\nrust-version = "1.999"', 'cargo-features = ["profile-rustflags"]\n[package]']
+)
+def test_no_dockerfile_is_written_that_the_images_toolchain_cannot_build(
+    program: Program, tmp_path: Path, needs: str
+) -> None:
+    text = manifest("modern").replace("[package]", needs, 1)
+    write_files(tmp_path / "modern", {"Cargo.toml": text, "src/main.rs": "fn main() {}\n"})
+    process.run(["cargo", "generate-lockfile"], cwd=tmp_path / "modern", env=os.environ | {"RUSTC_BOOTSTRAP": "1"})
+    said = program("init", tmp_path / "modern", code=2).stderr
+    assert "cannot build modern" in said
+    assert "--image" in said
+    assert not (tmp_path / "modern/Dockerfile").exists()
+    program("init", tmp_path / "modern", "--image", "rust:nightly")
+    assert "BUILDER=rust:nightly" in (tmp_path / "modern/Dockerfile").read_text(encoding="utf-8")
 
 
 def test_nothing_is_written_into_the_repository(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:

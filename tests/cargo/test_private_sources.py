@@ -147,6 +147,22 @@ def test_nothing_of_the_mirror_is_left(line: Line) -> None:
     assert "source" not in (line.cooked.folder / "cargo-home" / "config.toml").read_text(encoding="utf-8")
 
 
+def test_a_forecast_reaches_the_sources_as_the_plan_did(line: Line) -> None:
+    home = {path: path.read_bytes() for path in (line.folder / "cache").glob("cargo-home*/config.toml")}
+    plan = ("--plan", line.folder / "plan.json")
+    found = line.program.json("check", line.sources.repos / "app", *plan)
+    assert found["units"] == {"total": 5, "hit": 5}
+    stranded = line.program.json("check", line.sources.repos / "stranded", "--dir", line.cooked.folder)
+    # The build script of inner-caller wants the network, and inner-above stands on it.
+    assert {(miss["cause"], miss["crate"]) for miss in stranded["misses"]} == {("not-cooked", "")}
+    assert line.program.json("align", line.sources.repos / "app", *plan, "--check")["aligned"]
+    (row,) = line.program.json("recommend", line.sources.repos / "app", *plan)["repos"]
+    assert row["units"]["total"] == 5
+    # Nobody who resolves with the same settings at the same time loses them.
+    assert home
+    assert {path: path.read_bytes() for path in home} == home
+
+
 def test_a_token_that_is_missing_is_told_before_anything_is_cooked(line: Line, tmp_path: Path) -> None:
     without = line.program.under({"COMPANY_TOKEN": "", "GIT_TOKEN": "two\nlines"})
     plan = line.folder / "plan.json"

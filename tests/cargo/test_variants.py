@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cargo
 
 HOST = find_toolchain().host
-VARIANTS = ("release", "dev", "check:dev", "check-all:dev", "test:dev", "dist", f"dev@{HOST}", f"check:release@{HOST}")
+EVERYTHING = "release+workspace+all-features"
+VARIANTS = (
+    *("release", "dev", "check:dev", "check-all:dev", "test:dev", "dist", f"dev@{HOST}", f"check:release@{HOST}"),
+    EVERYTHING,
+)
 DEPENDENCIES = ("itoa = '1'", "libc = '0.2'", "log = '0.4'")
 MANY_SIDED = Workspace(
     name="many-sided",
@@ -36,6 +40,13 @@ MANY_SIDED = Workspace(
 )
 """A library and a program beside a proc-macro, with dependencies of tests, overrides and a cargo profile of its own."""
 PLAIN = Workspace(name="plain", dependencies=DEPENDENCIES)
+WIDE = Workspace(
+    name="wide",
+    dependencies=("itoa = '1'", "anyhow = { version = '1', optional = true }"),
+    members={"tool": "[dependencies]\ncfg-if = '1'\n"},
+    default_members=(".",),
+)
+"""A root package, which cargo builds alone where nobody says `--workspace`, and without its optional dependency."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +68,7 @@ class Kitchenware:
 @pytest.fixture(scope="module")
 def repos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("variants") / "repos"
-    for workspace in (MANY_SIDED, PLAIN):
+    for workspace in (MANY_SIDED, PLAIN, WIDE):
         workspace.write(folder / workspace.name, HOST)
         write_text(folder / workspace.name / ".git" / "HEAD", "")
         assert find_toolchain().cargo(["fetch"], cwd=folder / workspace.name).ok
@@ -87,7 +98,7 @@ def build(cooked: Kitchenware, *words: str, repo: str = "many-sided") -> BuildEv
 
 def test_a_workspace_is_left_out_of_a_variant_that_it_has_no_cargo_profile_for(cooked: Kitchenware) -> None:
     assert set(cooked.forecast("dist")) == {"repos/many-sided"}
-    assert set(cooked.forecast("release")) == {"repos/many-sided", "repos/plain"}
+    assert set(cooked.forecast("release")) == {"repos/many-sided", "repos/plain", "repos/wide"}
     analysis = json.loads((cooked.folder.parent / "analysis.json").read_text(encoding="utf-8"))
     remarks = {row["path"]: row["reason"] for row in analysis["workspaces"]}
     assert "without dist: there is no cargo profile `dist`" in remarks["repos/plain"]
@@ -109,6 +120,14 @@ def test_every_variant_finds_all_of_its_units_fresh(program: Program, cooked: Ki
     assert {path.rpartition("/")[2]: units for path, units in found.items()} == foretold
     assert all(fresh == total > 0 for fresh, total in found.values())
     assert proof["ok"]
+
+
+def test_members_and_features_that_only_some_builds_select_are_cooked_for_those(cooked: Kitchenware) -> None:
+    alone, everything = (cooked.forecast(variant)["repos/wide"] for variant in ("release", EVERYTHING))
+    # anyhow's library, and the program and the run of its build script; cfg-if of the other member.
+    assert (alone, everything) == ((1, 1), (5, 5))
+    events = build(cooked, "build", "--release", "--workspace", "--all-features", "--locked", repo="wide")
+    assert (events.fresh.total(), events.compiled.total()) == (5, 0)
 
 
 @pytest.mark.parametrize("more", [(), ("--all-targets",)], ids=["check", "check-all"])

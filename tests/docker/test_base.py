@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
-from factory.base import build_base
+from factory.base import build_base, is_of_no_registry
+from factory.engine import Engine
 from factory.errors import BuildFailedError, ConfigurationError, RegistryFaultError
 from factory.output import Output
 from factory.publish.attempts import Patience
@@ -144,6 +145,17 @@ def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registr
     assert found == f"{named}@{json.loads(metadata.read_text())['containerimage.digest']}"
     assert pinned(found, patience=Patience(attempts=1), output=Output()) == found
     assert base_image
+
+
+def test_a_base_made_here_is_not_looked_for_at_docker_hub(base_image: str) -> None:
+    engine, name = Engine(), "home-made-test/base:1"
+    engine.tag(base_image, name)
+    try:
+        found = [is_of_no_registry(each, engine) for each in (base_image, name, f"127.0.0.1:9/{name}")]
+    finally:
+        engine.remove_image(name)
+    assert found == [True, True, False]
+    assert not is_of_no_registry(name, engine)
 
 
 def test_a_missing_image_and_a_silent_registry_are_told_apart(registry: str) -> None:

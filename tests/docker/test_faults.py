@@ -67,6 +67,10 @@ def built(context: Path, dockerfile: str, on_line: Callable[[str], None] = lambd
     write_text(context / "Dockerfile", f"FROM scratch\n{dockerfile}\n")
     target = {"context": str(context), "output": ["type=docker"], "tags": ["fault-test/image"]}
     write_json(context / "bake.json", {"target": {"image": target}})
+    return bake_image(context, on_line)
+
+
+def bake_image(context: Path, on_line: Callable[[str], None] = lambda _line: None) -> str:
     return bake(
         context / "bake.json",
         "image",
@@ -175,6 +179,23 @@ def test_an_engine_that_is_killed_in_a_push_moves_no_tag_and_a_rerun_succeeds(
         assert again.returncode == 0, again.stderr
     assert set(shop.tags()) == {f"{layer}{ending}" for layer in LAYERS for ending in ("", "-1.95")}
     assert sorted(images_like(behind.repository)) == sorted(f"{behind.repository}:{layer}" for layer in LAYERS)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_base_that_nobody_has_is_told_with_the_way_out(tmp_path: Path) -> None:
+    nowhere = "127.0.0.1:9/nobody/base:1"
+    write_json(
+        tmp_path / "bake.json",
+        {
+            "target": {
+                "image": {"contexts": {"parent": f"docker-image://{nowhere}"}, "dockerfile-inline": "FROM parent"}
+            }
+        },
+    )
+    with pytest.raises(EnvironmentFaultError) as caught:
+        bake_image(tmp_path)
+    assert caught.value.what.startswith(f"{nowhere} is neither here nor can it be pulled: ")
+    assert "factory base" in caught.value.advice
 
 
 @pytest.mark.usefixtures("engine")

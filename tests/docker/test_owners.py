@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from factory import process
 from factory.cargo.variants import Variant
 from factory.engine import Engine, certificates
+from factory.files import write_text
 from factory.output import Output
 from factory.proof.image import verify_image
 from factory.proof.model import ProofRequest
@@ -166,6 +169,27 @@ def test_sources_may_be_mounted_read_only_and_nothing_needs_a_network(images: Im
         assert offline.build("/src", args="--locked --offline --target-dir=/work/target") == HITS
         assert offline.build("/src", args="--locked --target-dir=/work/target") == HITS
         assert offline.sh("/work/target/release/app") == "hello 1001\n"
+
+
+THREE_LINES = "FROM {image}\nCOPY . .\nRUN cargo build --release --locked 2>&1 | tee built.txt\n"
+"""The README's Dockerfile, with what cargo says kept in the image."""
+
+
+@pytest.mark.parametrize("group", ["plain", "gid_0"])
+def test_three_lines_are_a_dockerfile(images: Images, tmp_path: Path, group: str) -> None:
+    image: str = getattr(images, group)
+    context = shutil.copytree(images.consumer, tmp_path / "context")
+    write_text(context / "Dockerfile", THREE_LINES.format(image=image))
+    tag = f"{NAME}:three-lines"
+    process.run(["docker", "build", "--network=none", "-q", "-t", tag, str(context)], timeout=300)
+    run = ["docker", "run", "--rm", "--network=none", tag]
+    try:
+        assert re.findall(r"^ +Compiling (\S+)", process.run([*run, "cat", "built.txt"]).stdout, re.MULTILINE) == [
+            "app"
+        ]
+        assert process.run([*run, "target/release/app"]).stdout == "hello 1001\n"
+    finally:
+        process.run(["docker", "rmi", "-f", tag], check=False, timeout=60)
 
 
 def test_a_uid_without_the_group_is_told_what_to_do(images: Images) -> None:

@@ -16,7 +16,6 @@ from factory.analysis.model import VariantUse
 from factory.cargo.advisories import read_advisories
 from factory.cargo.index_cache import CrateFacts, parse_index_line
 from factory.cargo.profile_table import ProfileTable
-from factory.cargo.requirement import is_met
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.copy import in_the_way, without_packages
 from factory.consumer.align.expand import CompiledCrates, Expansion
@@ -277,6 +276,18 @@ def test_a_crate_of_another_range_is_another_crate() -> None:
     assert (found.crates, found.is_known) == (frozenset({"x"}), False), "the baseline has no such range"
 
 
+@pytest.mark.parametrize(
+    ("requirement", "compiled", "brought"),
+    [("1.2.*", "1.0.0", set()), ("1.*", "1.0.0", set()), ("0.8.*", "0.8.1", set()), ("0.8.*", "0.9.0", {"x"})],
+)
+def test_a_wildcard_means_the_range_of_the_numbers_before_it(
+    requirement: str, compiled: str, brought: set[str]
+) -> None:
+    found = expansion({"a": facts("a", {"f": ["dep:x"]}, x={"req": requirement})})
+    found.compiled = CompiledCrates.of([unit("a"), unit("x", version=compiled)])
+    assert found.reach(package("a"), Side.TARGET, "f").crates == brought
+
+
 def test_what_comes_with_a_crate_is_what_it_needs_for_what_is_asked_of_it_and_is_not_there() -> None:
     always = {"optional": False}
     known = {
@@ -335,26 +346,6 @@ def test_a_feature_is_on_wherever_a_crate_is_where_all_of_its_units_have_it() ->
     assert "c" not in crates.on_wherever
 
 
-@pytest.mark.parametrize(
-    ("requirement", "version", "met"),
-    [
-        ("^1.2.3", "1.9.0", True),
-        ("^0.2.3", "0.3.0", False),
-        ("^0.0.3", "0.0.4", False),
-        (">=1.2, <1.4", "1.3.9", True),
-        (">=1.2, <1.4", "1.4.0", False),
-        ("< 0.8.3", "0.8.2", True),
-        ("=1.2", "1.2.9", True),
-        ("~1.2.3", "1.3.0", False),
-        (">1.2", "1.2.9", False),
-        ("*", "0.1.0", True),
-        (">=2.0.0-rc.1", "2.0.0", True),
-    ],
-)
-def test_requirements_mean_what_they_mean_to_cargo(requirement: str, version: str, *, met: bool) -> None:
-    assert is_met(requirement, version) is met
-
-
 def test_advisories_warn_of_the_versions_that_are_neither_patched_nor_unaffected(tmp_path: Path) -> None:
     folder = tmp_path / "crates/a"
     folder.mkdir(parents=True)
@@ -367,6 +358,7 @@ def test_advisories_warn_of_the_versions_that_are_neither_patched_nor_unaffected
     advisories = read_advisories(tmp_path)
     assert advisories.of(package("a", "1.2.2")) == {"RUSTSEC-2026-0001"}
     assert advisories.of(package("a", "1.2.3")) == advisories.of(package("a", "0.9.0")) == frozenset()
+    assert advisories.of(package("a", "1.3.0-rc.1")) == advisories.of(package("a", "1.0.0-rc.1")) == frozenset()
     with pytest.raises(ConfigurationError, match="no advisories"):
         read_advisories(tmp_path / "crates")
 
@@ -477,6 +469,13 @@ def test_requirements_that_keep_a_version_out_are_changed_and_nothing_else() -> 
     expected = text.replace("a = '=1.0.0'   #", 'a = "1.1.0"   #').replace('"~1.0.0"', '"1.1.0"')
     assert made == {"Cargo.toml": expected}
     assert edits == [("Cargo.toml: a", "=1.0.0 -> 1.1.0"), ("Cargo.toml: c", "~1.0.0 -> 1.1.0")]
+
+
+def test_a_pin_with_build_metadata_is_a_pin() -> None:
+    text = "[dependencies]\na = '=0.18.0+1.9.0'\n"
+    made, edits = widened({"Cargo.toml": text}, [Move(package=package("a", "0.18.0+1.9.0"), version="0.18.1+1.9.1")])
+    assert made == {"Cargo.toml": '[dependencies]\na = "0.18.1"\n'}
+    assert edits == [("Cargo.toml: a", "=0.18.0+1.9.0 -> 0.18.1")]
 
 
 def test_a_move_back_is_a_downgrade() -> None:

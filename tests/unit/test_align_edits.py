@@ -30,6 +30,9 @@ shared-too = { workspace = true }
 renamed = { package = "real", version = "1" }
 elsewhere = { path = "../elsewhere", version = "1" }
 older = "0.9"
+wild = "1.*"
+built = "=1.2.3+x.4"
+before = "1.2.3-rc.1"
 
 [dependencies.table]
 version = "1" # t
@@ -108,6 +111,9 @@ def places(name: str, side: Side = Side.TARGET, *, is_macro: bool = False, versi
         ("renamed", []),
         ("elsewhere", []),
         ("older", []),
+        ("wild", ["dependencies.wild"]),
+        ("built", ["dependencies.built"]),
+        ("before", ["dependencies.before"]),
         ("nobody", []),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory.cargo.sources import CRATES_IO_ONLY, CookableSources
 from factory.consumer.check.causes import Cause, Explained, Root, Situation, explain_misses
 from factory.consumer.check.settings import Setting
 from factory.cook.facts import WarmUnit
@@ -27,6 +28,9 @@ HOST = (Side.HOST,)
 BOTH = (Side.HOST, Side.TARGET)
 
 
+PRIVATE = unit("own", package=package("own", source="registry+https://crates.example.org/index"))
+
+
 def warm(*units: Unit, repos: int = 1) -> dict[Any, WarmUnit]:
     cost = UnitCost(seconds=1.0, bytes=1, measured=False)
     return {one.key: WarmUnit(unit=one, layer="core", cost=cost, repos=repos) for one in units}
@@ -41,6 +45,7 @@ def explain(mine: Sequence[Unit], there: Iterable[Unit], **changes: Any) -> Expl
         excluded=(),
         profile="release",
         overrides=frozenset(),
+        sources=CRATES_IO_ONLY,
     )
     changed = replace(situation, **changes)
     misses = [one.key for one in mine if one.key not in changed.warm and one.is_registry]
@@ -230,14 +235,38 @@ def test_a_foreign_source_below_hides_everything_else() -> None:
 
 
 def test_private_registries_linkers_and_flags_of_one_machine_are_final() -> None:
-    private = unit("own", package=package("own", source="registry+https://crates.example.org/index"))
     linked = unit("a", linker="clang")
     native = unit("b", rustflags=("-Ctarget-cpu=native",))
-    explained = explain([private, linked, native, on := unit("c", native, rustflags=("-Ctarget-cpu=native",))], [])
-    assert causes(explained, private) == {(Cause.PRIVATE_REGISTRY, "own@1.0.0")}
+    explained = explain([PRIVATE, linked, native, on := unit("c", native, rustflags=("-Ctarget-cpu=native",))], [])
+    assert causes(explained, PRIVATE) == {(Cause.PRIVATE_REGISTRY, "own@1.0.0")}
+    assert "does not name" in only_root(explained, PRIVATE).detail
     assert causes(explained, linked) == {(Cause.LINKER, "linker")}
     assert causes(explained, on) == causes(explained, native) == {(Cause.RUSTFLAGS, "RUSTFLAGS")}
     assert "another processor" in only_root(explained, native).detail
+
+
+def test_what_is_cooked_from_a_configured_source_is_explained_as_all_else() -> None:
+    sources = CookableSources(registries=frozenset({"https://crates.example.org/index"}))
+    explained = explain([PRIVATE], [], sources=sources)
+    assert causes(explained, PRIVATE) == {(Cause.NOT_PLANNED, "no repository of the plan has this crate")}
+    newer = unit("own", package=replace(PRIVATE.package, version="1.0.1"))
+    assert causes(explain([PRIVATE], [newer], sources=sources), PRIVATE) == {(Cause.VERSION, "own@1.0.0")}
+
+
+def test_what_is_warm_could_be_cooked_though_nothing_is_configured_here() -> None:
+    git = "git+https://git.example.org/fork.git?branch=main#"
+    cooked = [PRIVATE.package, package("fork", source=f"{git}0123456")]
+    sources = CRATES_IO_ONLY.with_those_of(cooked)
+    assert [sources.why_not(each) for each in cooked] == [None, None]
+    assert "at commit 7654321" in str(sources.why_not(package("fork", source=f"{git}7654321")))
+    assert sources.why_not(package("other", source="git+https://git.example.org/other#0123456"))
+
+
+def test_a_crate_on_a_patched_one_is_never_cooked_though_that_one_is() -> None:
+    fork = unit("a", package=package("a", source="git+https://git.example.org/fork.git?branch=main#0123456"))
+    on = unit("b", fork)
+    explained = explain([fork, on], [fork], sources=CRATES_IO_ONLY.with_those_of([fork.package]))
+    assert causes(explained, on) == {(Cause.FOREIGN_SOURCE, "a@1.0.0")}
 
 
 # What was planned or not

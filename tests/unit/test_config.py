@@ -383,7 +383,7 @@ ONE_FAULT = {
     "variant": (
         "cook: {variants: [a b]}\n",
         '1:19: cook.variants.0: "a b" is no variant; write PROFILE, COMMAND:PROFILE or PROFILE@TRIPLE, '
-        "like release, check:dev, test:dev or release@wasm32-unknown-unknown",
+        "like release, check:dev, test:dev+workspace or release@wasm32-unknown-unknown",
     ),
     "variant of cargo's debug": (
         "cook: {variants: [debug]}\n",
@@ -392,7 +392,7 @@ ONE_FAULT = {
     "variant for a specification": (
         "cook: {variants: [dev@./evil.json]}\n",
         '1:19: cook.variants.0: "dev@./evil.json" is no variant; write PROFILE, COMMAND:PROFILE or PROFILE@TRIPLE, '
-        "like release, check:dev, test:dev or release@wasm32-unknown-unknown",
+        "like release, check:dev, test:dev+workspace or release@wasm32-unknown-unknown",
     ),
     "one variant in two ways": (
         "cook: {variants: [release, build:release]}\n",

@@ -204,6 +204,15 @@ def test_a_broken_clause_is_told_with_its_place_and_what_to_do(tmp_path: Path) -
     )
 
 
+def test_who_cannot_write_is_not_told_that_the_build_works(tmp_path: Path) -> None:
+    ground = Ground(folder=tmp_path)
+    ground.prepare({})
+    ground.build_dir.rmdir()
+    answer = ground.run(str(ground.project))
+    assert answer.returncode == 1
+    assert answer.stdout.endswith("1 found broken: cargo cannot build as this user here.\n")
+
+
 def test_a_member_is_examined_with_its_workspace(tmp_path: Path) -> None:
     ground = Ground(folder=tmp_path)
     ground.prepare(

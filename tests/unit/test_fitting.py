@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from factory.cargo.index_cache import CrateFacts
 from factory.cargo.lock import Lock, LockedPackage
 from factory.consumer.align.fitting import Fitted, Fitting, Requirement, fit
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 INDEX: dict[str, dict[str, dict[str, str]]] = {
     "top": {"1.0.0": {"low": "^0.1.2"}, "1.1.0": {"low": "^0.1.4"}, "1.2.0": {"low": "^0.2"}},
-    "low": {version: {} for version in ("0.1.2", "0.1.3", "0.1.4", "0.1.5", "0.2.0")},
+    "low": {version: {} for version in ("0.1.2", "0.1.3", "0.1.4", "0.1.5", "0.1.6-rc.1", "0.2.0")},
     "strict": {"1.0.0": {"low": "=0.1.2"}},
     "date": {"0.3.5": {"date-macros": "=0.2.5", "date-core": "=0.1.7"}, "0.3.7": {"date-macros": "=0.2.7"}},
     "date-macros": {"0.2.5": {"date-core": "=0.1.7"}, "0.2.6": {}, "0.2.7": {"date-core": "=0.1.8"}},
@@ -96,6 +98,17 @@ def test_a_package_that_is_wanted_elsewhere_does_not_come_along() -> None:
     found = fitted(("top@1.0.0", "1.1.0"), ("low@0.1.2", "0.1.3"))
     assert shown(found.moves) == ["low@0.1.2 -> 0.1.3"]
     assert list(found.refused.values()) == ["top@1.1.0 wants low `^0.1.4`"]
+
+
+@pytest.mark.parametrize("demand", ["=0.1.2+x.1", "0.1.2, <0.1.3", "<=0.1.2+y"])
+def test_whatever_form_a_requirement_has_it_keeps_a_move_out(demand: str) -> None:
+    own = Requirement(by="a manifest of the repository", crate="low", demand=demand)
+    assert not fitted(("low@0.1.2", "0.1.4"), own=(own,)).moves
+
+
+def test_a_pre_release_is_not_taken_for_a_release() -> None:
+    own = Requirement(by="a manifest of the repository", crate="low", demand="^0.1.2")
+    assert not fitted(("low@0.1.2", "0.1.6-rc.1"), own=(own,)).moves
 
 
 DATES = {"date@0.3.7": ("date-core@0.1.8", "date-macros@0.2.7"), "date-core@0.1.8": ()}

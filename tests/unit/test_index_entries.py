@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from factory.cargo.ask_index import was_answered, write_questions
+from factory.cargo.ask_index import NOBODYS, was_answered, write_questions
 from factory.cargo.lock import Lock, render_lock
 from factory.model import CRATES_IO, PackageId
 from factory.planning.index_entries import index_entries
+from factory.resources import shipped
 from tests.unit.builders import chain, lock_of, organisation, recipe, unit
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ def test_each_registry_is_asked_for_its_crates_once_and_then_for_one_that_does_n
     }
     registry = f'registry-index = "{ELSEWHERE}"'
     assert asked == {
-        ('serde = { version = "*" }', 'a-crate-that-nobody-publishes = { version = "*" }'): "se/rd/serde\n",
+        ('serde = { version = "*" }', f'{NOBODYS} = {{ version = "*" }}'): "se/rd/serde\n",
         (
             f'itoa = {{ version = "*", {registry} }}',
-            f'a-crate-that-nobody-publishes = {{ version = "*", {registry} }}',
+            f'{NOBODYS} = {{ version = "*", {registry} }}',
         ): "it/oa/itoa\n",
     }
 
@@ -76,3 +77,12 @@ def test_an_answer_is_told_from_silence() -> None:
     silent = "error: failed to get `serde` as a dependency of package `factory-index v0.0.0`\n\nCaused by:\n  dns"
     assert was_answered(gone)
     assert not was_answered(silent)
+
+
+def test_crates_io_cannot_have_the_crate_that_must_not_exist() -> None:
+    assert NOBODYS[0] == "_"
+    assert len(NOBODYS) > 64
+    # The script of the images cannot import it.
+    script = (shipped("Dockerfiles") / "fetch.sh").read_text(encoding="utf-8")
+    assert f"\nNOBODYS={NOBODYS}\n" in script
+    assert script.count('"$NOBODYS"') == 1

@@ -89,14 +89,37 @@ extra = []
     assert project(tmp_path, manifest, files).programs == ("admin", "other", "shop", "tool")
 
 
-def test_programs_of_a_virtual_workspace_are_those_of_its_default_members(tmp_path: Path) -> None:
-    for name in ("api", "tasks"):
+def virtual_workspace(tmp_path: Path, default_members: str) -> Project:
+    """Read a workspace of four programs, of which `crates/out` is listed and excluded."""
+    for name in ("api", "tasks", "crates/api", "crates/out"):
         (tmp_path / name / "src").mkdir(parents=True)
         (tmp_path / name / "src/main.rs").write_text("fn main() {}\n")
-        (tmp_path / name / "Cargo.toml").write_text(PACKAGE.replace("shop", name))
-    virtual = '[workspace]\nmembers = ["api", "tasks"]\n'
-    assert project(tmp_path, virtual, ()).programs == ("api", "tasks")
-    assert project(tmp_path, f'{virtual}default-members = ["api"]\n', ()).programs == ("api",)
+        (tmp_path / name / "Cargo.toml").write_text(PACKAGE.replace("shop", name.replace("/", "-")))
+    workspace = '[workspace]\nmembers = ["api", "tasks", "crates/*"]\nexclude = ["crates/out"]\n'
+    return project(tmp_path, f"{workspace}{default_members}\n", ())
+
+
+@pytest.mark.parametrize(
+    ("default_members", "programs"),
+    [
+        ("", ("api", "crates-api", "tasks")),
+        ('default-members = ["api"]', ("api",)),
+        ('default-members = ["./api/"]', ("api",)),
+        ('default-members = ["crates/*"]', ("crates-api",)),
+        ('default-members = ["**/api", "t?sks", "crates/out"]', ("api", "crates-api", "tasks")),
+    ],
+)
+def test_programs_of_a_virtual_workspace_are_those_of_its_default_members(
+    tmp_path: Path, default_members: str, programs: tuple[str, ...]
+) -> None:
+    assert virtual_workspace(tmp_path, default_members).programs == programs
+
+
+def test_a_default_member_that_is_no_member_is_refused_as_cargo_does(tmp_path: Path) -> None:
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart/Cargo.toml").write_text(PACKAGE)
+    with pytest.raises(ConfigurationError, match=r"the default member .*apart is no member"):
+        virtual_workspace(tmp_path, 'default-members = ["apart"]')
 
 
 def test_a_root_package_is_built_alone(tmp_path: Path) -> None:

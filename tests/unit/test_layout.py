@@ -32,6 +32,7 @@ def test_final_binaries_can_be_kept_apart_from_a_build_directory_only() -> None:
         (f"itoa 1.0.18 ({CRATES_IO})", f"{CRATES_IO}#itoa@1.0.18", SourceKind.REGISTRY),
         ("app 0.1.0 (path+file:///w/app)", "path+file:///w/app#0.1.0", SourceKind.PATH),
         ("lib 2.0.0-rc.1+meta (path+file:///w/app)", "path+file:///w/app#lib@2.0.0-rc.1+meta", SourceKind.PATH),
+        ("größe 0.1.0 (path+file:///w/app)", "path+file:///w/app#größe@0.1.0", SourceKind.PATH),
         (
             "own 0.2.0 (git+https://example.org/own.git?tag=v2#0123456789abcdef)",
             "git+https://example.org/own.git?tag=v2#0.2.0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -239,9 +240,13 @@ def within(seconds: float, true: Callable[[], bool]) -> bool:
 def test_after_the_end_no_program_is_started_until_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread whose program was stopped must not go on with the next one."""
     monkeypatch.setattr(process, "_ending", threading.Event())
-    started = threading.Thread(
-        target=lambda: process.run([sys.executable, "-c", "import time; time.sleep(60)"], check=False)
-    )
+
+    def run_until_it_is_stopped() -> None:
+        # The end may come just after the start, too.
+        with contextlib.suppress(EnvironmentFaultError):
+            process.run([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    started = threading.Thread(target=run_until_it_is_stopped)
     started.start()
     deadline = time.monotonic() + 10
     while not process._running and time.monotonic() < deadline:
@@ -253,3 +258,15 @@ def test_after_the_end_no_program_is_started_until_begin(monkeypatch: pytest.Mon
         process.run([sys.executable, "-c", ""])
     process.begin()
     assert process.run([sys.executable, "-c", ""]).ok
+
+
+def test_a_program_that_is_started_while_all_are_stopped_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end stops what it finds running; a thread that was about to start a program has to see that itself."""
+    monkeypatch.setattr(process, "_ending", threading.Event())
+    process.show_commands(lambda _: process.end())
+    start = time.monotonic()
+    with pytest.raises(EnvironmentFaultError, match="interrupted"):
+        process.run([sys.executable, "-c", "import time; time.sleep(60)"])
+    process.show_commands(None)
+    assert time.monotonic() - start < 30
+    assert not process._running

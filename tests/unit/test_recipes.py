@@ -171,6 +171,17 @@ def test_two_versions_and_two_registries_stand_side_by_side() -> None:
     assert [each.get("registry-index") for each in dependencies.values()].count("https://crates.example.com/index") == 1
 
 
+def test_git_packages_whose_names_differ_in_letters_beyond_ascii_stand_side_by_side() -> None:
+    names = ("größe", "grüße")
+    packages = [package(name, source="git+https://example.com/measures#00") for name in names]
+
+    (recipe,) = group(tuple(unit(each.name, package=each) for each in packages))
+
+    dependencies = tomllib.loads(recipe.manifest())["dependencies"]
+    assert [table["package"] for table in dependencies.values()] == list(names)
+    assert all(alias.isascii() for alias in dependencies)
+
+
 def test_settings_are_written_as_a_profile() -> None:
     odd = unit("odd", profile=replace(RELEASE, lto="true", codegen_units=1, opt_level="1"))
     plain = [unit(name, profile=replace(RELEASE, lto="true", codegen_units=1)) for name in ("a", "b")]

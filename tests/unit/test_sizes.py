@@ -37,15 +37,17 @@ def test_bytes_belong_to_the_crate_in_the_name() -> None:
         f"/b/release/.fingerprint/async-trait-{HASH}/lib-async_trait": 3,
         "/h/registry/cache/index.crates.io-1949cf8c6b5b557f/serde_json-1.0.2+x.crate": 10,
         "/h/registry/index/index.crates.io-1949cf8c6b5b557f/.cache/se/rd/serde_json": 4,
+        f"/b/release/deps/libgröße-{HASH}.rlib": 2,
         f"/b/release/deps/libold-{HASH}.rlib": 50,
         f"/b/release/deps/libchanged-{HASH}.rlib": 60,
     }
     before = {f"/b/release/deps/libold-{HASH}.rlib": 50, f"/b/release/deps/libchanged-{HASH}.rlib": 61}
-    found = weight(now, before, ["serde_json", "async-trait", "old", "changed"])
-    assert found.bytes == 178
+    found = weight(now, before, ["serde_json", "async-trait", "größe", "old", "changed"])
+    assert found.bytes == 180
     assert found.crates == (
         CrateBytes("serde_json", 111),
         CrateBytes("changed", 60),
         CrateBytes("(no crate's own)", 4),
         CrateBytes("async-trait", 3),
+        CrateBytes("größe", 2),
     )

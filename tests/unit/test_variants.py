@@ -20,6 +20,12 @@ ARGUMENTS = {
         *("test", "--profile", "release", "--target", "x86_64-unknown-linux-musl"),
         "--no-run",
     ),
+    "release+workspace": ("build", "--profile", "release", "--workspace"),
+    "check-all:dev+all-features": ("check", "--all-features", "--all-targets"),
+    "test:dev+workspace+all-features@wasm32-wasip1": (
+        *("test", "--target", "wasm32-wasip1", "--workspace", "--all-features"),
+        "--no-run",
+    ),
     "release@thumbv7em-none-eabihf": ("build", "--profile", "release", "--target", "thumbv7em-none-eabihf"),
 }
 
@@ -30,6 +36,11 @@ def test_a_variant_stands_for_the_arguments_of_its_consumer(text: str) -> None:
     assert str(variant) == text
     assert variant.args == ARGUMENTS[text]
     assert re.fullmatch(VARIANT_PATTERN, text)
+
+
+def test_what_is_selected_is_said_once_and_in_one_order() -> None:
+    assert str(Variant.parse("dev+all-features+workspace")) == "dev+workspace+all-features"
+    assert str(Variant.parse("dev+workspace+workspace")) == "dev+workspace"
 
 
 def test_build_need_not_be_said() -> None:
@@ -46,7 +57,21 @@ def test_tests_stand_on_what_build_makes(text: str, command: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a b", "run:dev", "release@", "@x86_64-unknown-linux-gnu", "dev@/tmp/x", "dev@x.json", "dev@@file", "dev@a b"],
+    [
+        "",
+        "a b",
+        "run:dev",
+        "release@",
+        "@x86_64-unknown-linux-gnu",
+        "dev@/tmp/x",
+        "dev@x.json",
+        "dev@@file",
+        "dev@a b",
+        "dev+x",
+        "dev+",
+        "+workspace",
+        "dev@x+workspace",
+    ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no variant; write PROFILE"):

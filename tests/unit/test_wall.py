@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from factory.costs.model import UnitCost
 from factory.model import Mode, UnitKey
-from factory.planning.wall import METADATA_SHARE, BuildModel, predicted_wall, wall_shares
+from factory.planning.wall import METADATA_SHARE, BuildModel, wall_shares
 from tests.unit.builders import graph, graphs, keys, shuffled, unit
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def costs(seconds: Mapping[Any, float]) -> dict[UnitKey, UnitCost]:
 
 
 def wall(merged: MergedGraph, seconds: Mapping[Any, float], jobs: int, *warm: str) -> float:
-    return predicted_wall(list(merged.units), units=merged.units, costs=costs(seconds), warm=keys(*warm), jobs=jobs)
+    model = BuildModel(list(merged.units), units=merged.units, costs=costs(seconds))
+    return model.wall_seconds(jobs, warm=keys(*warm))
 
 
 def test_what_stands_on_nothing_shares_the_jobs() -> None:
@@ -102,5 +103,5 @@ def test_the_wall_lies_between_the_work_divided_and_the_sum(
 def test_the_order_of_the_input_decides_nothing(merged: MergedGraph, jobs: int, random: Random) -> None:
     seconds = {key: 1.0 + number % 3 for number, key in enumerate(sorted(merged.units))}
     mixed = shuffled(merged.units, random)
-    again = predicted_wall(list(mixed), units=mixed, costs=costs(seconds), warm=frozenset(), jobs=jobs)
-    assert again == wall(merged, seconds, jobs)
+    again = BuildModel(list(mixed), units=mixed, costs=costs(seconds))
+    assert again.wall_seconds(jobs) == wall(merged, seconds, jobs)

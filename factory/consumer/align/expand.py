@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import semver
@@ -203,7 +204,8 @@ def _may_mean(requirement: str, version: str) -> bool:
     text = requirement.strip().lstrip("^~= ")
     if not text or text[0] not in _DIGITS or "," in text:
         return True
-    numbers = [*text.partition("-")[0].partition("+")[0].split("."), "0", "0"][:3]
-    if "*" in numbers or len(text.split(".")) == 1:
-        return version.split(".")[0] == text.split(".")[0]
-    return caret_range(".".join(numbers)) == caret_range(version)
+    numbers = text.partition("-")[0].partition("+")[0].split(".")
+    given = list(takewhile(str.isdecimal, numbers))
+    if len(given) == 1:
+        return version.split(".")[0] == given[0]
+    return caret_range(".".join([*given, "0"][:3])) == caret_range(version)

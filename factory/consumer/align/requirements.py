@@ -43,11 +43,13 @@ def _widen(document: tomlkit.TOMLDocument, move: Move) -> Iterator[tuple[str, st
             if detail.get("package", name) != move.package.name or not isinstance(requirement, str):
                 continue
             if _keeps_out(requirement, move):
+                # Build metadata takes no part in a requirement: cargo warns of it.
+                wanted = move.version.partition("+")[0]
                 if isinstance(value, MutableMapping):
-                    value["version"] = move.version
+                    value["version"] = wanted
                 else:
-                    table[name] = move.version
-                yield name, str(requirement), move.version
+                    table[name] = wanted
+                yield name, str(requirement), wanted
 
 
 def _tables(document: tomlkit.TOMLDocument) -> Iterator[MutableMapping[str, Any]]:

@@ -18,12 +18,13 @@ import semver
 from factory.cargo.compatibility import resolver_slot
 from factory.cargo.rustflags import why_not_cookable_flags
 from factory.consumer.check.settings import by_table, changed_settings
-from factory.model import CRATES_IO, Mode, Side, SourceKind
+from factory.model import Mode, Side, SourceKind
 from factory.planning.selection import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from factory.cargo.sources import CookableSources
     from factory.consumer.check.settings import Setting
     from factory.cook.facts import WarmUnit
     from factory.graph import MergedGraph
@@ -52,6 +53,7 @@ class Cause(enum.StrEnum):
     NOT_PLANNED = "not-planned"
 
 
+_PATCHED = "patched in below crates of a registry, as in no other repository"
 _UNCOOKABLE = frozenset({Cause.FOREIGN_SOURCE, Cause.PRIVATE_REGISTRY, Cause.LINKER})
 
 
@@ -97,7 +99,8 @@ class Situation:
     """What explains the misses of one workspace on one image.
 
     `graph` has the consumer's units, `warm` those of the image, `elsewhere` the layer of each that only another image
-    has; `overrides` are the packages with settings of their own in the consumer's cargo profile.
+    has; `overrides` are the packages with settings of their own in the consumer's cargo profile, `sources` those that
+    are cooked from.
     """
 
     graph: MergedGraph
@@ -107,6 +110,7 @@ class Situation:
     excluded: Sequence[Exclusion] | None
     profile: str
     overrides: frozenset[str]
+    sources: CookableSources
 
 
 def explain_misses(situation: Situation, misses: Iterable[UnitKey]) -> Explained:
@@ -168,18 +172,29 @@ class _Explainer:
 
     def _never(self, unit: Unit) -> frozenset[Root]:
         """What keeps a unit from being cooked by anybody."""
-        package = unit.package
-        if package.kind is not SourceKind.REGISTRY:
-            shown = package.source.partition("+")[2].partition("#")[0] or package.source
-            return frozenset({_of_crate(Cause.FOREIGN_SOURCE, package, yours=f"{package.kind} {shown}")})
-        if package.source != CRATES_IO:
-            return frozenset({_of_crate(Cause.PRIVATE_REGISTRY, package, yours=package.source.partition("+")[2])})
+        foreign = self._foreign(unit)
+        if foreign is not None:
+            return frozenset({foreign})
         if unit.linker is not None:
             return frozenset({Root(cause=Cause.LINKER, subject="linker", warm="rustc's own", yours=unit.linker)})
         reason = why_not_cookable_flags(unit.rustflags)
         if reason is not None:
             return frozenset({self._flags_root(unit, (), detail=reason)})
         return frozenset()
+
+    def _foreign(self, unit: Unit) -> Root | None:
+        """Return the source that keeps a unit from being cooked: its own, or git right below a registry's package."""
+        package = unit.package
+        reason = self.situation.sources.why_not(package)
+        if reason is not None:
+            cause = Cause.PRIVATE_REGISTRY if package.kind is SourceKind.REGISTRY else Cause.FOREIGN_SOURCE
+            return _of_crate(cause, package, yours=_shown_source(package), detail=reason)
+        below = (self.situation.graph.units[edge.key].package for edge in unit.dependencies if unit.is_registry)
+        patched = min((each for each in below if each.kind is SourceKind.GIT), default=None)
+        if patched is None:
+            return None
+        reason = self.situation.sources.why_not(patched) or _PATCHED
+        return _of_crate(Cause.FOREIGN_SOURCE, patched, yours=_shown_source(patched), detail=reason)
 
     def _not_there(self, unit: Unit) -> frozenset[Root]:
         """Say why this very unit is not in the image, although it was planned."""
@@ -397,6 +412,11 @@ def _sides_root(unit: Unit, relative: Unit) -> Root:
     return _of_crate(
         Cause.SIDES, unit.package, warm="+".join(sorted(relative.sides)), yours="+".join(sorted(unit.sides))
     )
+
+
+def _shown_source(package: PackageId) -> str:
+    url = package.source.partition("+")[2].partition("#")[0] or package.source
+    return url if package.kind is SourceKind.REGISTRY else f"{package.kind} {url}"
 
 
 def _of_crate(cause: Cause, package: PackageId, **facts: Any) -> Root:  # noqa: ANN401 - fields of a root

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.analysis.uses import pin_conflict
+from factory.cargo.sources import CRATES_IO_ONLY, CookableSources
 from factory.cargo.variants import Variant
 from factory.consumer.check.causes import Cause, Explained, Root, Situation, explain_misses
 from factory.consumer.check.model import (
@@ -51,9 +52,16 @@ class Question:
 
 
 def check(
-    found: Scan, analysis: Analysis, warm: Warm, question: Question, *, costs: Mapping[UnitKey, UnitCost], jobs: int
+    found: Scan,
+    analysis: Analysis,
+    warm: Warm,
+    question: Question,
+    *,
+    costs: Mapping[UnitKey, UnitCost],
+    jobs: int,
+    sources: CookableSources = CRATES_IO_ONLY,
 ) -> CheckReport:
-    """Forecast every workspace of a scan; `costs` has every unit of its analysis.
+    """Forecast every workspace of a scan; `costs` has every unit of its analysis, `sources` are those configured.
 
     Wall seconds are predicted for a machine with `jobs` parallel jobs.
 
@@ -78,6 +86,7 @@ def check(
                 image=image,
                 costs=costs,
                 jobs=jobs,
+                sources=sources,
                 places=Places(by_path[workspace.path]),
                 barred=_barred(workspace, by_path[workspace.path], warm, question),
             ).check()
@@ -137,6 +146,7 @@ class _Forecaster:
     image: str
     costs: Mapping[UnitKey, UnitCost]
     jobs: int
+    sources: CookableSources
     places: Places
     barred: Root | None
 
@@ -200,6 +210,8 @@ class _Forecaster:
             excluded=self.warm.excluded,
             profile=profile,
             overrides=self.places.overrides(profile),
+            # What is warm could be cooked, whatever is configured where somebody asks.
+            sources=self.sources.with_those_of(planned.unit.package for planned in units.values()),
         )
         return explain_misses(situation, missing)
 

@@ -71,8 +71,8 @@ _REMEDIES = {
     Cause.LTO: f"a library that is linked otherwise too (cdylib, staticlib) needs other objects; {_TAKE_IN}",
     Cause.SIDES: _TAKE_IN,
     Cause.DEPENDENCIES: _TAKE_IN,
-    Cause.FOREIGN_SOURCE: "use the released crate: units of git and path packages, and all on them, are never shared",
-    Cause.PRIVATE_REGISTRY: "crates of private registries, and all on them, are not cooked yet",
+    Cause.FOREIGN_SOURCE: "use the released crate: it is {root.detail}",
+    Cause.PRIVATE_REGISTRY: "let the images' owners name the registry (docs/private-sources.md): it is {root.detail}",
     Cause.OTHER_IMAGE: "build FROM the image {root.subject}",
     Cause.NOT_COOKED: "`factory build` reports why it did not compile",
 }
