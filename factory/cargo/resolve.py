@@ -7,11 +7,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import tomlkit
+
 from factory.cargo.links import links_names
 from factory.cargo.lock import fault_in_lock, parse_lock
 from factory.cargo.rustflags import flags_for_resolution
 from factory.cargo.unit_graph import parse_unit_graph
 from factory.process import ProgramTimeoutError
+from factory.toml_lines import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -192,13 +195,14 @@ def resolve(
         plain = toolchain.cargo(args, cwd=workspace, cargo_home=cargo_home, timeout=timeout)
         if not plain.ok:
             return explain(plain.stderr, hide=str(workspace))
-    args = [*variant.args, "--locked", *UNIT_GRAPH_ARGS, *(["--offline"] if offline else [])]
+    settings = _cfg_settings(surroundings, toolchain.host)
+    args = [*variant.args, "--locked", *UNIT_GRAPH_ARGS, *settings, *(["--offline"] if offline else [])]
     try:
         answer = toolchain.cargo(
             args,
             cwd=workspace,
             cargo_home=cargo_home,
-            extra=UNIT_GRAPH_ENVIRONMENT | _cfg_flags(surroundings),
+            extra=UNIT_GRAPH_ENVIRONMENT,
             timeout=timeout,
         )
     except ProgramTimeoutError as error:
@@ -223,10 +227,18 @@ def _names_cargo_features(workspace: Path) -> bool:
     return any(b"cargo-features" in manifest.read_bytes() for manifest in workspace.rglob("Cargo.toml"))
 
 
-def _cfg_flags(surroundings: Surroundings) -> dict[str, str]:
-    """Flags that set a `cfg(...)` decide which dependencies there are; only those may reach a rustc here."""
-    every = [flag for flags in surroundings.rustflags.values() for flag in flags_for_resolution(flags)]
-    return {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(dict.fromkeys(every))} if every else {}
+def _cfg_settings(surroundings: Surroundings, host: str) -> list[str]:
+    """Return arguments that give each platform its flags which set a `cfg(...)`, as only those may reach a rustc here.
+
+    They decide which dependencies there are. In a variable, those of one platform would count for all.
+    """
+    by_triple = {platform or host: flags_for_resolution(flags) for platform, flags in surroundings.rustflags.items()}
+    return [
+        word
+        for triple, flags in sorted(by_triple.items())
+        if flags
+        for word in ("--config", f"{dotted(('target', triple, 'rustflags'))}={tomlkit.item(list(flags)).as_string()}")
+    ]
 
 
 def explain(stderr: str, *, hide: str = "") -> Unresolved:
