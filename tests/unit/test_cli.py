@@ -184,12 +184,12 @@ def test_an_option_of_several_commands_takes_one_variable() -> None:
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
-def test_the_readme_has_every_command(words: tuple[str, ...]) -> None:
-    assert " ".join(["`factory", *words]) in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_has_every_command(words: tuple[str, ...]) -> None:
+    assert " ".join(["`factory", *words]) in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_has_every_exit_code() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_has_every_exit_code() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     ours = {0, cli.EXIT_OUR_BUG, cli.EXIT_INTERRUPTED[0]} | {kind.exit_code for kind, _ in EXIT_CODES}
     assert {int(code) for code in re.findall(r"^\| ([0-9]+)\b", text, re.MULTILINE)} >= ours
 
