@@ -164,11 +164,8 @@ IDIOM, CURE, PLAIN = "rm -f target", "cargo clean", "cargo build --release --loc
 
 def shown(page: str, words: str) -> list[str]:
     """Return the lines of the one example of a Dockerfile on a page that has `words`."""
-    (found,) = [
-        block
-        for block in re.findall(r"^```dockerfile\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.M | re.S)
-        if words in block
-    ]
+    blocks: list[str] = re.findall(r"^```dockerfile\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    (found,) = (block for block in blocks if words in block)
     return found.splitlines()
 
 
