@@ -46,6 +46,7 @@ def explain(mine: Sequence[Unit], there: Iterable[Unit], **changes: Any) -> Expl
         profile="release",
         overrides=frozenset(),
         sources=CRATES_IO_ONLY,
+        rustflags=(),
     )
     changed = replace(situation, **changes)
     misses = [one.key for one in mine if one.key not in changed.warm and one.is_registry]
@@ -216,6 +217,33 @@ def test_flags_target_and_linkage_are_named() -> None:
     assert {root.cause for root in explain([mine], [unit("a")]).roots[mine.key]} == {Cause.RUSTFLAGS, Cause.TARGET}
     linked = unit("b", lto=LtoDemand.OBJECT_AND_BITCODE)
     assert {root.cause for root in explain([linked], [unit("b")]).roots[linked.key]} == {Cause.LTO}
+
+
+CFG = ("--cfg", "x")
+IMAGES = ("-Ctarget-feature=-crt-static",)
+
+
+@pytest.mark.parametrize("images", [(), IMAGES])
+def test_flags_of_others_are_nothing_to_remove_here(images: tuple[str, ...]) -> None:
+    """A repository without flags was told to remove them."""
+    mine = unit("a", rustflags=images)
+    there = [unit("a", rustflags=(*images, *CFG))]
+    rows = (Exclusion(package="a@1.0.0", reason="over the budget", units=1, repos=1),)
+    assert causes(explain([mine], there, rustflags=images, excluded=rows), mine) == {
+        (Cause.NOT_PLANNED, "over the budget")
+    }
+    assert causes(explain([mine], there, rustflags=images), mine) == {
+        (Cause.NOT_PLANNED, "warm under other RUSTFLAGS only")
+    }
+    own = unit("a", rustflags=(*images, "--cfg", "y"))
+    assert causes(explain([own], there, rustflags=images), own) == {(Cause.RUSTFLAGS, "RUSTFLAGS")}
+
+
+@pytest.mark.parametrize("other", [{"rustflags": CFG}, {"platform": "x86_64-unknown-linux-musl"}])
+def test_a_relative_under_the_same_flags_and_target_goes_before_the_same_version(other: dict[str, Any]) -> None:
+    mine = unit("a", version="1.0.1")
+    explained = explain([mine], [unit("a", version="1.0.1", **other), unit("a", version="1.0.0")])
+    assert causes(explained, mine) == {(Cause.VERSION, "a@1.0.1")}
 
 
 # What nobody can cook

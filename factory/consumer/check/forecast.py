@@ -212,6 +212,7 @@ class _Forecaster:
             overrides=self.places.overrides(profile),
             # What is warm could be cooked, whatever is configured where somebody asks.
             sources=self.sources.with_those_of(planned.unit.package for planned in units.values()),
+            rustflags=self.warm.rustflags,
         )
         return explain_misses(situation, missing)
 
