@@ -103,6 +103,12 @@ CONSUMERS = {
         lines=('linker = "cc"',),
         hits=False,
     ),
+    "linker-and-flags": Consumer(
+        workspace=replace(BASE, config=f'[target.{HOST}]\nlinker = "cc"\nrustflags = ["--cfg", "mine"]\n'),
+        causes=frozenset({("linker", "linker"), ("rustflags", "RUSTFLAGS")}),
+        lines=('linker = "cc"', 'rustflags = ["--cfg", "mine"]'),
+        hits=False,
+    ),
     "path-below": Consumer(
         workspace=replace(BASE, tables='[patch.crates-io]\nunicode-ident = { path = "ident" }\n'),
         files={"ident/Cargo.toml": IDENT_MANIFEST, "ident/src/lib.rs": IDENT},

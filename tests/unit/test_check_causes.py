@@ -273,6 +273,16 @@ def test_private_registries_linkers_and_flags_of_one_machine_are_final() -> None
     assert "another processor" in only_root(explained, native).detail
 
 
+@pytest.mark.parametrize("flags", [CFG, ("-Ctarget-cpu=native",)])
+def test_a_linker_does_not_hide_flags(flags: tuple[str, ...]) -> None:
+    mine = [a := unit("a", linker="clang", rustflags=flags), b := unit("b", a, linker="clang", rustflags=flags)]
+    explained = explain(mine, [there := unit("a"), unit("b", there)])
+    for one in (a, b):
+        assert causes(explained, one) == {(Cause.LINKER, "linker"), (Cause.RUSTFLAGS, "RUSTFLAGS")}
+    shared = explain(mine, [there := unit("a", rustflags=CFG), unit("b", there, rustflags=CFG)])
+    assert ((Cause.RUSTFLAGS, "RUSTFLAGS") in causes(shared, a)) == (flags != CFG)
+
+
 def test_what_is_cooked_from_a_configured_source_is_explained_as_all_else() -> None:
     sources = CookableSources(registries=frozenset({"https://crates.example.org/index"}))
     explained = explain([PRIVATE], [], sources=sources)

@@ -176,12 +176,19 @@ class _Explainer:
         foreign = self._foreign(unit)
         if foreign is not None:
             return frozenset({foreign})
-        if unit.linker is not None:
-            return frozenset({Root(cause=Cause.LINKER, subject="linker", warm="rustc's own", yours=unit.linker)})
         reason = why_not_cookable_flags(unit.rustflags)
-        if reason is not None:
-            return frozenset({self._flags_root(unit, (), detail=reason)})
-        return frozenset()
+        flags = {self._flags_root(unit, self.situation.rustflags, detail=reason)} if reason is not None else set()
+        if unit.linker is None:
+            return frozenset(flags)
+        linker = Root(cause=Cause.LINKER, subject="linker", warm="rustc's own", yours=unit.linker)
+        # With the linker gone, these would be what keeps it from being fresh.
+        return frozenset({linker, *(flags or self._other_flags(unit))})
+
+    def _other_flags(self, unit: Unit) -> set[Root]:
+        relative = self._relative(unit)
+        if relative is None or relative.unit.rustflags == unit.rustflags:
+            return set()
+        return {self._flags_root(unit, relative.unit.rustflags)}
 
     def _foreign(self, unit: Unit) -> Root | None:
         """Return the source that keeps a unit from being cooked: its own, or git right below a registry's package."""
