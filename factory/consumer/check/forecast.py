@@ -247,7 +247,8 @@ class _Forecaster:
             yield Miss(
                 root=root,
                 settings=settings,
-                workspace=self.workspace.path,
+                repo=self.workspace.repo,
+                workspaces=(self.workspace.path,),
                 sides=(sides := self._sides(root, keys)),
                 place=place_of(root, settings, crates, self.places),
                 remedy=remedy_of(root, settings, sides, self.places, offer),

@@ -115,7 +115,8 @@ def _reach(miss: Miss) -> str:
     above = f", under {_first(miss.dependents)}" if miss.dependents else ""
     told = round(miss.alone.seconds, 1) < round(miss.lost, 1) and (miss.alone.units or not turns_lto_on(miss.settings))
     alone = f"; {miss.alone.seconds:.1f} s by itself" if told else ""
-    return f"{miss.units} unit{'s' if miss.units != 1 else ''}{above}{alone}"
+    where = f" in {len(miss.workspaces)} workspaces" if len(miss.workspaces) > 1 else ""
+    return f"{miss.units} unit{'s' if miss.units != 1 else ''}{where}{above}{alone}"
 
 
 def _feature_lists(root: Root) -> Sequence[tuple[str, tuple[str, ...]]]:
