@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from factory.analysis import analyze as analysis_stage
+from factory.analysis.remarks import Remark, fold_remarks
 from factory.cargo.advisories import read_advisories
 from factory.cargo.index_cache import CrateIndex
 from factory.cargo.variants import Variant
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from factory.consumer.recommend import Recommendation
     from factory.pipeline.run import Run
     from factory.planning.baseline import Baseline
-    from factory.scan.model import FoundWorkspace
+    from factory.scan.model import FoundWorkspace, Skipped
 
 
 BANDWIDTH = 100_000_000
@@ -102,8 +103,8 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     warm.require_variant(variant)
     found = _scan(run, str(repo))
     _require_resolved([f"{row.path}: {row.reason}: {row.detail}" for row in found.skipped], found.workspaces)
-    for row in found.skipped:
-        run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
+    for left in fold_remarks(map(_remark_of, found.skipped), all_of_them=run.output.is_verbose):
+        run.output.warn(f"{left.where}: {left.text}")
     resolver = _forecaster(run, warm, source, offline=offline)
     crates = {PackageId(crate.name, crate.version, crate.source) for crate in made.baseline.crates}
     ask_registry(run, resolver, crates)
@@ -198,6 +199,10 @@ def _scan(run: Run, repo: str) -> Scan:
     found = scan(run, [repo])
     require_manifests(found)
     return found
+
+
+def _remark_of(row: Skipped) -> Remark:
+    return Remark(path=row.path, repo=row.repo, skipped=True, text=f"{row.reason}: {row.detail}")
 
 
 def _require_resolved(reasons: Sequence[str], resolved: Sequence[object]) -> None:

@@ -272,6 +272,27 @@ def test_an_unresolved_workspace_is_told_and_not_counted(found: Scan, capsys: py
     assert "app/broken: no forecast: malformed-manifest: Cargo.toml:3" in capsys.readouterr().err
 
 
+def test_many_unresolved_workspaces_are_one_warning(found: Scan, capsys: pytest.CaptureFixture[str]) -> None:
+    hit = unit("hit")
+    known = analysed(found, [hit])
+    example = replace(known.workspaces[0], variants={})
+    examples = [
+        replace(example, path=path, reason=f"no-lockfile: {path}: no Cargo.lock")
+        for path in (f"app/examples/{number:02}" for number in range(45))
+    ]
+    warm = warm_from_plan(plan_for({"core": [hit]}), name="plan.json")
+    many = replace(known, workspaces=(*known.workspaces, *examples))
+    answer = check(found, many, warm, Question(), costs=costs([hit]), jobs=1)
+    print_check(answer, Output(), top=8)
+    (warning, hint) = capsys.readouterr().err.splitlines()
+    paths = "app/examples/00, app/examples/01, app/examples/02 and 42 more"
+    assert warning == f"warning: {paths}: no forecast: no-lockfile: no Cargo.lock"
+    assert hint.startswith("-v warns of each")
+    print_check(answer, Output(verbosity=1), top=8)
+    assert capsys.readouterr().err.count("no forecast: no-lockfile") == len(examples)
+    assert sum(bool(row["skipped"]) for row in check_to_json(answer)["workspaces"]) == len(examples)
+
+
 # What is warm
 
 
