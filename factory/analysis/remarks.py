@@ -52,8 +52,8 @@ class FoldedRemark:
 def fold_remarks(remarks: Iterable[Remark], *, all_of_them: bool = False) -> list[FoldedRemark]:
     """Return one row for each reason in each repository, sorted by path; what has no lockfile is last.
 
-    That is mostly examples. More than three that were skipped for one reason are one row with the text of the first, as
-    are those of which the same is said. With `all_of_them` every remark has a row of its own.
+    Mostly examples have none. More than three that were skipped for one reason are one row with the text of the first,
+    as are those of which the same is said. With `all_of_them` every remark has a row of its own.
     """
     rows: list[FoldedRemark] = []
     for those in _by_kind(remarks).values():

@@ -71,8 +71,15 @@ class WarmSource:
 
 
 def check(run: Run, repo: str, source: WarmSource, question: Question, *, offline: bool) -> CheckReport:
-    """Forecast what a repository will find warm; raise `BadAnswerError` where none of it can be resolved."""
+    """Forecast what a repository will find warm; of what cannot be resolved the report says why."""
     return _check(run, repo, source, source.read(), question, offline=offline)
+
+
+def require_forecasts(run: Run, report: CheckReport) -> None:
+    """Raise `BadAnswerError`, with all reasons, where no workspace could be resolved."""
+    skipped = (Remark(path=w.path, repo=w.repo, skipped=True, text=w.skipped) for w in report.workspaces)
+    reasons = [f"{row.where}: {row.text}" for row in fold_remarks(skipped, all_of_them=run.output.is_verbose)]
+    _require_resolved(reasons, [workspace for workspace in report.workspaces if workspace.variants])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +156,7 @@ def recommend(
     for repo in repos:
         try:
             report = _check(run, repo, source, warm, Question(), offline=offline)
+            require_forecasts(run, report)
         except BadAnswerError as error:
             rows.append(recommend_stage.without_offers(without_secret(repo), warm, error.what))
         else:
@@ -223,8 +231,6 @@ def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Questi
     resolver = _forecaster(run, warm, source, offline=offline)
     with run.output.progress("resolving", len(found.workspaces)) as advance:
         analysis = analysis_stage.analyze(found, resolver, advance=advance)
-    reasons = [f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces]
-    _require_resolved(reasons, analysis.resolved)
     # A consumer's machine keeps no measurements: what is warm has its costs with it.
     known = {key: unit.cost for key, unit in warm.units.items()}
     costs = weighed_costs(analysis, known, fit(shipped_records()), crate_sources([]))

@@ -150,11 +150,11 @@ class CheckReport:
     @property
     def wall_cold(self) -> float:
         """Predicted wall seconds without anything warm, one workspace after the other."""
-        return sum(check.wall_cold for check in self.chosen)
+        return sum((check.wall_cold for check in self.chosen), 0.0)
 
     def wall_on(self, image: str) -> float:
         """Return the predicted wall seconds on one of the images."""
-        return sum(check.wall_warm[image] for check in self.chosen)
+        return sum((check.wall_warm[image] for check in self.chosen), 0.0)
 
     @property
     def misses(self) -> tuple[Miss, ...]:
