@@ -431,8 +431,9 @@ def print_builds(proof: Proof, output: Output) -> None:
                 repo.path,
                 "-" if repo.cold_seconds is None else repo.cold_seconds,
                 repo.seconds,
-                _share(repo.fresh, repo.total),
-                *((_share(repo.git_fresh, repo.git_total),) if has_git else ()),
+                # Of a build that failed before cargo told of any unit, there is no share.
+                "-" if repo.problem and not repo.total else _share(repo.fresh, repo.total),
+                *((_share(repo.git_fresh, repo.git_total) if repo.git_total else "-",) if has_git else ()),
                 repo.problem,
             )
             for repo in proof.repos

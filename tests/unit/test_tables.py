@@ -12,6 +12,7 @@ from factory.analysis.model import VariantUse
 from factory.analysis.remarks import Remark, fold_remarks
 from factory.analysis.uses import CrateUse, crate_uses, pin_conflict, pin_uses, profile_uses
 from factory.cargo.profile_table import ProfileTable
+from factory.cargo.variants import Variant
 from factory.cook.report import Dropped, LayerReport
 from factory.cook.sizes import Weight
 from factory.model import CRATES_IO, PackageId, UnitKey
@@ -331,6 +332,17 @@ def test_a_proof_is_printed_with_its_findings_and_misses(capsys: pytest.CaptureF
     assert ["repos/web", "-", "2.5", "299/300", "(99", "%)"] in lines
     assert ["r2", "20.0", "2.5", "299/300", "(99", "%)", "no", "compiler"] in lines
     assert ["repos/web", "tokio@1.0.0", "(lib)", "net,", "rt"] in lines
+
+
+def test_a_build_that_failed_at_once_has_no_share(capsys: pytest.CaptureFixture[str]) -> None:
+    """It read `0/0 (100 %)`."""
+    nothing = RepoProof.not_built("r/broken", Variant.parse("release"), "no such linker")
+    alone = replace(nothing, path="r/alone", problem="")
+    proof = Proof(target="image", checks=(), repos=(nothing, alone))
+    tables.print_builds(proof, Output())
+    broken, empty = (line for line in printed(capsys) if line[:1] in (["r/broken"], ["r/alone"]))
+    assert broken[-4:] == ["-", "no", "such", "linker"]
+    assert empty[-3:] == ["0/0", "(100", "%)"]
 
 
 def test_without_repositories_there_is_no_table_of_builds(capsys: pytest.CaptureFixture[str]) -> None:
