@@ -23,7 +23,7 @@ from factory.cargo.home import known_registries
 from factory.cargo.layout import reads_includes
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
-from factory.cargo.resolve import PASSING, Trouble, UnitGraph, Unresolved, explain, resolve
+from factory.cargo.resolve import Trouble, UnitGraph, Unresolved, explain, resolve
 from factory.cargo.unit_graph import Surroundings
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import digest, write_text
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace, Scan, Skipped
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
-_CACHE_GENERATION = 7
+_CACHE_GENERATION = 8
 
 _DOUBT = "forecasts may be too good"
 
@@ -70,7 +70,7 @@ class Resolver:
 def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -> Analysis:
     """Resolve every workspace of a scan; what cannot be resolved becomes an explained row.
 
-    Raises `EnvironmentFaultError` where cargo would obey a configuration above every temporary directory.
+    Raises `EnvironmentFaultError` where cargo would obey a file above every temporary directory.
     """
     registries = known_registries(resolver.cargo_home)
 
@@ -231,7 +231,7 @@ def _resolve_copy(
             lacking[str(variant)] = answer
         else:
             row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
-            return _analysis(resolver, [row], {}, {}), answer.trouble not in PASSING
+            return _analysis(resolver, [row], {}, {}), answer.lasts
     if not graphs:
         answer = min(lacking.values(), key=str)
         row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import tomlkit
@@ -51,7 +52,7 @@ class Trouble(enum.StrEnum):
     OTHER = "cargo-failed"
 
 
-PASSING = frozenset(
+_PASSING = frozenset(
     {
         Trouble.REGISTRY_UNKNOWN,
         Trouble.LOGIN,
@@ -63,7 +64,7 @@ PASSING = frozenset(
         Trouble.OTHER,
     }
 )
-"""Troubles that may be gone next time: such an answer is not kept."""
+"""Troubles that may be gone next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,13 @@ class Unresolved:
 
     trouble: Trouble
     detail: str
+    outside: bool = False
+    """Whether cargo blames a file that is no part of the workspace, nor of what was downloaded."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the same workspace will have the same trouble next time."""
+        return self.trouble not in _PASSING and not self.outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,8 @@ class UnitGraph:
 
 
 _MOST_CHARACTERS = 200
+_ABSOLUTE = re.compile(r"(?<![^\s`'\"(=])/[^\s`'\"):,]+")
+"""A path from the root on: not the one in a URL, and not `and/or`."""
 _NOT_A_CAUSE = re.compile(
     r"Caused by:|(= )?(help|note):|As a reminder|failed to clone into:|See http|\d* *\||-->|process didn't exit|--- std"
 )
@@ -194,7 +204,7 @@ def resolve(
         args = ["metadata", "--no-deps", "--format-version=1", *(["--offline"] if offline else [])]
         plain = toolchain.cargo(args, cwd=workspace, cargo_home=cargo_home, timeout=timeout)
         if not plain.ok:
-            return explain(plain.stderr, hide=str(workspace))
+            return _blamed(plain.stderr, workspace, cargo_home)
     settings = _cfg_settings(surroundings, toolchain.host)
     args = [*variant.args, "--locked", *UNIT_GRAPH_ARGS, *settings, *(["--offline"] if offline else [])]
     try:
@@ -208,10 +218,18 @@ def resolve(
     except ProgramTimeoutError as error:
         return Unresolved(Trouble.TIMEOUT, error.what)
     if not answer.ok:
-        return _with_line(explain(answer.stderr, hide=str(workspace)), workspace)
+        return _with_line(_blamed(answer.stderr, workspace, cargo_home), workspace)
     commits = parse_lock((workspace / "Cargo.lock").read_text(encoding="utf-8")).commits
     units = parse_unit_graph(answer.stdout, surroundings, root=workspace.resolve(), commits=commits)
     return UnitGraph(units, links_names(answer.stdout, commits))
+
+
+def _blamed(stderr: str, workspace: Path, cargo_home: Path) -> Unresolved:
+    # What is downloaded is as the lock says: it changes with the workspace only.
+    own = (str(workspace), str(cargo_home))
+    paths = (PurePath(path) for path in _ABSOLUTE.findall(stderr))
+    outside = any(not any(path.is_relative_to(folder) for folder in own) for path in paths)
+    return replace(explain(stderr, hide=str(workspace)), outside=outside)
 
 
 def _with_line(answer: Unresolved, workspace: Path) -> Unresolved:

@@ -99,6 +99,10 @@ def check(
     source = forecasting.WarmSource(plan=run.file_to_read(plan), image=image, folder=folder)
     question = Question(variant=variant, image=layer, ignore_pin=ignore_pin)
     report = forecasting.check(run, repo, source, question, offline=offline)
+    if json:
+        # Whoever parses it wants a document of a bad answer too.
+        run.output.answer_json(check_to_json(report))
+    forecasting.require_forecasts(run, report)
     if sarif_file is not None:
         write_json(sarif_file, sarif(report))
         run.output.say(f"wrote {sarif_file}")
@@ -107,9 +111,7 @@ def check(
     if annotations is Annotations.GITHUB:
         for line in github_annotations(report):
             sys.stderr.write(f"{line}\n")
-    if json:
-        run.output.answer_json(check_to_json(report))
-    else:
+    if not json:
         print_check(report, run.output, top=top)
     _gate(report, min_hit, by)
 

@@ -109,7 +109,9 @@ def _common(
         typer.Option("--platform", envvar=ProgramVariable.PLATFORM, help="One of the `platforms`, as linux/arm64."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the answer only.")] = False,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show commands (-v).")] = 0,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Show commands, and every skipped workspace (-v).")
+    ] = 0,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,

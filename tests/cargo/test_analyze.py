@@ -75,6 +75,18 @@ def test_a_configuration_above_temporary_directories_runs_nothing(program: Progr
     assert [path.name for path in (tmp_path / "shared/tmp").iterdir()] == ["keep"]
 
 
+def test_a_manifest_above_temporary_directories_is_blamed_on_no_workspace(program: Program, tmp_path: Path) -> None:
+    """Cargo takes a package without a `[workspace]` for a part of it."""
+    write_files(tmp_path / "shared", {"Cargo.toml": "[workspace]\n", "tmp/keep": ""})
+    repo = good_repo(tmp_path / "repos")
+    own = {"TMPDIR": str(tmp_path / "shared/tmp"), "FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+    refused = program.under(own)("analyze", repo, "--out", tmp_path / "analysis.json", code=4)
+    assert f"{tmp_path}/shared/Cargo.toml: cargo would obey this file" in refused.stderr
+    assert not (tmp_path / "analysis.json").exists()
+    (tmp_path / "shared/Cargo.toml").unlink()
+    program.under(own)("analyze", repo, "--out", tmp_path / "analysis.json")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broken:
     """A package with something wrong, the reason it must get, and words of what is to be done about it."""
