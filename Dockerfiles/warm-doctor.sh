@@ -13,6 +13,9 @@ BYTE_ORDER_MARK=$(printf '\357\273\277')
 # `[workspace]`, `workspace.members = ` or `workspace = {`.
 OF_A_WORKSPACE='(\[[[:space:]]*workspace[[:space:]]*[].]|workspace[[:space:]]*(\.|=[[:space:]]*\{))'
 MOST_NAMED=10
+MOST_INCLUDED=100
+# Variables that programs ask for when they run, and no build script.
+READ_BY_PROGRAMS='CARGO_WORKSPACE_DIR RUST_BACKTRACE RUST_LIB_BACKTRACE RUST_LOG RUST_LOG_STYLE RUST_MIN_STACK RUST_TEST_NOCAPTURE RUST_TEST_THREADS'
 IFS='
 '
 
@@ -145,11 +148,13 @@ examine() {
     read_configuration
     check_build_dir
     check_toolchain
+    find_flags
     check_rustflags
     check_linker
     check_target
     check_profiles
     check_sources
+    check_variables
     check_wrapper
     if [ -n "$root" ]; then
         check_lock
@@ -187,17 +192,39 @@ read_configuration() {
         # Where both are, cargo reads the old name.
         for file in "${folder%/}/.cargo/config" "${folder%/}/.cargo/config.toml"; do
             if [ -f "$file" ]; then
-                flatten "$file" >>"$work/config"
+                add_configuration "$file"
                 break
             fi
         done
     done
     if [ -f "$cargo_home/config.toml" ]; then
-        flatten "$cargo_home/config.toml" >"$work/home-config"
-        cat "$work/home-config" >>"$work/config"
-    else
-        : >"$work/home-config"
+        add_configuration "$cargo_home/config.toml"
     fi
+}
+
+# add_configuration FILE: its lines, and those of what it includes, which wins less; what is included last wins most.
+add_configuration() {
+    waiting=$1
+    number=0
+    while [ -n "$waiting" ] && [ "$number" -lt "$MOST_INCLUDED" ]; do
+        included=${waiting%%"$IFS"*}
+        waiting=${waiting#"$included"}
+        waiting=${waiting#"$IFS"}
+        number=$((number + 1))
+        flatten "$included" >"$work/one"
+        cat "$work/one" >>"$work/config"
+        # Before 1.94, cargo passes over them in silence.
+        [ "${minor:-94}" -ge 94 ] || continue
+        awk -F "$TAB" '$2 == "include/path" { print $3 }' "$work/one" >"$work/included"
+        while read -r name; do
+            case $name in
+            /*) ;;
+            *) name=${included%/*}/$name ;;
+            esac
+            # Without one that it needs cargo does not build, and says so.
+            [ ! -f "$name" ] || waiting=$name${waiting:+$IFS$waiting}
+        done <"$work/included"
+    done
 }
 
 check_cargo_home() {
@@ -330,21 +357,37 @@ compare_rustc() {
     fi
 }
 
-# The flags as cargo chooses them: of the first source that has any. Those that some unit was cooked with are fine.
-check_rustflags() {
-    # A layer may have nothing of its own.
-    grep -q '^context ' "$work/warm" || return 0
+# The flags as cargo chooses them, of the first source that has any: sets words, and what of which origin they are.
+find_flags() {
     joined_host=$(printf '%s' "$host" | tr 'a-z.-' 'A-Z__')
     origin=
+    what=
     words=
     if [ "${CARGO_ENCODED_RUSTFLAGS+set}" = set ]; then
         origin=environment what=CARGO_ENCODED_RUSTFLAGS words=$(printf '%s' "$CARGO_ENCODED_RUSTFLAGS" | tr '\037' ' ')
     elif [ "${RUSTFLAGS+set}" = set ]; then
         origin=environment what=RUSTFLAGS words=$RUSTFLAGS
     else
-        target_flags "$joined_host"
+        # Flags decide which cfg(...) hold, and these which flags there are: cargo takes the second answer.
+        configured_flags alone
+        ask_cfgs
+        configured_flags with-conditions
     fi
+    ask_cfgs
     words=$(printf '%s' "$words" | awk '{ $1 = $1; print }')
+}
+
+# What rustc says under the flags in words. It gets those that decide it: others may name files and programs.
+ask_cfgs() {
+    deciding=$(printf '%s' "$words" | awk "$DECIDING_FLAGS")
+    # shellcheck disable=SC2086 # a word for each flag
+    (cd / && rustc --print cfg $deciding) >"$work/cfg" 2>/dev/null || : >"$work/cfg"
+}
+
+# Those that some unit was cooked with are fine.
+check_rustflags() {
+    # A layer may have nothing of its own.
+    grep -q '^context ' "$work/warm" || return 0
     if sed -n 's/^flags [^ ]* \{0,1\}//p' "$work/warm" | grep -Fxq -- "$words"; then
         return
     fi
@@ -357,28 +400,27 @@ check_rustflags() {
     fi
 }
 
-# of_target KEY: the lines of the configuration's [target.*] that hold for the host.
+# of_target KEY alone|with-conditions: the lines of the configuration's [target.*] that hold for the host.
 of_target() {
-    [ -f "$work/cfg" ] || rustc --print cfg >"$work/cfg" 2>/dev/null || : >"$work/cfg"
-    awk -F "$TAB" -v host="$host" -v key="$1" -v cfgs="$work/cfg" "$CFG_EVALUATOR"'
-        BEGIN { read_cfgs(cfgs) }
+    awk -F "$TAB" -v host="$host" -v key="$1" -v conditions="$2" -v cfgs="$work/cfg" "$CFG_EVALUATOR"'
+        BEGIN { if (conditions == "with-conditions") read_cfgs(cfgs) }
         split($2, part, "/") == 3 && part[1] == "target" && part[3] == key {
             name = unescaped(part[2])
-            if (name == host || (name ~ /^cfg\(/ && holds(name))) print
+            if (name == host || (conditions == "with-conditions" && name ~ /^cfg\(/ && holds(name))) print
         }' "$work/config"
 }
 
-# Flags of [target.*], which replace those of [build].
-target_flags() {
-    eval "of_variable=\${CARGO_TARGET_$1_RUSTFLAGS-}"
-    of_target rustflags >"$work/target-flags"
+# Flags of [target.*], which replace those of [build]; with those of [target.'cfg(...)'] or without.
+configured_flags() {
+    eval "of_variable=\${CARGO_TARGET_${joined_host}_RUSTFLAGS-}"
+    of_target rustflags "$1" >"$work/target-flags"
     # shellcheck disable=SC2154 # set by eval
     if [ -s "$work/target-flags" ] || [ -n "$of_variable" ]; then
         origin=$(head -n 1 "$work/target-flags" | cut -f1)
         origin=${origin:-environment}
         what=$(head -n 1 "$work/target-flags" | cut -f2 | readable)
-        what=${what:-CARGO_TARGET_$1_RUSTFLAGS}
-        words=$(printf '%s %s' "$(reversed <"$work/target-flags" | cut -f3 | paste -sd ' ' -)" "$of_variable")
+        what=${what:-CARGO_TARGET_${joined_host}_RUSTFLAGS}
+        words=$(printf '%s %s' "$(awk -F "$TAB" -v host="$host" "$TARGET_FLAGS" "$work/target-flags")" "$of_variable")
         return
     fi
     awk -F "$TAB" '$2 == "build/rustflags"' "$work/config" >"$work/build-flags"
@@ -400,7 +442,7 @@ cooked_flags() {
 }
 
 check_linker() {
-    of_target linker | head -n 1 >"$work/linker"
+    of_target linker with-conditions | head -n 1 >"$work/linker"
     if [ -s "$work/linker" ]; then
         broken linker "$(cut -f1 "$work/linker")" \
             "$(cut -f2 "$work/linker" | readable) = \"$(cut -f3 "$work/linker")\": units were cooked with rustc's own linker" \
@@ -453,6 +495,19 @@ check_sources() {
     while IFS="$TAB" read -r kind place what advice; do
         "$kind" sources "$place" "$what" "$advice"
     done <"$work/source-findings"
+}
+
+# What [env] sets, the image's own aside, under which its units were cooked.
+check_variables() {
+    awk -F "$TAB" -v own="$cargo_home/" -v harmless="$READ_BY_PROGRAMS" '
+        index($1, own) != 1 && split($2, part, "/") > 1 && part[1] == "env" && !(part[2] in told) {
+            told[part[2]] = 1
+            if (!index(" " harmless " ", " " part[2] " ")) print $1 "\t" part[2]
+        }' "$work/config" >"$work/set-variables"
+    while IFS="$TAB" read -r place name; do
+        note variables "$place" "[env] sets $name: units whose build script or macros ask for it are compiled" \
+            "set it only where it is needed, or live with it: --after-build counts what it costs"
+    done <"$work/set-variables"
 }
 
 check_wrapper() {
@@ -758,6 +813,7 @@ function pair(under,    path) {
     skip(0)
     emit_line = line
     if (char() == "{") inline(path)
+    else if (path == "include" && char() == "[") includes()
     else {
         found_value = value()
         print file ":" emit_line "\t" path "\t" found_value
@@ -813,6 +869,22 @@ function array(    joined, started) {
     return joined
 }
 
+# A line for each: there may be blanks in a path, and each may be a table.
+function includes() {
+    next_char()
+    while (skip(1) != "]") {
+        if (char() == "") give_up()
+        if (char() == "{") inline("include")
+        else {
+            emit_line = line
+            found_value = value()
+            print file ":" emit_line "\tinclude/path\t" found_value
+        }
+        if (skip(1) == ",") next_char()
+    }
+    next_char()
+}
+
 function skip_table(    depth) {
     depth = 0
     do {
@@ -838,6 +910,36 @@ function quoted(    mark, found, whole) {
 }
 
 function give_up() { exit 1 }
+'
+
+# shellcheck disable=SC2016
+DECIDING_FLAGS='
+{
+    for (number = 1; number <= NF; number++) {
+        flag = $number
+        if (flag == "-C" || flag == "--codegen") flag = "-C" $(++number)
+        else if (flag == "--cfg") flag = "--cfg=" $(++number)
+        sub(/^--codegen=/, "-C", flag)
+        if (flag ~ /^(-O|--cfg=[A-Za-z0-9_]+(="[^"]*")?|-C(target-feature|target-cpu|panic|debug-assertions|opt-level)=[A-Za-z0-9_.,+-]+)$/)
+            print flag
+    }
+}
+'
+
+# Of lines of [target.*], what wins first: the flags in the order of cargo, the platform's and then by key.
+# shellcheck disable=SC2016
+TARGET_FLAGS='
+{
+    split($2, part, "/")
+    key = part[2] == host ? "" : part[2]
+    gsub(/%2F/, "/", key)
+    if (!(key in flags)) {
+        for (at = ++count; at > 1 && keys[at - 1] > key; at--) keys[at] = keys[at - 1]
+        keys[at] = key
+    }
+    flags[key] = $3 " " flags[key]
+}
+END { for (at = 1; at <= count; at++) printf "%s", flags[keys[at]] }
 '
 
 # shellcheck disable=SC2016

@@ -18,7 +18,7 @@ class FactoryError(Exception):
 
 
 class BadAnswerError(FactoryError):
-    """The command ran, and its answer is bad: verification failed, drift found, over budget."""
+    """The command ran, and its answer is bad: verification failed, drift found, nothing could be resolved."""
 
     exit_code = 1
 
@@ -30,7 +30,7 @@ class ConfigurationError(FactoryError):
 
 
 class NothingToDoError(FactoryError):
-    """There was nothing to do or nothing was selected."""
+    """All is as it should be already: to a schedule, that is success."""
 
     exit_code = 3
 

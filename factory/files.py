@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from factory.errors import ConfigurationError
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Written by factory; see https://bford.info/cachedir/\n"
 
@@ -41,6 +42,27 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     except OSError as error:
         what = f"{path}: cannot be written: {error.strerror}"
         raise ConfigurationError(what, advice="Name a place that is writable and has room.") from error
+
+
+def write_new(texts: Mapping[str, str], folder: Path, *, force: bool) -> tuple[Path, ...]:
+    """Write files that the user will keep and edit, by their paths below a folder; return where they are.
+
+    Writes all of them or none: raises `ConfigurationError` where one is there already, unless with `force`, and where
+    one is a symbolic link.
+    """
+    paths = {name: folder / name for name in texts}
+    there = sorted(str(path) for path in paths.values() if path.exists() or path.is_symlink())
+    if there and not force:
+        raise ConfigurationError(
+            "\n".join(f"{path}: is there already" for path in there),
+            advice="Remove it, or overwrite it with `--force`.",
+        )
+    links = sorted(str(path) for path in paths.values() if path.is_symlink())
+    if links:
+        raise ConfigurationError(f"{links[0]}: is a symbolic link", advice="Remove it, or write the file yourself.")
+    for name, path in paths.items():
+        write_text(path, texts[name])
+    return tuple(paths.values())
 
 
 def _is_stream(path: Path) -> bool:
@@ -131,7 +153,7 @@ def cache_directory() -> Path:
     That is `FACTORY_CACHE_DIR` or XDG's. Raises `ConfigurationError` for a chosen directory that holds something
     else: it would be lost with the cache.
     """
-    chosen = os.environ.get("FACTORY_CACHE_DIR")
+    chosen = os.environ.get(ProgramVariable.CACHE_DIR)
     root = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("rust-warm-factory")
     root = root.absolute()
     tag = root / "CACHEDIR.TAG"

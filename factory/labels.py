@@ -13,7 +13,7 @@ class Label(enum.StrEnum):
     PLAN = "io.rust-warm-factory.plan"
     """The digest of the part of the plan that the image holds."""
     SETTINGS = "io.rust-warm-factory.settings"
-    """The digest of the settings that decide an image's bytes beside its plan: `factory.cook.bake_file.made_by`."""
+    """The digest of what decides an image's bytes beside plan and base image: `factory.cook.bake_file.made_by`."""
     RUSTC = "io.rust-warm-factory.rustc"
     CARGO_HOME = "io.rust-warm-factory.cargo-home"
     BUILD_DIR = "io.rust-warm-factory.build-dir"

@@ -37,6 +37,11 @@ class Output:
     _stderr: Console = field(default_factory=lambda: _console(stderr=True))
     _stdout: Console = field(default_factory=lambda: _console(stderr=False))
 
+    @property
+    def is_verbose(self) -> bool:
+        """Whether all is to be shown: from -v on."""
+        return self.verbosity >= 1
+
     def say(self, text: str) -> None:
         """Tell what is going on: one line on stderr, not with --quiet."""
         if self.verbosity >= 0:
@@ -44,7 +49,7 @@ class Output:
 
     def detail(self, text: str) -> None:
         """Tell more: shown from -v on."""
-        if self.verbosity >= 1:
+        if self.is_verbose:
             self._stderr.print(text, style="dim", soft_wrap=True)
 
     def command(self, args: Sequence[object]) -> None:

@@ -155,6 +155,24 @@ def begin() -> None:
     _ending.clear()
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let signals that ask this process to end wait while the block runs: the first of them takes effect at its end.
+
+    It is for what must not stay half done, takes a call or two, and needs programs to be undone. For the main thread,
+    to which Python gives signals: raises `ValueError` in any other. SIGKILL waits for nobody.
+    """
+    asked: list[int] = []
+    before = {number: signal.signal(number, lambda found, _frame: asked.append(found)) for number in _ASK_TO_END}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if asked:
+            signal.raise_signal(asked[0])
+
+
 def show_commands(show: Callable[[Sequence[str]], None] | None) -> None:
     """Give every command to `show` before it starts, from now on; to nobody for `None`.
 
@@ -174,6 +192,9 @@ def passing_on(descriptor: int) -> Iterator[None]:
     finally:
         _passed_on.discard(descriptor)
 
+
+_ASK_TO_END = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""A terminal that goes away asks too."""
 
 _shown: list[Callable[[Sequence[str]], None]] = []
 

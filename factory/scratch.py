@@ -1,4 +1,4 @@
-"""Temporary directories in which cargo finds no configuration but ours."""
+"""Temporary directories in which cargo finds no configuration and no workspace but ours."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 def scratch(prefix: str) -> Iterator[Path]:
     """Yield a new directory that only this user can enter, with no link in its path; it is removed afterwards.
 
-    Cargo reads `.cargo/config.toml` of every folder above the one it runs in: raises `EnvironmentFaultError` where
-    there is one, as it could set flags, wrappers and registries.
+    Cargo looks into every folder above the one it runs in: raises `EnvironmentFaultError` where there is a
+    `.cargo/config.toml`, as it could set flags, wrappers and registries, or a `Cargo.toml`, as cargo takes packages
+    without a `[workspace]` for parts of that one.
     """
     folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
     try:
-        _refuse_configuration(folder)
+        _refuse_cargo_files_above(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_configuration(folder: Path) -> None:
+def _refuse_cargo_files_above(folder: Path) -> None:
     for parent in folder.parents:
-        for name in ("config", "config.toml"):
-            path = parent / ".cargo" / name
+        for name in (".cargo/config", ".cargo/config.toml", "Cargo.toml"):
+            path = parent / name
             if path.exists():
                 raise EnvironmentFaultError(
                     f"{path}: cargo would obey this file in every temporary directory",
-                    advice="Set TMPDIR to a folder that has no `.cargo` above it, or remove the file.",
+                    advice=f"Set TMPDIR to a folder that has no `{name.partition('/')[0]}` above it, "
+                    "or remove the file.",
                 )

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from factory.analysis.model import Status
+from factory.analysis.remarks import Remark, fold_remarks, reasons_of
 from factory.analysis.uses import crate_uses, pin_uses, profile_uses
 from factory.files import canonical_json
 from factory.planning.system_packages import Purpose
@@ -58,9 +59,7 @@ def print_analysis(analysis: Analysis, packages: Sequence[PackageUse], output: O
             [(use.package, _PURPOSES[use.purpose], _few(use.crates), len(use.repos)) for use in packages],
             right=("repos",),
         )
-    remarks = [(w.path, w.status.value, w.remark) for w in analysis.workspaces if w.remark]
-    if remarks:
-        output.answer_table("Skipped, or with a remark", ("workspace", "status", "why"), remarks)
+    _print_remarks(analysis, output)
     ignored = sorted({row for workspace in analysis.workspaces for row in workspace.ignored})
     if ignored:
         output.answer_table(
@@ -68,10 +67,40 @@ def print_analysis(analysis: Analysis, packages: Sequence[PackageUse], output: O
         )
     registry = {key for workspace in analysis.resolved for use in workspace.variants.values() for key in use.keys}
     skipped = sum(workspace.status is Status.SKIPPED for workspace in analysis.workspaces)
+    reasons = f" ({reasons_of(_remarks(analysis))})" if skipped else ""
     output.answer(
         f"{len(repos)} repositories, {len(analysis.resolved)} workspaces resolved with rustc "
-        f"{analysis.toolchain.version}, {skipped} skipped; {len(registry)} distinct registry units"
+        f"{analysis.toolchain.version}, {skipped} skipped{reasons}; {len(registry)} distinct registry units"
     )
+
+
+def _print_remarks(analysis: Analysis, output: Output) -> None:
+    remarks = _remarks(analysis)
+    if not remarks:
+        return
+    rows = fold_remarks(remarks, all_of_them=output.is_verbose)
+    output.answer_table(
+        "Skipped, or with a remark",
+        ("workspace", "status", "why"),
+        [
+            (
+                row.where,
+                f"{'skipped' if row.skipped else 'resolved'}{f' ({len(row.paths)})' if len(row.paths) > 1 else ''}",
+                row.text,
+            )
+            for row in rows
+        ],
+    )
+    if len(rows) < len(remarks):
+        output.say(f"{len(remarks)} workspaces in {len(rows)} rows: -v shows each, and --json has all")
+
+
+def _remarks(analysis: Analysis) -> list[Remark]:
+    return [
+        Remark(path=w.path, repo=w.repo, skipped=w.status is Status.SKIPPED, text=w.remark)
+        for w in analysis.workspaces
+        if w.remark
+    ]
 
 
 def print_plan(plan: Plan, output: Output) -> None:
@@ -402,8 +431,9 @@ def print_builds(proof: Proof, output: Output) -> None:
                 repo.path,
                 "-" if repo.cold_seconds is None else repo.cold_seconds,
                 repo.seconds,
-                _share(repo.fresh, repo.total),
-                *((_share(repo.git_fresh, repo.git_total),) if has_git else ()),
+                # Of a build that failed before cargo told of any unit, there is no share.
+                "-" if repo.problem and not repo.total else _share(repo.fresh, repo.total),
+                *((_share(repo.git_fresh, repo.git_total) if repo.git_total else "-",) if has_git else ()),
                 repo.problem,
             )
             for repo in proof.repos

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from factory.analysis.cfgs import cfgs_under
 from factory.analysis.model import (
     Analysis,
     Status,
@@ -19,16 +20,16 @@ from factory.analysis.model import (
     merge_units,
 )
 from factory.cargo.home import known_registries
+from factory.cargo.layout import reads_includes
 from factory.cargo.lock import Lock, parse_lock
 from factory.cargo.profile_table import derive_profile_table
-from factory.cargo.resolve import PASSING, Trouble, UnitGraph, Unresolved, explain, resolve
+from factory.cargo.resolve import Trouble, UnitGraph, Unresolved, explain, resolve
 from factory.cargo.unit_graph import Surroundings
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import digest, write_text
 from factory.graph import MergedGraph
 from factory.process import ProgramFailedError
 from factory.scan.cargo_config import read_recorded
-from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import UnscannableError
 from factory.scan.skeleton import skeleton_digest, write_skeleton
 from factory.scan.source_tree import SourceTree
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from factory.scan.model import FoundWorkspace, Scan, Skipped
 
 # Raised whenever the same input would give another answer: older entries are then not read any more.
-_CACHE_GENERATION = 5
+_CACHE_GENERATION = 8
 
 _DOUBT = "forecasts may be too good"
 
@@ -69,7 +70,7 @@ class Resolver:
 def analyze(scan: Scan, resolver: Resolver, *, advance: Callable[[str], None]) -> Analysis:
     """Resolve every workspace of a scan; what cannot be resolved becomes an explained row.
 
-    Raises `EnvironmentFaultError` where cargo would obey a configuration above every temporary directory.
+    Raises `EnvironmentFaultError` where cargo would obey a file above every temporary directory.
     """
     registries = known_registries(resolver.cargo_home)
 
@@ -104,7 +105,11 @@ def _analyze_workspace(found: FoundWorkspace, resolver: Resolver, registries: fr
         toolchain_pin=found.toolchain_pin,
         rust_version=found.rust_version,
         ignored=tuple(str(setting) for setting in recorded.ignored),
-        doubts=(*_doubts(recorded), *_overridden(recorded, kept, resolver)),
+        doubts=(
+            *_doubts(recorded),
+            *_without_include(recorded, resolver.toolchain.version),
+            *_overridden(recorded, kept, resolver),
+        ),
     )
     return replace(kept, workspaces=(workspace,))
 
@@ -135,6 +140,12 @@ def _doubts(recorded: RecordedConfig) -> Iterator[str]:
     places = {setting.key: setting.place for setting in reversed(recorded.ignored)}
     for key, what in recorded.doubts:
         yield f"{_DOUBT}: `{key}` ({places.get(key, '.cargo/config.toml')}) {what}"
+
+
+def _without_include(recorded: RecordedConfig, version: str) -> Iterator[str]:
+    """Say where a cargo of this version does not read what was read here."""
+    if recorded.including and not reads_includes(version):
+        yield f"forecasts may be wrong: `include` ({recorded.including}) was read, as cargo {version} does not"
 
 
 def _overridden(recorded: RecordedConfig, analysis: Analysis, resolver: Resolver) -> Iterator[str]:
@@ -220,7 +231,7 @@ def _resolve_copy(
             lacking[str(variant)] = answer
         else:
             row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
-            return _analysis(resolver, [row], {}, {}), answer.trouble not in PASSING
+            return _analysis(resolver, [row], {}, {}), answer.lasts
     if not graphs:
         answer = min(lacking.values(), key=str)
         row = _row(found, Status.SKIPPED, f"{answer.trouble}: {answer.detail}")
@@ -263,13 +274,9 @@ def _surroundings(recorded: RecordedConfig, resolver: Resolver) -> Surroundings:
     linkers: dict[str | None, str] = {}
     for platform in _platforms(recorded, resolver):
         triple = platform or toolchain.host
-        cfgs = (
-            CfgSet.parse(toolchain.print_cfg(triple))
-            if recorded.target_rustflags or recorded.linkers
-            else CfgSet.parse("")
-        )
-        rustflags[platform] = recorded.effective_rustflags(triple, cfgs, beneath=resolver.rustflags)
-        linker = recorded.effective_linker(triple, cfgs)
+        under = cfgs_under(toolchain, triple)
+        rustflags[platform] = recorded.effective_rustflags(triple, under, beneath=resolver.rustflags)
+        linker = recorded.effective_linker(triple, under, beneath=resolver.rustflags)
         if linker is not None:
             linkers[platform] = linker
     return Surroundings(rustc=toolchain.rustc_verbose, rustflags=rustflags, linkers=linkers)

@@ -138,6 +138,15 @@ class Fetching:
         """Say of every token that cannot be read why that is."""
         return tuple(fault for fault in map(_fault, self.tokens) if fault is not None)
 
+    def with_tokens_here(self) -> Fetching:
+        """Return the same without the tokens that cannot be read: nobody is logged in where they are for."""
+        missing = {token for token in self.tokens if _fault(token) is not None}
+        return replace(
+            self,
+            registries=tuple(replace(each, token=None) if each.token in missing else each for each in self.registries),
+            git=tuple(replace(each, token=None) if each.token in missing else each for each in self.git),
+        )
+
     def moved(self, folder: str) -> Fetching:
         """Return the same with every token as a file of `folder`."""
         return replace(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _KEPT = ("source", "registries", "registry", "http", "net")
 # Where both names of a file exist, cargo reads the old one.
 _CONFIGURATIONS = ("config", "config.toml")
+_MOST_FILES = 100
 _CREDENTIALS = ("credentials", "credentials.toml")
 _SHARED = ("registry", "git", *_CREDENTIALS, ".package-cache", ".package-cache-mutate")
 _REGISTRY_VARIABLE = re.compile(
@@ -54,8 +55,7 @@ def prepare_resolving_home(folder: Path, added: Mapping[str, Any] | None = None)
             f"{error.filename2 or error.filename or user}: {error.strerror}: cargo's downloads cannot be shared",
             advice=f"Let this user write {user} and {folder}, or name another directory in CARGO_HOME.",
         ) from error
-    settings = {key: value for key, value in _user_settings(user).items() if key in _KEPT}
-    _make_absolute(settings, user.parent)
+    settings = {key: value for key, value in _configuration(user).items() if key in _KEPT}
     text = tomlkit.dumps(with_settings(settings, added or {}) | {"cache": {"auto-clean-frequency": "never"}})
     # There may be tokens and passwords in it.
     write_text(folder / "config.toml", text, mode=0o600)
@@ -67,7 +67,8 @@ def known_registries(cargo_home: Path) -> frozenset[str]:
 
     Names are as written, or as cargo spells them in variables. Raises `ConfigurationError` for a malformed file.
     """
-    tables = [_first_of(cargo_home, names).get("registries", {}) for names in (_CONFIGURATIONS, _CREDENTIALS)]
+    files = _configuration(cargo_home), _first_of(cargo_home, _CREDENTIALS)
+    tables = [settings.get("registries", {}) for settings in files]
     variables = (_REGISTRY_VARIABLE.fullmatch(variable) for variable in os.environ)
     return frozenset(name for table in tables for name in _tables(table)) | frozenset(
         match["name"] for match in variables if match
@@ -84,7 +85,7 @@ def user_mirror() -> str | None:
 
 def mirror_of(cargo_home: Path) -> str | None:
     """Return the same of any CARGO_HOME."""
-    sources = _tables(_first_of(cargo_home, _CONFIGURATIONS).get("source"))
+    sources = _tables(_configuration(cargo_home).get("source"))
     name, seen = "crates-io", set[str]()
     while isinstance(following := sources.get(name, {}).get("replace-with"), str) and following not in seen:
         seen.add(following)
@@ -100,24 +101,65 @@ def mirror_of(cargo_home: Path) -> str | None:
     )
 
 
-def _user_settings(user: Path) -> dict[str, Any]:
-    return _first_of(user, _CONFIGURATIONS)
+def _configuration(home: Path) -> dict[str, Any]:
+    """Return what the configuration of a CARGO_HOME sets, with all that it includes, as cargo does since 1.94."""
+    merged: dict[str, Any] = {}
+    waiting = [path for path in (home / name for name in _CONFIGURATIONS) if path.is_file()][:1]
+    seen = set(waiting)
+    while waiting:
+        file = waiting.pop()
+        settings = _read(file)
+        included = list(_included(file, settings.pop("include", [])))
+        if len(seen) + len(included) > _MOST_FILES or not seen.isdisjoint(included):
+            what = f"{file}: its files include each other, or are more than {_MOST_FILES}"
+            raise ConfigurationError(what, advice="Mend cargo's configuration.")
+        seen.update(included)
+        _make_absolute(settings, file.parent.parent)
+        _add_beneath(merged, settings)
+        # What is included last wins over what is included first, and is taken from the end.
+        waiting += included
+    return merged
+
+
+def _included(file: Path, entries: object) -> Iterator[Path]:
+    for entry in entries if isinstance(entries, list) else [entries]:
+        table: dict[str, Any] = entry if isinstance(entry, dict) else {"path": entry}
+        name = table.get("path")
+        if not isinstance(entries, list) or not isinstance(name, str):
+            what = f"{file}: `include` must be a list of paths, or of tables with a `path`"
+            raise ConfigurationError(what, advice="Mend cargo's configuration.")
+        path = file.parent / name
+        if path.is_file() or not table.get("optional"):
+            yield path
+
+
+def _add_beneath(near: dict[str, Any], far: Mapping[str, Any]) -> None:
+    """Put into `near` what `far` adds; lists are joined, the nearer one last."""
+    for key, value in far.items():
+        mine = near.setdefault(key, value)
+        if mine is value:
+            continue
+        if isinstance(mine, dict) and isinstance(value, dict):
+            _add_beneath(mine, value)
+        elif isinstance(mine, list) and isinstance(value, list) and key != "credential-provider":
+            near[key] = [*value, *mine]
 
 
 def _first_of(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    for path in (folder / name for name in names):
-        if path.is_file():
-            try:
-                text = path.read_text(encoding="utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise ConfigurationError(f"{path}: {error}", advice="Mend cargo's configuration.") from error
-            except OSError as error:
-                raise ConfigurationError(f"{path}: {error.strerror}", advice="Let this user read it.") from error
-            try:
-                return tomli.loads(text)
-            except tomli.TOMLDecodeError as error:
-                raise ConfigurationError(f"{path}{fault(error)}", advice="Mend cargo's configuration.") from error
-    return {}
+    return next((_read(path) for path in (folder / name for name in names) if path.is_file()), {})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}", advice="Mend cargo's configuration.") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}", advice="Let this user read it.") from error
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}{fault(error)}", advice="Mend cargo's configuration.") from error
 
 
 def _make_absolute(settings: dict[str, Any], base: Path) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+import tomlkit
 
 from factory.cargo.links import links_names
 from factory.cargo.lock import fault_in_lock, parse_lock
 from factory.cargo.rustflags import flags_for_resolution
 from factory.cargo.unit_graph import parse_unit_graph
 from factory.process import ProgramTimeoutError
+from factory.toml_lines import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +52,7 @@ class Trouble(enum.StrEnum):
     OTHER = "cargo-failed"
 
 
-PASSING = frozenset(
+_PASSING = frozenset(
     {
         Trouble.REGISTRY_UNKNOWN,
         Trouble.LOGIN,
@@ -60,7 +64,7 @@ PASSING = frozenset(
         Trouble.OTHER,
     }
 )
-"""Troubles that may be gone next time: such an answer is not kept."""
+"""Troubles that may be gone next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,13 @@ class Unresolved:
 
     trouble: Trouble
     detail: str
+    outside: bool = False
+    """Whether cargo blames a file that is no part of the workspace, nor of what was downloaded."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the same workspace will have the same trouble next time."""
+        return self.trouble not in _PASSING and not self.outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,8 @@ class UnitGraph:
 
 
 _MOST_CHARACTERS = 200
+_ABSOLUTE = re.compile(r"(?<![^\s`'\"(=])/[^\s`'\"):,]+")
+"""A path from the root on: not the one in a URL, and not `and/or`."""
 _NOT_A_CAUSE = re.compile(
     r"Caused by:|(= )?(help|note):|As a reminder|failed to clone into:|See http|\d* *\||-->|process didn't exit|--- std"
 )
@@ -191,23 +204,32 @@ def resolve(
         args = ["metadata", "--no-deps", "--format-version=1", *(["--offline"] if offline else [])]
         plain = toolchain.cargo(args, cwd=workspace, cargo_home=cargo_home, timeout=timeout)
         if not plain.ok:
-            return explain(plain.stderr, hide=str(workspace))
-    args = [*variant.args, "--locked", *UNIT_GRAPH_ARGS, *(["--offline"] if offline else [])]
+            return _blamed(plain.stderr, workspace, cargo_home)
+    settings = _cfg_settings(surroundings, toolchain.host)
+    args = [*variant.args, "--locked", *UNIT_GRAPH_ARGS, *settings, *(["--offline"] if offline else [])]
     try:
         answer = toolchain.cargo(
             args,
             cwd=workspace,
             cargo_home=cargo_home,
-            extra=UNIT_GRAPH_ENVIRONMENT | _cfg_flags(surroundings),
+            extra=UNIT_GRAPH_ENVIRONMENT,
             timeout=timeout,
         )
     except ProgramTimeoutError as error:
         return Unresolved(Trouble.TIMEOUT, error.what)
     if not answer.ok:
-        return _with_line(explain(answer.stderr, hide=str(workspace)), workspace)
+        return _with_line(_blamed(answer.stderr, workspace, cargo_home), workspace)
     commits = parse_lock((workspace / "Cargo.lock").read_text(encoding="utf-8")).commits
     units = parse_unit_graph(answer.stdout, surroundings, root=workspace.resolve(), commits=commits)
     return UnitGraph(units, links_names(answer.stdout, commits))
+
+
+def _blamed(stderr: str, workspace: Path, cargo_home: Path) -> Unresolved:
+    # What is downloaded is as the lock says: it changes with the workspace only.
+    own = (str(workspace), str(cargo_home))
+    paths = (PurePath(path) for path in _ABSOLUTE.findall(stderr))
+    outside = any(not any(path.is_relative_to(folder) for folder in own) for path in paths)
+    return replace(explain(stderr, hide=str(workspace)), outside=outside)
 
 
 def _with_line(answer: Unresolved, workspace: Path) -> Unresolved:
@@ -223,10 +245,18 @@ def _names_cargo_features(workspace: Path) -> bool:
     return any(b"cargo-features" in manifest.read_bytes() for manifest in workspace.rglob("Cargo.toml"))
 
 
-def _cfg_flags(surroundings: Surroundings) -> dict[str, str]:
-    """Flags that set a `cfg(...)` decide which dependencies there are; only those may reach a rustc here."""
-    every = [flag for flags in surroundings.rustflags.values() for flag in flags_for_resolution(flags)]
-    return {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(dict.fromkeys(every))} if every else {}
+def _cfg_settings(surroundings: Surroundings, host: str) -> list[str]:
+    """Return arguments that give each platform its flags which set a `cfg(...)`, as only those may reach a rustc here.
+
+    They decide which dependencies there are. In a variable, those of one platform would count for all.
+    """
+    by_triple = {platform or host: flags_for_resolution(flags) for platform, flags in surroundings.rustflags.items()}
+    return [
+        word
+        for triple, flags in sorted(by_triple.items())
+        if flags
+        for word in ("--config", f"{dotted(('target', triple, 'rustflags'))}={tomlkit.item(list(flags)).as_string()}")
+    ]
 
 
 def explain(stderr: str, *, hide: str = "") -> Unresolved:

@@ -30,7 +30,7 @@ _HARMLESS = re.compile(
     re.ASCII,
 )
 _DECIDES_CFG = re.compile(
-    r"--cfg=[^\x00-\x1f]+|-C(?:target-feature|target-cpu|panic|debug-assertions)=[\w.,+-]+", re.ASCII
+    r"--cfg=[^\x00-\x1f]+|-O|-C(?:target-feature|target-cpu|panic|debug-assertions|opt-level)=[\w.,+-]+", re.ASCII
 )
 _WITH_VALUE = frozenset({"--cfg", "--check-cfg", "--allow", "--warn", "--deny", "--forbid", "--cap-lints"})
 

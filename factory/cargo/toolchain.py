@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.cargo.fetching import PROXIES
+from factory.cargo.rustflags import flags_for_resolution
 from factory.errors import EnvironmentFaultError
 from factory.process import LONGEST, run, which
 from factory.triple import is_triple
@@ -90,15 +91,16 @@ class Toolchain:
             on_stderr=on_stderr,
         )
 
-    def print_cfg(self, triple: str) -> str:
+    def print_cfg(self, triple: str, flags: Sequence[str] = ()) -> str:
         """Return `rustc --print cfg` for a target: the facts that `cfg(...)` keys are evaluated against.
 
+        Of `flags`, which may be hostile, rustc gets those that decide what holds, and no others.
         Raises `ValueError` for anything but a target triple, `ProgramFailedError` for one that rustc does not know.
         """
         if not is_triple(triple):
             message = f"not a target triple: {triple!r}"
             raise ValueError(message)
-        args = ["rustc", "--print", "cfg", "--target", triple]
+        args = ["rustc", "--print", "cfg", "--target", triple, *flags_for_resolution(flags)]
         if self.image is not None:
             return run(_in_container(self.image, self.platform, args, _Folders(), {}), timeout=_ANSWER_SECONDS).stdout
         return run(args, cwd=Path("/"), env=self.environment(), timeout=_ANSWER_SECONDS).stdout

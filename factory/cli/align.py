@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.app import JsonOption, PlanOption
+from factory.cli.app import AdvisoriesOption, JsonOption, PlanOption
 from factory.cli.runs import run_of
 from factory.consumer.align.features import FeaturesBy
 from factory.consumer.align.model import AlignReport, StepName, align_to_json
@@ -50,10 +50,7 @@ def align(
     allow_downgrade: Annotated[
         bool, typer.Option("--allow-downgrade", help="Go to versions that were yanked or that an advisory warns of.")
     ] = False,
-    advisory_db: Annotated[
-        Path | None,
-        typer.Option("--advisory-db", envvar="FACTORY_ADVISORY_DB", help="A checkout of RustSec's advisory-db to ask."),
-    ] = None,
+    advisory_db: AdvisoriesOption = None,
     variant: Annotated[
         str | None, typer.Option("--variant", help="The variant of the totals (default: release, where it is warm).")
     ] = None,

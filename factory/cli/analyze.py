@@ -11,7 +11,7 @@ from factory import tables
 from factory.analysis.model import analysis_to_json
 from factory.cli.app import JsonOption, PathsArgument
 from factory.cli.runs import runs_of
-from factory.errors import NothingToDoError
+from factory.errors import BadAnswerError
 from factory.files import write_json
 from factory.pipeline import analyzing, meeting
 from factory.pipeline.run import Run
@@ -39,7 +39,7 @@ def analyze(
 ) -> None:
     """Find what the repositories compile.
 
-    Every workspace with a lockfile is resolved by cargo; nothing of it is executed.
+    Every workspace with a lockfile is resolved by cargo; nothing of it is executed. Exit 1 when none can be resolved.
 
     Example: factory analyze ./repos https://git.example.org/app.git#main
     """
@@ -56,7 +56,7 @@ def analyze(
             run.output.say(f"wrote {run.file(aligned)}")
     if unresolved:
         where = f" ({', '.join(run.name for run in unresolved)})" if unresolved[0].name else ""
-        raise NothingToDoError(
+        raise BadAnswerError(
             f"no workspace could be resolved{where}, so nothing was written", advice="The rows above say why."
         )
 

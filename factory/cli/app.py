@@ -12,6 +12,7 @@ import typer
 from factory.cli.commands import Commands
 from factory.output import Output
 from factory.platforms import Platform
+from factory.program_variables import ProgramVariable
 
 app = typer.Typer(
     name="factory",
@@ -49,9 +50,15 @@ PathsArgument = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout instead of tables.")]
-PlanOption = Annotated[Path, typer.Option("--plan", envvar="FACTORY_PLAN", help="The plan to read.")]
+PlanOption = Annotated[Path, typer.Option("--plan", envvar=ProgramVariable.PLAN, help="The plan to read.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, with the exact commands.")]
+AdvisoriesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--advisory-db", envvar=ProgramVariable.ADVISORY_DB, help="A checkout of RustSec's advisory-db to compare with."
+    ),
+]
 ProfilesOption = Annotated[
     Path | None,
-    typer.Option("--profiles", envvar="FACTORY_PROFILES", help="Directory of layer profiles (*.toml)."),
+    typer.Option("--profiles", envvar=ProgramVariable.PROFILES, help="Directory of layer profiles (*.toml)."),
 ]

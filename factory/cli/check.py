@@ -21,6 +21,7 @@ from factory.consumer.misses import deliver, miss_report
 from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import write_json
 from factory.pipeline import forecasting
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from factory.consumer.check.model import CheckReport
@@ -76,7 +77,7 @@ def check(
         str | None,
         typer.Option(
             "--report-as",
-            envvar=["FACTORY_REPORT_AS", "GITHUB_REPOSITORY", "CI_PROJECT_PATH"],
+            envvar=[ProgramVariable.REPORT_AS, "GITHUB_REPOSITORY", "CI_PROJECT_PATH"],
             help="The repository's name in the report (default: the name of its folder).",
         ),
     ] = None,
@@ -98,6 +99,10 @@ def check(
     source = forecasting.WarmSource(plan=run.file_to_read(plan), image=image, folder=folder)
     question = Question(variant=variant, image=layer, ignore_pin=ignore_pin)
     report = forecasting.check(run, repo, source, question, offline=offline)
+    if json:
+        # Whoever parses it wants a document of a bad answer too.
+        run.output.answer_json(check_to_json(report))
+    forecasting.require_forecasts(run, report)
     if sarif_file is not None:
         write_json(sarif_file, sarif(report))
         run.output.say(f"wrote {sarif_file}")
@@ -106,9 +111,7 @@ def check(
     if annotations is Annotations.GITHUB:
         for line in github_annotations(report):
             sys.stderr.write(f"{line}\n")
-    if json:
-        run.output.answer_json(check_to_json(report))
-    else:
+    if not json:
         print_check(report, run.output, top=top)
     _gate(report, min_hit, by)
 

@@ -1,4 +1,4 @@
-"""The commands, in order of use; the module of each has its name, and is imported when the command is asked for.
+"""The commands under the headings of their list, in order of use; each is a module of its name, imported when asked.
 
 To import all of them takes a second, which every call of a single one would wait for.
 """
@@ -11,28 +11,38 @@ from typing import Any
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-COMMANDS = {
-    "analyze": "Find what the repositories compile.",
-    "plan": "Choose what to cook, and forecast the hits.",
-    "layers": "Propose a layer for each group of repositories.",
-    "build": "Cook the plan, into images or a directory.",
-    "verify": "Prove it: build repositories on the result.",
-    "push": "Push verified images, and move the tags to them.",
-    "rebuild": "Do all of this anew where something changed.",
-    "prune": "Delete pushed images that nothing leads to any more.",
-    "schedule": "Write what rebuilds the images on a schedule.",
-    "check": "Forecast what a repository will find warm, and what not.",
-    "align": "Show the patch that turns misses into hits; --apply writes it.",
-    "recommend": "Say which image each repository should build on.",
-    "report": "Write one HTML page that can be read offline.",
-    "init": "Write a Dockerfile that builds a project on the warm images.",
-    "base": "Make a base image, where none can be pulled.",
-    "demo": "Take sample repositories through every stage.",
-    "config": "Show the configuration, or its schema.",
-    "cache": "Find or remove the cache.",
-    "costs": "What units take and weigh, as measured by the cooks so far.",
+SECTIONS = {
+    "Make images": {
+        "analyze": "Find what the repositories compile.",
+        "plan": "Choose what to cook, and forecast the hits.",
+        "layers": "Propose a layer for each group of repositories.",
+        "build": "Cook the plan, into images or a directory.",
+        "verify": "Prove it: build repositories on the result.",
+        "base": "Make a base image, where none can be pulled.",
+    },
+    "Publish, and keep fresh": {
+        "push": "Push verified images, and move the tags to them.",
+        "rebuild": "Do all of this anew where something changed.",
+        "prune": "Delete pushed images that nothing leads to any more.",
+        "schedule": "Write what rebuilds the images on a schedule.",
+    },
+    "For a project": {
+        "check": "Forecast what a repository will find warm, and what not.",
+        "align": "Show the patch that turns misses into hits; --apply writes it.",
+        "recommend": "Say which image each repository should build on.",
+        "init": "Write a Dockerfile that builds a project on the warm images.",
+    },
+    "Look inside": {
+        "report": "Write one HTML page that can be read offline.",
+        "demo": "Take sample repositories through every stage.",
+        "config": "Write a configuration to edit, or show what is set.",
+        "cache": "Find or remove the cache.",
+        "costs": "What units take and weigh, as measured by the cooks so far.",
+    },
 }
-"""Each with the first line of its own help."""
+"""The headings of the list of commands, with each command and the first line of its own help."""
+
+COMMANDS = {name: what for section in SECTIONS.values() for name, what in section.items()}
 
 
 class Commands(TyperGroup):
@@ -58,5 +68,8 @@ class Commands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own Click
         """Write the list for the help."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for heading, section in SECTIONS.items():
+            with formatter.section(heading):
+                # All of one width, so that the texts of all sections stand below each other.
+                formatter.write_dl([(name.ljust(width), what) for name, what in section.items()])

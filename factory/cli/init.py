@@ -9,8 +9,10 @@ import typer
 
 from factory.cli.app import JsonOption, ProfilesOption
 from factory.cli.runs import run_of
-from factory.consumer.init import Ci, CompilerCache, Flavour, LayerCache, Runtime, write_files
+from factory.consumer.init import Ci, CompilerCache, Flavour, LayerCache, Runtime
+from factory.files import write_new
 from factory.pipeline import projects
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from factory.pipeline.run import Run
@@ -26,7 +28,7 @@ def init(
         Path | None,
         typer.Option(
             "--plan",
-            envvar="FACTORY_PLAN",
+            envvar=ProgramVariable.PLAN,
             help="The plan by which the layer is chosen (default: plan.json, if any).",
         ),
     ] = None,
@@ -81,7 +83,7 @@ def init(
         for name, text in files.texts.items():
             run.output.answer(f"# {name}\n{text}")
     if not dry_run:
-        for path in write_files(files, repo, force=force):
+        for path in write_new(files.texts, repo, force=force):
             run.output.say(f"wrote {path}")
     for remark in files.remarks:
         run.output.say(f"note: {remark}")

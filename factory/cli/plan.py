@@ -73,7 +73,15 @@ def plan(
     for run in runs_of(context, single="--json" if json else ""):
         weighed = analyzing.weigh_in(run, _read(run, analysis, default=default), misses or ())
         both = _with(run, weighed, aligned)
-        made = planning.plan(run, both, load_layer_profiles(profiles), baseline=not no_baseline, as_it_is=weighed)
+        made = planning.plan(
+            run,
+            both,
+            load_layer_profiles(profiles),
+            baseline=not no_baseline,
+            # Stacks are nobody's repositories: there is nobody to agree.
+            agreed=not default,
+            as_it_is=weighed,
+        )
         document = plan_to_json(made)
         write_json(run.file(out), document)
         run.output.say(f"wrote {run.file(out)}")

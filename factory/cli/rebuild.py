@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from factory.cli.app import Backend, JsonOption, PathsArgument, ProfilesOption
+from factory.cli.app import AdvisoriesOption, Backend, JsonOption, PathsArgument, ProfilesOption
 from factory.cli.runs import runs_of
 from factory.errors import ConfigurationError, NothingToDoError
 from factory.pipeline import rebuilding
@@ -45,9 +45,7 @@ def rebuild(
             "--if-hit-below", min=0, max=1, help="Keep the plan until it hits less than this part of the seconds."
         ),
     ] = None,
-    advisory_db: Annotated[
-        Path | None, typer.Option("--advisory-db", help="A checkout of RustSec's advisory-db to compare with.")
-    ] = None,
+    advisory_db: AdvisoriesOption = None,
     verify_on: Annotated[
         list[str] | None, typer.Option("--verify-on", help="Build this repository on the result; can be repeated.")
     ] = None,
@@ -117,7 +115,7 @@ def rebuild(
             _answer(done, run, as_json=json)
             built = built or bool(done.decision.reasons)
     if not built:
-        raise NothingToDoError("nothing to rebuild", advice="The notes above say what was weighed, if anything.")
+        raise NothingToDoError("nothing to rebuild")
 
 
 def _publish(*, push: bool, stage: bool) -> rebuilding.Publish:

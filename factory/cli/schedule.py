@@ -10,8 +10,10 @@ import typer
 
 from factory.cli.runs import run_of
 from factory.errors import ConfigurationError
+from factory.files import write_new
 from factory.platforms import Platform
-from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
+from factory.schedule.files import Schedule, Scheduler, schedule_files
+from factory.schedule.package import PUBLISHED, Package
 from factory.schedule.times import CronTime
 
 
@@ -36,6 +38,14 @@ def schedule(
             metavar="PLATFORM=LABEL",
         ),
     ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(
+            "--package",
+            help="What jobs install, as pip names it: a name, git+https://…, a wheel (default: this release).",
+            metavar="SPEC",
+        ),
+    ] = None,
     folder: Annotated[
         Path, typer.Option("--out", help="The repository or folder with registry-config.yaml: files go below it.")
     ] = Path(),
@@ -57,6 +67,7 @@ def schedule(
         folder=folder.absolute(),
         max_age=max_age,
         prune=prune,
+        package=PUBLISHED if package is None else Package.parse(package),
         runners=dict(_runner(text) for text in runner or ()),
     )
     texts = schedule_files(chosen, run.settings)
@@ -64,7 +75,7 @@ def schedule(
         for name, text in texts.items():
             run.output.answer(f"# {name}\n{text}")
         return
-    for path in write_schedule(texts, folder, force=force):
+    for path in write_new(texts, folder, force=force):
         run.output.say(f"wrote {path}")
 
 

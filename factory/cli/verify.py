@@ -87,8 +87,8 @@ def verify(
     """Prove it: build repositories on the result.
 
     Counts the units that cargo reports fresh, and checks owners, modes, units of other sources and leftovers. Real
-    sources are built as they are: their build scripts run. Exit 1 when a check fails, a build fails, or a repository
-    has fewer fresh units than --min-hit.
+    sources are built as they are: their build scripts run, on a directory without tokens and network. Exit 1 when a
+    check fails, a build fails, or a repository has fewer fresh units than --min-hit.
 
     What came out is kept for `factory push`, which takes only images whose last verification passed.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.config.schema import leaves
 from factory.config.wording import RENAMED, suggestion
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,18 +17,6 @@ if TYPE_CHECKING:
     from factory.config.schema import Leaf
 
 PREFIX = "FACTORY_"
-
-PROGRAM_VARIABLES = (
-    "FACTORY_CACHE_DIR",
-    "FACTORY_CELL",
-    "FACTORY_CONFIG",
-    "FACTORY_DEBUG",
-    "FACTORY_ENGINE_DIR",
-    "FACTORY_PLAN",
-    "FACTORY_PROFILES",
-    "FACTORY_TEST_PATIENCE",
-)
-"""Variables that the program reads itself: they set no key."""
 
 _SPLIT_AT_BLANKS = frozenset({"contract.rustflags"})
 """Lists whose items may hold commas; written as in RUSTFLAGS."""
@@ -51,11 +40,11 @@ def read_environment(
     environ: Mapping[str, str], schema: Mapping[str, Any]
 ) -> tuple[tuple[Override, ...], tuple[str, ...]]:
     """Return what `FACTORY_*` variables set, and a complaint for each that is unknown; both sorted."""
-    known = variables(schema)
+    known, programs = variables(schema), frozenset(ProgramVariable)
     overrides: list[Override] = []
     complaints: list[str] = []
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in PROGRAM_VARIABLES:
+        if not name.startswith(PREFIX) or name in programs:
             continue
         if name not in known:
             complaints.append(f"environment: {name}: {_unknown(name, known)}")
@@ -76,7 +65,7 @@ def _unknown(name: str, known: Mapping[str, Leaf]) -> str:
     renamed = {variable_of(old): variable_of(new) for old, new in RENAMED.items()}
     if name in renamed:
         return f"unknown variable; it is called {renamed[name]} now"
-    close = suggestion(name, (*known, *PROGRAM_VARIABLES))
+    close = suggestion(name, (*known, *ProgramVariable))
     return f"unknown variable; {close or 'unset it, `factory config show` lists the keys'}"
 
 

@@ -19,6 +19,7 @@ from factory.config.positions import Document, Fault, Location, Position, parse_
 from factory.config.schema import dotted, leaves, schema_of
 from factory.config.wording import describe
 from factory.errors import ConfigurationError
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -189,7 +190,7 @@ class _Draft:
 def _file(path: Path | None, environ: Mapping[str, str], start: Path) -> Path | None:
     if path is not None:
         return start / path
-    named = environ.get("FACTORY_CONFIG")
+    named = environ.get(ProgramVariable.CONFIG)
     if named:
         return start / Path(named).expanduser()
     return next((folder / FILE_NAME for folder in _searched(start) if (folder / FILE_NAME).exists()), None)

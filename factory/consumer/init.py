@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.errors import ConfigurationError
-from factory.files import write_text
 from factory.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from factory.config.model import Settings
     from factory.consumer.project import Project
@@ -134,24 +132,6 @@ def make_files(project: Project, choices: Choices, settings: Settings) -> Projec
     return ProjectFiles(texts=texts, remarks=tuple(_remarks(project, choices, settings, runtime)))
 
 
-def write_files(files: ProjectFiles, folder: Path, *, force: bool) -> tuple[Path, ...]:
-    """Write all files, or none: raise `ConfigurationError` where one is there already, unless with `force`."""
-    paths = {name: folder / name for name in files.texts}
-    there = sorted(str(path) for path in paths.values() if path.exists() or path.is_symlink())
-    if there and not force:
-        raise ConfigurationError(
-            "\n".join(f"{path}: is there already" for path in there),
-            advice="Look at `--dry-run`, and overwrite with `--force`.",
-        )
-    links = sorted(str(path) for path in paths.values() if path.is_symlink())
-    if links:
-        raise ConfigurationError(f"{links[0]}: is a symbolic link", advice="Remove it, or write the file yourself.")
-    for name, path in paths.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, files.texts[name])
-    return tuple(paths.values())
-
-
 def _runtime_for(choices: Choices, settings: Settings) -> Runtime:
     # Distroless images have glibc, libgcc and OpenSSL, and no package manager to add to them.
     small = settings.base.suite in DEBIAN and not set(choices.runtime_packages) - {"libssl3", "libssl3t64"}
@@ -228,6 +208,12 @@ def _sccache_environment(store: CompilerCache, settings: Settings) -> Sequence[s
 
 def _remarks(project: Project, choices: Choices, settings: Settings, runtime: Runtime) -> Sequence[str]:
     remarks = []
+    # An image that the user named is not of this name.
+    if not settings.image.registry and choices.builder.startswith(f"{settings.image.name}:"):
+        remarks.append(
+            f"`image.registry` is empty, so every other machine, CI's too, looks for {choices.builder} on Docker Hub: "
+            "set it (docker.io for Docker Hub), or name an image by --image"
+        )
     pin = project.workspace.toolchain_pin
     if pin is not None:
         remarks.append(f"rust-toolchain names {pin}: the Dockerfile builds with the image's {settings.toolchain}")

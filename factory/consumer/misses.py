@@ -23,6 +23,7 @@ from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.files import canonical_json, digest, write_json
 from factory.graph import MergedGraph
 from factory.model import CRATES_IO, Mode, UnitKey
+from factory.program_variables import ProgramVariable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from factory.consumer.check.model import CheckReport
     from factory.model import Unit
 
-TOKEN_VARIABLE = "FACTORY_REPORT_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+TOKEN_VARIABLE = ProgramVariable.REPORT_TOKEN
 """The variable whose value is sent as a bearer token with reports to a URL."""
 
 MAX_REPORT_BYTES = 32 * 1024 * 1024

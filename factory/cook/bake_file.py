@@ -68,9 +68,10 @@ def uncached_definition(
 
 
 def made_by(settings: Settings) -> str:
-    """Return a digest of the settings that decide the bytes of every image, beside the plan and the base image.
+    """Return a digest of what decides the bytes of every image, beside the plan and the base image.
 
-    All others decide the plan, or nothing that is in an image. Equal settings give equal digests on every machine.
+    These are some settings, and the steps that make an image, which an upgrade of factory may change. All other
+    settings decide the plan, or nothing that is in an image. Equal ones give equal digests on every machine.
     """
     base, image = settings.base, settings.image
     return digest(
@@ -81,8 +82,14 @@ def made_by(settings: Settings) -> str:
             "tools": wanted_tools(settings.tools),
             "compression": [image.compression, image.compression_level],
             "origin": [image.source, image.revision],
+            "steps": {path.name: path.read_text(encoding="utf-8") for path in _steps()},
         }
     )
+
+
+def _steps() -> list[Path]:
+    """Return the files that make layers; base images are made by one of their own."""
+    return sorted(path for path in _dockerfiles().iterdir() if path.is_file() and path.name != "base.Dockerfile")
 
 
 def secret_files(build: ImageBuild) -> dict[str, Path]:

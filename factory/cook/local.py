@@ -21,7 +21,7 @@ from factory.cargo.fetching import Fetching
 from factory.cargo.home import user_cargo_home
 from factory.cargo.layout import Layout
 from factory.cook.budgets import over_budget
-from factory.cook.isolation import without_network
+from factory.cook.isolation import without_network, without_secrets
 from factory.cook.local_fetch import FetchAccess, fetch_access
 from factory.cook.progress import crate_counter, crates_of
 from factory.cook.report import ROOM_ADVICE, LayerReport, contents, contract, report_layer, require_cooked
@@ -61,8 +61,6 @@ MARKER_TEXT = (
 
 INCOMPLETE = "INCOMPLETE"
 """Stands in the directory while it is being cooked: nothing may be built on a directory that has it."""
-
-_SECRET = re.compile(r".*(TOKEN|SECRET|PASSWORD|CREDENTIAL).*|AWS_.*|SSH_AUTH_SOCK", re.IGNORECASE)
 
 
 def is_warm_directory(folder: Path) -> bool:
@@ -423,11 +421,6 @@ def _seen(answer: Completed, timings: Path, clock: Clock) -> Cooked | None:
         return None
     spells = read_timings(timings.read_text(encoding="utf-8"))
     return Cooked(messages=answer.stdout, spells=spells, ticks=clock.ticks)
-
-
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without the variables whose names say that they let somebody in somewhere."""
-    return {name: value for name, value in environment.items() if _SECRET.fullmatch(name) is None}
 
 
 def _seed(recipe: Recipe, home: Path) -> None:

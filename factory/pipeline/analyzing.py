@@ -13,7 +13,7 @@ from factory.analysis.uses import pin_conflict
 from factory.cargo.ask_index import refresh_index
 from factory.consumer import misses as miss_reports
 from factory.consumer.misses import read_misses
-from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import cache_directory
 from factory.pipeline.costing import with_sizes
 from factory.pipeline.toolchains import resolving
@@ -85,7 +85,7 @@ def _history(folder: Path, text: str | None) -> History:
 
 
 def analyze(run: Run, found: Scan, *, offline: bool) -> Analysis:
-    """Resolve every workspace and weigh its crates; raise `NothingToDoError` where there is none at all."""
+    """Resolve every workspace and weigh its crates; raise `BadAnswerError` where there is none at all."""
     require_manifests(found)
     resolver = resolver_of(run, offline=offline)
     with run.output.progress("resolving", len(found.workspaces)) as advance:
@@ -138,11 +138,9 @@ def weigh_in(run: Run, analysis: Analysis, misses: Sequence[Path]) -> Analysis:
 
 
 def require_manifests(found: Scan) -> None:
-    """Raise `NothingToDoError` where there is no manifest at all."""
+    """Raise `BadAnswerError` where there is no manifest at all."""
     if not found.workspaces and not found.skipped:
-        raise NothingToDoError(
-            "no Cargo.toml below these paths", advice="Name directories that hold Rust repositories."
-        )
+        raise BadAnswerError("no Cargo.toml below these paths", advice="Name directories that hold Rust repositories.")
 
 
 def _require_targets(toolchain: Toolchain, variants: Sequence[Variant]) -> None:

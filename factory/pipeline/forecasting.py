@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from factory.analysis import analyze as analysis_stage
+from factory.analysis.remarks import Remark, fold_remarks
 from factory.cargo.advisories import read_advisories
 from factory.cargo.index_cache import CrateIndex
 from factory.cargo.variants import Variant
@@ -21,7 +22,7 @@ from factory.consumer.check.warm import warm_from_directory, warm_from_image, wa
 from factory.costs.estimate import fit
 from factory.costs.shipped import shipped_records
 from factory.engine import Engine
-from factory.errors import BadAnswerError, ConfigurationError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError
 from factory.files import cache_directory
 from factory.model import PackageId
 from factory.pipeline.analyzing import ask_registry, require_manifests, scan
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from factory.consumer.recommend import Recommendation
     from factory.pipeline.run import Run
     from factory.planning.baseline import Baseline
-    from factory.scan.model import FoundWorkspace
+    from factory.scan.model import FoundWorkspace, Skipped
 
 
 BANDWIDTH = 100_000_000
@@ -70,8 +71,15 @@ class WarmSource:
 
 
 def check(run: Run, repo: str, source: WarmSource, question: Question, *, offline: bool) -> CheckReport:
-    """Forecast what a repository will find warm; raise `BadAnswerError` where none of it can be resolved."""
+    """Forecast what a repository will find warm; of what cannot be resolved the report says why."""
     return _check(run, repo, source, source.read(), question, offline=offline)
+
+
+def require_forecasts(run: Run, report: CheckReport) -> None:
+    """Raise `BadAnswerError`, with all reasons, where no workspace could be resolved."""
+    skipped = (Remark(path=w.path, repo=w.repo, skipped=True, text=w.skipped) for w in report.workspaces)
+    reasons = [f"{row.where}: {row.text}" for row in fold_remarks(skipped, all_of_them=run.output.is_verbose)]
+    _require_resolved(reasons, [workspace for workspace in report.workspaces if workspace.variants])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +110,8 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     warm.require_variant(variant)
     found = _scan(run, str(repo))
     _require_resolved([f"{row.path}: {row.reason}: {row.detail}" for row in found.skipped], found.workspaces)
-    for row in found.skipped:
-        run.output.warn(f"{row.path}: {row.reason}: {row.detail}")
+    for left in fold_remarks(map(_remark_of, found.skipped), all_of_them=run.output.is_verbose):
+        run.output.warn(f"{left.where}: {left.text}")
     resolver = _forecaster(run, warm, source, offline=offline)
     crates = {PackageId(crate.name, crate.version, crate.source) for crate in made.baseline.crates}
     ask_registry(run, resolver, crates)
@@ -148,6 +156,7 @@ def recommend(
     for repo in repos:
         try:
             report = _check(run, repo, source, warm, Question(), offline=offline)
+            require_forecasts(run, report)
         except BadAnswerError as error:
             rows.append(recommend_stage.without_offers(without_secret(repo), warm, error.what))
         else:
@@ -195,13 +204,13 @@ def _aligner(
 
 def _scan(run: Run, repo: str) -> Scan:
     """Find the workspaces of a repository; raise `BadAnswerError` where it has no manifest."""
-    try:
-        found = scan(run, [repo])
-        require_manifests(found)
-    except NothingToDoError as error:
-        # To a gate, "nothing to do" is success.
-        raise BadAnswerError(error.what, advice=error.advice) from error
+    found = scan(run, [repo])
+    require_manifests(found)
     return found
+
+
+def _remark_of(row: Skipped) -> Remark:
+    return Remark(path=row.path, repo=row.repo, skipped=True, text=f"{row.reason}: {row.detail}")
 
 
 def _require_resolved(reasons: Sequence[str], resolved: Sequence[object]) -> None:
@@ -222,8 +231,6 @@ def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Questi
     resolver = _forecaster(run, warm, source, offline=offline)
     with run.output.progress("resolving", len(found.workspaces)) as advance:
         analysis = analysis_stage.analyze(found, resolver, advance=advance)
-    reasons = [f"{workspace.path}: {workspace.reason}" for workspace in analysis.workspaces]
-    _require_resolved(reasons, analysis.resolved)
     # A consumer's machine keeps no measurements: what is warm has its costs with it.
     known = {key: unit.cost for key, unit in warm.units.items()}
     costs = weighed_costs(analysis, known, fit(shipped_records()), crate_sources([]))

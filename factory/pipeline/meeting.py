@@ -12,7 +12,7 @@ from factory.consumer.align.features import FeatureRules, FeaturesBy
 from factory.consumer.align.meeting import Meeting, meet
 from factory.consumer.align.model import StepName
 from factory.consumer.align.versions import VersionRules
-from factory.errors import NothingToDoError
+from factory.errors import BadAnswerError
 from factory.pipeline.analyzing import ask_registry, resolver_of
 from factory.pipeline.costing import with_sizes
 from factory.pipeline.planning import baseline_of
@@ -32,7 +32,7 @@ def meet_baseline(run: Run, found: Scan, analysis: Analysis, *, offline: bool) -
     """Return an analysis of all workspaces after each step onto the baseline that `analysis` has; nothing is written.
 
     `found` are the workspaces of `analysis`. What cargo does not resolve is told and left out; raises
-    `NothingToDoError` where that is all.
+    `BadAnswerError` where that is all.
     """
     resolver = resolver_of(run, offline=offline)
     ask_registry(run, resolver, analysis.packages)
@@ -53,7 +53,7 @@ def meet_baseline(run: Run, found: Scan, analysis: Analysis, *, offline: bool) -
             run.output.warn(f"{row.path}: does not meet the baseline: {row.problem}")
     parts = [state for row in rows for state in row.states]
     if not parts:
-        raise NothingToDoError("no workspace can meet the baseline", advice="The warnings above say why.")
+        raise BadAnswerError("no workspace can meet the baseline", advice="The warnings above say why.")
     builds = {workspace.path: workspace.builds for workspace in analysis.workspaces}
     return _with_builds(with_sizes(join(parts)), builds)
 

@@ -12,7 +12,7 @@ from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
 from factory.config.access import fetching
 from factory.config.layers import load_layer_profiles, profile_files
-from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.errors import BadAnswerError, ConfigurationError, EnvironmentFaultError
 from factory.files import write_text
 from factory.model import CRATES_IO
 from factory.pipeline.artefacts import read_analysis, read_plan
@@ -50,12 +50,13 @@ def plan(
     tree: LayerTree,
     *,
     baseline: bool = True,
+    agreed: bool = True,
     as_it_is: Analysis | None = None,
 ) -> Plan:
-    """Choose what to cook; raise `NothingToDoError` where no registry unit is left to choose.
+    """Choose what to cook; raise `BadAnswerError` where no registry unit is left to choose.
 
-    With `baseline`, the plan says also what the repositories could agree on: those of `as_it_is`, where `analysis` has
-    repositories at the baseline as well.
+    With `baseline`, the plan has what repositories can move to, and with `agreed` what these would gain by it: those
+    of `as_it_is`, where `analysis` has repositories at the baseline as well.
     """
     budget = run.settings.budget
     run.output.say(
@@ -74,18 +75,19 @@ def plan(
         made = make_plan(choice, check, progress=progress)
     if not made.units:
         reasons = "; ".join(sorted({row.reason for row in made.excluded})[:5])
-        raise NothingToDoError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
+        raise BadAnswerError(f"no unit can be planned: {reasons}", advice="Look at budgets and `min_repos`.")
     if not baseline:
         return made
     meeting = baseline_of(run, as_it_is or analysis, toolchain, cargo_home)
-    return replace(made, baseline=meeting, agreement=agreement(as_it_is or analysis, meeting, choice.costs))
+    gains = agreement(as_it_is or analysis, meeting, choice.costs) if agreed else None
+    return replace(made, baseline=meeting, agreement=gains)
 
 
 def explain(run: Run, analysis: Analysis, profiles: Path | None, crate: str, made: Plan | None) -> Explanation:
     """Explain every unit of a crate (`NAME` or `NAME@VERSION`): what is planned, and what kept the rest out.
 
     `made` is the plan of this analysis, where there is one: it knows what cargo did not confirm. Raises
-    `NothingToDoError` where no repository uses the crate.
+    `ConfigurationError` where no repository uses the crate.
     """
     return explain_crate(_choose(run, analysis, load_layer_profiles(profiles)), crate, made)
 
@@ -139,7 +141,7 @@ def report(
 
 def _choose(run: Run, analysis: Analysis, tree: LayerTree) -> Choice:
     if not analysis.units:
-        raise NothingToDoError("the analysis holds no registry unit", advice="See what `factory analyze` skipped.")
+        raise BadAnswerError("the analysis holds no registry unit", advice="See what `factory analyze` skipped.")
     settings = run.settings
     budgets = {profile.name: profile.budget_bytes for profile in tree.layers}
     policy = Policy(

@@ -22,7 +22,7 @@ from factory.consumer.init import (
 )
 from factory.consumer.project import layer_by_anchors, read_project
 from factory.engine import Engine
-from factory.errors import ConfigurationError, EnvironmentFaultError, NothingToDoError
+from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.pipeline.analyzing import analyze
 from factory.pipeline.forecasting import BANDWIDTH, recommend
 from factory.planning.system_packages import PackageUse, Purpose, analysis_uses, read_table
@@ -175,7 +175,7 @@ def _packages_of(run: Run, project: Project) -> tuple[tuple[PackageUse, ...], st
     try:
         analysis = analyze(run, Scan(workspaces=(project.workspace,), skipped=()), offline=False)
         problem = "; ".join(row.reason for row in analysis.workspaces if row.status is Status.SKIPPED)
-    except (EnvironmentFaultError, NothingToDoError) as error:
+    except EnvironmentFaultError as error:
         problem, analysis = error.what, None
     if problem or analysis is None:
         run.output.warn(

@@ -218,8 +218,7 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
         decision = Decision(plan=old, reasons=(), notes=_notes(found), changed=())
     else:
         run.output.say("rebuild: planning")
-        with _something_to_build():
-            new = make_plan(run, analysis, tree)
+        new = make_plan(run, analysis, tree)
         if old is not None:
             yields = _yields(tree, old, new, analysis)
             decision = decide(old, new, reasons, yields=yields, rules=wishes.rules, notes=_notes(found))
@@ -271,10 +270,9 @@ def _last_push(there: Mapping[str, Published]) -> int | None:
 
 def _analyzed(run: Run, wishes: RebuildWishes) -> Analysis:
     """Analyze the repositories; raise `BadAnswerError` where some that images are for cannot be seen."""
-    with _something_to_build():
-        found = scan(run, list(wishes.paths))
-        _require_seen(run, wishes, unreachable(found.skipped))
-        analysis = analyze(run, found, offline=wishes.offline)
+    found = scan(run, list(wishes.paths))
+    _require_seen(run, wishes, unreachable(found.skipped))
+    analysis = analyze(run, found, offline=wishes.offline)
     file = wishes.state / "analysis.json"
     if file.exists():
         try:
@@ -292,15 +290,6 @@ def _require_seen(run: Run, wishes: RebuildWishes, lines: Sequence[str]) -> None
         )
     for line in lines:
         run.output.warn(f"left out: {line}")
-
-
-@contextlib.contextmanager
-def _something_to_build() -> Iterator[None]:
-    """Let repositories without anything in them be a fault: to a schedule, "nothing to do" is success."""
-    try:
-        yield
-    except NothingToDoError as error:
-        raise BadAnswerError(error.what, advice=error.advice) from error
 
 
 def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan | None, tuple[Reason, ...]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.config.layers import folded
 from factory.config.wording import suggestion
-from factory.errors import NothingToDoError
+from factory.errors import ConfigurationError
 from factory.planning.selection import LeftOut
 
 if TYPE_CHECKING:
@@ -136,13 +136,13 @@ def _loss(unit: Unit, made: Plan) -> str:
     return reasons[0] if reasons else "the plan was made from another analysis: run `factory plan` again"
 
 
-def _unknown(choice: Choice, name: str, version: str) -> NothingToDoError:
+def _unknown(choice: Choice, name: str, version: str) -> ConfigurationError:
     packages = {choice.graph.units[key].package for key, users in choice.users.items() if users}
     versions = sorted({package.version for package in packages if folded(package.name) == folded(name)})
     if versions:
-        return NothingToDoError(f"no repository uses {name} {version}", advice=f"In use are {', '.join(versions)}.")
+        return ConfigurationError(f"no repository uses {name} {version}", advice=f"In use are {', '.join(versions)}.")
     close = suggestion(name, sorted({package.name for package in packages}))
-    return NothingToDoError(
+    return ConfigurationError(
         f"no repository of the analysis uses a crate {name}",
         advice=close.capitalize() if close else "`factory analyze` shows what they use.",
     )

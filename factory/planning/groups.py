@@ -56,6 +56,22 @@ def loads(
     return tuple(Load(repos=repos, layer=layer, bytes=weight) for (layer, repos), weight in rows)
 
 
+def _require_numbers(numbers: Collection[int], *, least: int, most: int) -> None:
+    """Raise `ConfigurationError` for numbers of groups that there cannot be."""
+    if numbers and not most:
+        raise ConfigurationError(
+            "no repository is left to group: the profiles have a layer for each", advice="Name others: --profiles."
+        )
+    advice = f"Ask for {least} to {most}." if least < most else f"Ask for {most}."
+    for number in numbers:
+        if number < least:
+            what = f"too few groups: {number}. The repositories belong to {least} layers, and a group to one"
+            raise ConfigurationError(what, advice=advice)
+        if number > most:
+            what = f"too many groups: {number}. Of the repositories, {most} have no layer to themselves in the profiles"
+            raise ConfigurationError(what, advice=advice)
+
+
 def groupings(
     found: Sequence[Load],
     *,
@@ -72,13 +88,7 @@ def groupings(
     """
     free = [repo for repo in homes if tree.layer_naming(repo) is None]
     least = len({homes[repo] for repo in free})
-    for number in numbers:
-        if not least <= number <= len(free):
-            raise ConfigurationError(
-                f"{number} groups are too {'few' if number < least else 'many'} for {len(free)} repositories of "
-                f"{least} layers that no layer names yet",
-                advice=f"Ask for {least} to {len(free)}." if free else "Name other profiles: --profiles.",
-            )
+    _require_numbers(numbers, least=least, most=len(free))
     merging = _Merging(found, homes=homes, builds=builds, tree=tree)
     by_number: dict[int, tuple[Group, ...]] = {}
     for number in sorted(set(numbers), reverse=True):

@@ -84,7 +84,6 @@ def consumer_args(variant: Variant) -> tuple[str, ...]:
 def repo_proof(found: FoundWorkspace, variant: Variant, answer: Completed, *, seconds: float) -> RepoProof:
     """Read the events of a consumer's build."""
     events = parse_events(answer.stdout, answer.stderr)
-    problem = "" if answer.ok else _problem(answer)
     return RepoProof(
         path=found.path,
         variant=str(variant),
@@ -92,7 +91,7 @@ def repo_proof(found: FoundWorkspace, variant: Variant, answer: Completed, *, se
         fresh=events.fresh.total(),
         misses=tuple(sorted(Miss.of(same) for same in events.compiled.elements())),
         seconds=round(seconds, 2),
-        problem=problem,
+        problem=problem_of(answer),
         git_total=events.git_fresh.total() + events.git_compiled.total(),
         git_fresh=events.git_fresh.total(),
     )
@@ -106,7 +105,10 @@ def _repos_without_workspace(scan: Scan, variant: Variant) -> Iterator[RepoProof
             yield RepoProof.not_built(row.path, variant, f"{row.reason.value}: {row.detail}")
 
 
-def _problem(answer: Completed) -> str:
+def problem_of(answer: Completed) -> str:
+    """Return why cargo failed, in its words and on one line; "" where it did not."""
+    if answer.ok:
+        return ""
     lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
     start = next((number for number, line in enumerate(lines) if line.startswith("error")), max(0, len(lines) - 5))
     said = " ".join(lines[start : start + 6])[:600]

@@ -28,12 +28,14 @@ _LARGEST_TEXT = 64 * 1024
 _NAMES = frozenset({".git-credentials", ".netrc", ".npmrc", ".pypirc", "id_ecdsa", "id_ed25519", "id_rsa"})
 _ENDS = (".docker/config.json", ".aws/credentials", "cargo/credentials", "cargo/credentials.toml")
 _KEYS = re.compile(
-    rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----|\b(?:ghp|gho|ghs|glpat)[_-][A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b"
+    rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----|\b(?:gh[oprsu]|github_pat|glpat)[_-][A-Za-z0-9_-]{20,}"
+    # Of crates.io: tokens of a user, and those of trusted publishing.
+    rb"|\bcio(?:_tp_)?[A-Za-z0-9]{32}\b|\bAKIA[0-9A-Z]{16}\b"
 )
 _VARIABLE = re.compile(r"(?:^|[\s;&|])([A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|PASSWD)[A-Z0-9_]*)=(?P<value>[^\s$;&|\"']+)")
 _LOGIN_IN_URL = re.compile(r"[a-z+]+://[^/\s:@]+:[^/\s@]+@")
 _THIRD_PARTY = ("registry/cache/", "registry/src/", "git/checkouts/", "git/db/")
-"""Below CARGO_HOME: crates bring the keys of their tests along."""
+"""Below CARGO_HOME: crates bring the keys, and the files of credentials, of their tests along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,8 @@ class _Search:
 
     def in_file(self, path: str, size: int, content: IO[bytes]) -> Iterator[str]:
         """Yield what a file is or holds."""
-        if PurePosixPath(path).name in _NAMES or path.endswith(_ENDS):
+        ours = self._is_ours(path)
+        if ours and (PurePosixPath(path).name in _NAMES or path.endswith(_ENDS)):
             yield "a file of credentials"
         before = b""
         longest = max((len(value) for value in self.planted.values()), default=1)
@@ -54,7 +57,7 @@ class _Search:
         while chunk := content.read(_CHUNK):
             text = before + chunk
             found |= {f"the token for {label}" for label, value in self.planted.items() if value in text}
-            if size <= _LARGEST_TEXT and self._is_ours(path) and _KEYS.search(text):
+            if ours and size <= _LARGEST_TEXT and _KEYS.search(text):
                 found.add("a private key or an access token")
             before = text[-longest:]
         yield from sorted(found)

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from factory import process
 from factory.engine import GONE_ADVICE
 from factory.errors import EnvironmentFaultError, NothingToDoError, RegistryFaultError, TagTakenError
 from factory.exclusive import exclusive
@@ -81,7 +82,7 @@ def push(request: Push) -> tuple[PushedLayer, ...]:
 
     Raises `NothingToDoError` where every tag stands for these very images, and `RegistryFaultError` for what the
     registry does not do: before the tags move nothing that anybody pulls has changed, and tags that moved are moved
-    back where that is possible, and named.
+    back where that is possible, and named, whatever stopped the others. Signals wait while tags move.
     """
     with alone(request.repository):
         standings = [_standing(request, layer) for layer in request.layers]
@@ -284,17 +285,27 @@ def _move_all(request: Push, moves: Sequence[_Move]) -> None:
     """Move the tags of all layers, or of none; say which stand where if that cannot be had."""
     for move in moves:
         _require_unmoved(request, move)
+    if moves:
+        layers = ", ".join(move.layer.layer for move in moves)
+        request.output.say(f"moving the tags of {layers}: an interruption waits until all have moved, or are back")
     tried: list[_Move] = []
-    try:
-        for move in moves:
-            tried.append(move)
-            names = [request.name(tag) for tag, before in move.before.items() if before != move.index]
-            if names:
-                request.uploads.join([request.pinned(move.index)], names)
-    except RegistryFaultError as error:
-        raise RegistryFaultError(f"{error.what}\n{_move_back(request, tried)}", advice=error.advice) from error
+    # Whatever ends this half-way, tags are moved back by programs, and an interrupted process starts none.
+    with process.uninterrupted():
+        try:
+            for move in moves:
+                tried.append(move)
+                _move_tags(request, move)
+        except BaseException:
+            request.output.warn(_move_back(request, tried))
+            raise
     for move in moves:
         _require_moved(request, move)
+
+
+def _move_tags(request: Push, move: _Move) -> None:
+    names = [request.name(tag) for tag, before in move.before.items() if before != move.index]
+    if names:
+        request.uploads.join([request.pinned(move.index)], names)
 
 
 def _require_unmoved(request: Push, move: _Move) -> None:
@@ -334,7 +345,7 @@ def _move_back(request: Push, tried: Sequence[_Move]) -> str:
                     continue
                 request.uploads.join([request.pinned(before)], [request.name(tag)])
                 back.append(tag)
-            except RegistryFaultError:
+            except Exception:  # noqa: BLE001 - whatever keeps one tag must not keep the others; why it began is raised
                 unknown.append(f"{tag} (from {before or 'nothing'} to {move.index})")
     rows = [
         ("moved back", back),

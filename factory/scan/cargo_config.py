@@ -17,6 +17,7 @@ import enum
 import fnmatch
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,20 @@ from typing import TYPE_CHECKING, Any
 import tomlkit
 
 from factory.scan.cfg_expression import CfgSet, CfgSyntaxError, parse_target_key
-from factory.scan.manifest import parse_toml
+from factory.scan.config_files import INCLUDE, configuration_files, configuration_in, malformed, place_of_key
 from factory.scan.model import IgnoredSetting, SkipReason, UnscannableError
-from factory.scan.source_tree import SourceTree, normalised
+from factory.scan.source_tree import SourceTree, escaped, normalised
 from factory.toml_lines import dotted, line_of_key, lines_of_keys
 from factory.triple import is_triple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from factory.scan.config_files import ConfigFile
+
+
+CfgsUnder = Callable[[tuple[str, ...]], CfgSet]
+"""What `rustc --print cfg` says of a platform under some flags."""
 
 
 class Replacement(enum.StrEnum):
@@ -67,26 +74,57 @@ class RecordedConfig:
     """What its `[source]` tables put for crates.io."""
     doubts: tuple[tuple[str, str], ...] = ()
     """Keys of ignored settings with which a build finds less fresh than is forecast, each with what it does there."""
+    including: str = ""
+    """The place of the first `include`; "" where there is none."""
+    unread: tuple[str, ...] = ()
+    """What is included and not in the repository: nobody knows here what it sets."""
 
-    def effective_rustflags(self, triple: str, cfgs: CfgSet, *, beneath: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Return the flags cargo would pass for `triple`, whose `rustc --print cfg` is `cfgs`.
+    def effective_rustflags(
+        self, triple: str, cfgs_under: CfgsUnder, *, beneath: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """Return the flags cargo would pass for `triple`.
 
         Those of `target.<triple>` and of every matching `target.'cfg(...)'`, by sorted key; if there are
         none, those of `build.rustflags`, after those that CARGO_HOME's configuration sets (`beneath`): cargo joins
         the arrays of all files. They are hostile data: see `factory.cargo.rustflags` before any program gets them.
-        """
-        flags = [flag for key, values in self.target_rustflags if key == triple for flag in values]
-        flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
-        return tuple(flags) or (*beneath, *self.build_rustflags)
 
-    def target_keys(self, triple: str, cfgs: CfgSet) -> tuple[str, ...]:
+        Flags decide which `cfg(...)` match, which decide the flags. As cargo does, those without any `cfg(...)` are
+        taken for the first question, and the answer is not asked about again.
+        """
+        first = self._rustflags(triple, None, beneath)
+        if not any(map(_is_cfg, dict(self.target_rustflags))):
+            return first
+        return self._rustflags(triple, cfgs_under(first), beneath)
+
+    def effective_linker(self, triple: str, cfgs_under: CfgsUnder, *, beneath: tuple[str, ...] = ()) -> str | None:
+        """Return the linker cargo would use for `triple`, as written, or `None` for rustc's own choice.
+
+        Raises `UnscannableError` where several `cfg(...)` keys match: cargo refuses that too.
+        """
+        linkers = dict(self.linkers)
+        if triple in linkers or not any(map(_is_cfg, linkers)):
+            return linkers.get(triple)
+        cfgs = cfgs_under(self.effective_rustflags(triple, cfgs_under, beneath=beneath))
+        matching = [key for key in linkers if _matches(key, cfgs)]
+        if len(matching) > 1:
+            what = f"the linker is set by both `target.{matching[0]}` and `target.{matching[1]}`"
+            raise UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="keep one: cargo refuses both")
+        return linkers[matching[0]] if matching else None
+
+    def target_keys(self, triple: str, cfgs_under: CfgsUnder, *, beneath: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return the keys of `[target]` that set flags or a linker for `triple`."""
         keys = {key for key, _ in (*self.target_rustflags, *self.linkers)}
-        return tuple(sorted(key for key in keys if key == triple or _matches(key, cfgs)))
+        found = {triple} & keys
+        if any(map(_is_cfg, keys)):
+            asked = (
+                self._rustflags(triple, None, beneath),
+                self.effective_rustflags(triple, cfgs_under, beneath=beneath),
+            )
+            found |= {key for flags in asked for key in keys if _matches(key, cfgs_under(flags))}
+        return tuple(sorted(found))
 
-    def with_rustflags(self, flags: tuple[str, ...], triple: str, cfgs: CfgSet) -> RecordedConfig:
-        """Return the configuration with `flags` for all platforms, and no others and no linker for `triple`."""
-        keys = self.target_keys(triple, cfgs)
+    def with_rustflags(self, flags: tuple[str, ...], keys: Collection[str]) -> RecordedConfig:
+        """Return the configuration with `flags` for all platforms, and no others and no linker in `keys`."""
         return replace(
             self,
             build_rustflags=flags,
@@ -94,19 +132,12 @@ class RecordedConfig:
             linkers=tuple(row for row in self.linkers if row[0] not in keys),
         )
 
-    def effective_linker(self, triple: str, cfgs: CfgSet) -> str | None:
-        """Return the linker cargo would use for `triple`, as written, or `None` for rustc's own choice.
-
-        Raises `UnscannableError` where several `cfg(...)` keys match: cargo refuses that too.
-        """
-        exact = [linker for key, linker in self.linkers if key == triple]
-        matching = [(key, linker) for key, linker in self.linkers if _matches(key, cfgs)]
-        if exact:
-            return exact[0]
-        if len(matching) > 1:
-            what = f"the linker is set by both `target.{matching[0][0]}` and `target.{matching[1][0]}`"
-            raise UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="keep one: cargo refuses both")
-        return matching[0][1] if matching else None
+    def _rustflags(self, triple: str, cfgs: CfgSet | None, beneath: tuple[str, ...]) -> tuple[str, ...]:
+        """The flags where `cfgs` hold; `None` for those that depend on no `cfg(...)`."""
+        flags = [flag for key, values in self.target_rustflags if key == triple for flag in values]
+        if cfgs is not None:
+            flags += [flag for key, values in self.target_rustflags if _matches(key, cfgs) for flag in values]
+        return tuple(flags) or (*beneath, *self.build_rustflags)
 
     def build_script_override(self, triple: str, links: str) -> IgnoredSetting | None:
         """Return the setting that replaces the build scripts of packages with this `links` name on `triple`."""
@@ -146,39 +177,38 @@ def read_recorded(tree: SourceTree, workspace_root: Path, *, registries: Collect
 
     `registries` names those that the user's own cargo knows or has a token for: what a repository says of their index
     is ignored, or it could have the token sent to a server of its choice.
-    Raises `UnscannableError` with file and line for one that cargo would refuse. `include`d files are not
-    read.
+    Raises `UnscannableError` with file and line for one that cargo would refuse. What they `include`
+    is read where the repository has it, and else a doubt.
     """
     taken = frozenset(map(_variable, ("crates-io", *registries)))
     merged: dict[str, Any] = {}
     ignored: list[IgnoredSetting] = []
-    for path in configuration_files(tree, workspace_root):
-        table = _read(tree, path)
-        ignored.extend(_ignored(tree, path, table, taken))
-        _merge(merged, _located(tree, path, table), ())
-    return _recorded(tree, workspace_root, merged, tuple(sorted(ignored)), taken)
-
-
-def configuration_files(tree: SourceTree, workspace_root: Path) -> Iterator[Path]:
-    """Yield the cargo configurations from `workspace_root` up to the top of its repository, the nearest first."""
-    top = tree.repo_root(workspace_root)
-    for folder in (workspace_root, *workspace_root.parents):
-        if not folder.is_relative_to(top):
-            return
-        path = _config_file(tree, folder)
-        if path is not None:
-            yield path
+    files = tuple(configuration_files(tree, workspace_root))
+    for file in files:
+        ignored.extend(_ignored(tree, file, taken))
+        _merge(merged, _located(tree, file.path, file.table), ())
+    recorded = _recorded(tree, workspace_root, merged, tuple(sorted(set(ignored))), taken)
+    unread = tuple(sorted({name for file in files for name in file.unread}))
+    return replace(
+        recorded,
+        including=next((place_of_key(tree, file.path, INCLUDE) for file in files if file.includes), ""),
+        unread=unread,
+        doubts=(*recorded.doubts, *_doubts_of_unread(unread)),
+    )
 
 
 def vendored_folders(tree: SourceTree, folder: Path) -> tuple[Path, ...]:
     """Return the folders that the configuration in `folder` names as sources; none where it is malformed."""
     try:
-        path = _config_file(tree, folder)
-        sources = {} if path is None else _read(tree, path).get("source", {})
+        files = tuple(configuration_in(tree, folder))
     except UnscannableError:
         return ()
-    directories = [source.get("directory") for source in _dictionaries(sources)]
-    return tuple(normalised(folder / name) for name in directories if isinstance(name, str) and "\0" not in name)
+    named = (
+        (file.path.parent.parent, source.get("directory"))
+        for file in files
+        for source in _dictionaries(file.table.get("source", {}))
+    )
+    return tuple(normalised(base / name) for base, name in named if isinstance(name, str) and "\0" not in name)
 
 
 _SOURCE_KINDS = {
@@ -195,6 +225,21 @@ _LISTS_OF_PROGRAMS = (
     "registry.credential-provider",
     "target.*.runner",
 )
+# No build script of 2,600 packages of crates.io that were looked through asks for one of these.
+READ_BY_PROGRAMS = frozenset(
+    {
+        "CARGO_WORKSPACE_DIR",
+        "RUST_BACKTRACE",
+        "RUST_LIB_BACKTRACE",
+        "RUST_LOG",
+        "RUST_LOG_STYLE",
+        "RUST_MIN_STACK",
+        "RUST_TEST_NOCAPTURE",
+        "RUST_TEST_THREADS",
+    }
+)
+"""Variables that reach compilers and build scripts as others of `[env]` do, but only running programs ask for."""
+_MOST_NAMED = 8
 _RUNS = "names a program to run"
 _OVERRIDES = "replaces the output of a build script"
 _REASONS = (
@@ -211,7 +256,7 @@ _REASONS = (
     ("target.*", _OVERRIDES),
     ("host*", "needs a nightly cargo"),
     ("unstable*", "needs a nightly cargo"),
-    ("env.*", "sets a variable for compilers and build scripts: their units may not be reused"),
+    ("env.*", "sets a variable for compilers and build scripts: units that ask for it are compiled anew"),
     ("source.*", "replaces where crates come from"),
     ("paths", "replaces dependencies by folders"),
     ("registry.credential-provider", _RUNS),
@@ -221,12 +266,16 @@ _REASONS = (
     ("registry.token", "a secret: never copied"),
     ("credential-alias.*", _RUNS),
     ("alias.*", "a command of its own"),
-    ("include", "another configuration file: not read"),
+    ("include", "names what is not in the repository: not read"),
     ("resolver.lockfile-path", "moves the lockfile: the one beside the manifest is read"),
     ("net.*", "the network settings are those of this machine"),
     ("http.*", "the network settings are those of this machine"),
     ("*", "does not change which units there are"),
 )
+
+
+def _is_cfg(key: str) -> bool:
+    return key.startswith("cfg(")
 
 
 def _matches(key: str, cfgs: CfgSet) -> bool:
@@ -236,27 +285,6 @@ def _matches(key: str, cfgs: CfgSet) -> bool:
         # As in cargo, which says nothing; here it is among the ignored settings.
         return False
     return expression is not None and expression.matches(cfgs)
-
-
-def _config_file(tree: SourceTree, folder: Path) -> Path | None:
-    for name in ("config", "config.toml"):
-        path = folder / ".cargo" / name
-        if tree.exists(path):
-            return path
-    return None
-
-
-def _read(tree: SourceTree, path: Path) -> dict[str, Any]:
-    text = tree.read_text(path, reason=SkipReason.MALFORMED_CONFIG)
-    try:
-        return parse_toml(text)
-    except ValueError as error:
-        what = f"{tree.display(path)}{error}"
-        raise _malformed(what) from error
-
-
-def _malformed(what: str) -> UnscannableError:
-    return UnscannableError(SkipReason.MALFORMED_CONFIG, what, advice="correct it: cargo refuses it too")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +305,7 @@ def _located(tree: SourceTree, path: Path, value: object) -> Any:  # noqa: ANN40
             return _Leaf(value, path)
         case _:
             what = f"{tree.display(path)}: values of type {type(value).__name__} are not supported"
-            raise _malformed(what)
+            raise malformed(what)
 
 
 def _merge(near: dict[str, Any], far: dict[str, Any], parents: tuple[str, ...]) -> None:
@@ -297,7 +325,7 @@ def _merge(near: dict[str, Any], far: dict[str, Any], parents: tuple[str, ...]) 
                 pass  # the nearer one stands
             case _:
                 what = f"`{dotted(parts)}` has another type in one .cargo/config.toml than in the next one"
-                raise _malformed(what)
+                raise malformed(what)
 
 
 def _recorded(
@@ -352,13 +380,29 @@ def _doubts(merged: dict[str, Any], found: Replacement | None) -> Iterator[tuple
         yield "build.build-dir", "leads away from the warm units, unless it is the images' own"
     if "rustc" in build:
         yield "build.rustc", "names another compiler: nothing is fresh unless it is the images' own"
+    yield from _doubts_of_variables(sorted(_table(merged, "env").keys() - READ_BY_PROGRAMS))
+
+
+def _doubts_of_variables(names: list[str]) -> Iterator[tuple[str, str]]:
+    """Cargo compares a variable with its value when a build script asked for it: in the images it had none."""
+    if names:
+        first, *others = (escaped(dotted((name,))) for name in names)
+        more = [f"{len(others) - _MOST_NAMED} more"] if len(others) > _MOST_NAMED else []
+        also = f", like {', '.join(others[:_MOST_NAMED] + more)}" if others else ""
+        yield f"env.{first}", f"is set for build scripts and compilers{also}: what asks for it is compiled anew"
+
+
+def _doubts_of_unread(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if names:
+        listed = ", ".join(f"`{escaped(name)}`" for name in names)
+        yield INCLUDE, f"names {listed}, not in the repository: what is set there is not known here"
 
 
 def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:
     value = parent.get(key, {})
     if not isinstance(value, dict):
         what = f"`{key}` in .cargo/config.toml must be a table"
-        raise _malformed(what)
+        raise malformed(what)
     return value
 
 
@@ -366,7 +410,7 @@ def _string(value: object, key: str) -> str:
     if isinstance(value, _Leaf) and isinstance(value.value, str):
         return value.value
     what = f"`{key}` in .cargo/config.toml must be a string"
-    raise _malformed(what)
+    raise malformed(what)
 
 
 def _strings(value: object, key: str, *, split: bool = True) -> tuple[str, ...]:
@@ -435,9 +479,11 @@ def _dictionaries(table: object) -> Iterator[dict[str, Any]]:
         yield from (value for value in table.values() if isinstance(value, dict))
 
 
-def _ignored(tree: SourceTree, path: Path, table: dict[str, Any], taken: frozenset[str]) -> Iterator[IgnoredSetting]:
+def _ignored(tree: SourceTree, file: ConfigFile, taken: frozenset[str]) -> Iterator[IgnoredSetting]:
+    path = file.path
     lines = lines_of_keys(tree.read_text(path))
-    for parts, value in _settings(table):
+    unread = {INCLUDE: file.unread} if file.unread else {}
+    for parts, value in _settings(file.table | unread):
         if not _is_recorded(parts, value, taken):
             yield IgnoredSetting(
                 key=dotted(parts), file=tree.display(path), line=line_of_key(lines, parts), why=_reason(parts)

@@ -1,8 +1,8 @@
 """Repositories by git URL: a copy of what scanning needs, kept in the cache.
 
-Fetched are one commit, its list of files and the contents of manifests, lockfiles, cargo configurations and
-toolchain files; Rust sources come as empty files. Nothing that the repository can choose is executed: no
-hooks, no submodules, no filters (Git LFS among them), no symbolic links, no protocol that runs a command.
+Fetched are one commit, its list of files and the contents of lockfiles and of all that may be a manifest, a cargo
+configuration or a toolchain file; Rust sources come as empty files. Nothing that the repository can choose is
+executed: no hooks, no submodules, no filters (Git LFS among them), no symbolic links, no protocol that runs a command.
 
 The user's own git configuration stays in force, because private repositories need its credential helpers,
 proxies and certificates; git is only kept from asking questions. Neither the URL's credentials nor git's own
@@ -44,15 +44,9 @@ _REF = re.compile(r"[A-Za-z0-9_][\w./+@-]{0,200}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@")
 
-# Read as `.gitignore` lines: whole contents are fetched for these alone.
-_WANTED = (
-    "Cargo.toml",
-    "Cargo.lock",
-    "rust-toolchain",
-    "rust-toolchain.toml",
-    "**/.cargo/config",
-    "**/.cargo/config.toml",
-)
+# Read as `.gitignore` lines: whole contents are fetched for these alone. A cargo configuration includes what it likes,
+# of any name that ends so.
+_WANTED = ("*.toml", "Cargo.lock", "rust-toolchain", "**/.cargo/config")
 _EMPTY_COPIES = (".rs", "/.cargo-checksum.json")
 # The strongest of all attributes files: no filter, no conversion, whatever the repository's own say.
 _ATTRIBUTES = "* -filter -text -eol -ident -working-tree-encoding\n"
@@ -224,7 +218,7 @@ def _renew(place: Path, remote: _Remote, unfinished: Path) -> None:
     if _commit_in(place) == commit:
         return
     _copy(repository, remote, commit)
-    files.write_json(copy / "source.json", {"url": remote.shown, "ref": remote.ref, "commit": commit})
+    files.write_json(copy / "source.json", _description(remote, commit))
     try:
         if place.exists():
             place.rename(unfinished / "old")
@@ -235,12 +229,17 @@ def _renew(place: Path, remote: _Remote, unfinished: Path) -> None:
             raise EnvironmentFaultError(what) from error
 
 
+def _description(remote: _Remote, commit: str) -> dict[str, object]:
+    return {"url": remote.shown, "ref": remote.ref, "commit": commit, "wanted": list(_WANTED)}
+
+
 def _commit_in(place: Path) -> str | None:
+    """Return the commit that is kept there; `None` too where another version kept other files of it."""
     try:
         found = files.read_json(place / "source.json", made_by="factory analyze")
     except ConfigurationError:
         return None
-    return str(found.get("commit")) if isinstance(found, dict) else None
+    return str(found.get("commit")) if isinstance(found, dict) and found.get("wanted") == list(_WANTED) else None
 
 
 def _remove_abandoned(cache: Path) -> None:

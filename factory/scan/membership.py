@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from factory.scan.manifest import Manifest, manifests_read, read_manifest
 from factory.scan.model import SkipReason, UnscannableError
-from factory.scan.source_tree import SourceTree, is_utf8, normalised
+from factory.scan.source_tree import CHECK_OUT, SourceTree, is_utf8, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -179,7 +179,8 @@ class _Members:
         folder = manifest.parent
         if not self.tree.exists(manifest) and not self.tree.is_folder(manifest):
             what = f"{self.tree.display(self.root)}: the member {self.tree.display(folder)} has no Cargo.toml"
-            raise UnscannableError(SkipReason.MEMBER_MISSING, what, advice="remove it from workspace.members")
+            advice = f"{CHECK_OUT}, or remove it from workspace.members"
+            raise UnscannableError(SkipReason.MEMBER_MISSING, what, advice=advice)
 
 
 def _listed(tree: SourceTree, root: Path, names: Iterable[str]) -> Iterator[Path]:
@@ -241,7 +242,7 @@ def _dependency(tree: SourceTree, manifest: Path, path: str) -> Path:
     found = reference(tree, manifest, path, "the path dependency") / "Cargo.toml"
     if not tree.exists(found) and not tree.is_folder(found):
         what = f"{tree.line_of(manifest, path)}: the path dependency `{path}` has no Cargo.toml"
-        raise UnscannableError(SkipReason.PATH_DEPENDENCY_MISSING, what, advice="check out what belongs there")
+        raise UnscannableError(SkipReason.PATH_DEPENDENCY_MISSING, what, advice=CHECK_OUT)
     return found
 
 

@@ -14,6 +14,8 @@ from factory.scan.model import FoundWorkspace, SkipReason, UnscannableError
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_LOCK_BYTES = 16 * 1024 * 1024
+CHECK_OUT = "check out what belongs there, a submodule for instance"
+"""What to do about a file that a manifest names and that is not there."""
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL})
 
@@ -171,7 +173,9 @@ class SourceTree:
             raise UnscannableError(SkipReason.PERMISSION_DENIED, what, advice=advice) from error
         if isinstance(error, IsADirectoryError):
             what = f"{self.display(path)}: a folder, not a file"
-        raise UnscannableError(SkipReason.UNREADABLE, what) from error
+            raise UnscannableError(SkipReason.UNREADABLE, what, advice="replace it by one, or remove it") from error
+        advice = CHECK_OUT if isinstance(error, FileNotFoundError) else "mend it, or remove it"
+        raise UnscannableError(SkipReason.UNREADABLE, what, advice=advice) from error
 
 
 def escaped(path: PurePosixPath | str) -> str:

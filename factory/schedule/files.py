@@ -8,14 +8,13 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from factory import __version__
 from factory.errors import ConfigurationError
-from factory.files import write_text
 from factory.platforms import Platform
 from factory.publish.distribution import require_deleting
 from factory.publish.signing import COSIGN_RELEASE, COSIGN_SUMS
 from factory.publish.tags import require_registry
 from factory.schedule.needs import (
+    configured_extras,
     configured_files,
     git_variables,
     rebuild_variables,
@@ -23,6 +22,7 @@ from factory.schedule.needs import (
     source_variables,
     sources_of_one_machine,
 )
+from factory.schedule.package import PUBLISHED, Package
 from factory.templating import render
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class Schedule:
     max_age: int | None
     prune: bool = False
     """Whether old images are taken out of the registry afterwards."""
+    package: Package = PUBLISHED
+    """What is installed where a job has to install factory."""
     runners: Mapping[Platform, str] = field(default_factory=dict)
     """The runners to take for platforms, as GitHub labels and GitLab tags them; the platform's own for the others."""
 
@@ -132,17 +134,6 @@ def schedule_files(schedule: Schedule, settings: Settings) -> dict[str, str]:
         require_deleting(settings.image.registry)
     values = _values(schedule, settings)
     return {path: render(f"schedule/{name}", values) for path, name in _TRAITS[schedule.scheduler].files.items()}
-
-
-def write_schedule(texts: Mapping[str, str], folder: Path, *, force: bool) -> tuple[Path, ...]:
-    """Write the files below a folder; raise `ConfigurationError`, and write none, where one is there already."""
-    paths = {name: folder / name for name in texts}
-    there = [str(path) for path in paths.values() if path.exists() or path.is_symlink()]
-    if there and not force:
-        raise ConfigurationError(f"{', '.join(there)}: there already", advice="Remove it, or overwrite it by --force.")
-    for name, path in paths.items():
-        write_text(path, texts[name])
-    return tuple(paths.values())
 
 
 def _require_images(settings: Settings) -> None:
@@ -193,12 +184,23 @@ def _require_reach(schedule: Schedule, settings: Settings) -> None:
         return
     # Kubernetes mounts files, and has no repository around the configuration.
     mounts = schedule.scheduler is Scheduler.KUBERNETES
-    files = [file.path for file in configured_files(settings) if not mounts and file.path.startswith("/")]
+    if mounts and schedule.package.file:
+        raise ConfigurationError(
+            f"--package {schedule.package.file}: a job of {schedule.scheduler} has no repository with it",
+            advice="Name the package by a URL, or by its name in an index.",
+        )
+    named = [file.path for file in configured_files(settings) if not mounts]
+    files = [path for path in (*named, schedule.package.file) if path.startswith("/")]
     if files:
         raise ConfigurationError(
             f"{', '.join(files)}: a job of {schedule.scheduler} does not have what is on this machine",
             advice="Name tokens by `token_env`, other files by a path in the repository of registry-config.yaml; or "
             "run the job on runners of your own that have them: --runner for each platform.",
+        )
+    if schedule.package.by_ssh:
+        raise ConfigurationError(
+            f"--package: a job of {schedule.scheduler} does not have this machine's ssh keys",
+            advice="Name it by git+https://, or run the job on runners of your own: --runner for each platform.",
         )
     sources = sources_of_one_machine(settings)
     if mounts:
@@ -227,7 +229,9 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "runner_chosen": settings.platforms[0] in schedule.runners,
         "prune": schedule.prune,
         "state": STATE,
-        "version": __version__,
+        "package": schedule.package.with_extras(),
+        # What plans: with HiGHS the selection is exact, on whatever machine.
+        "planning_package": schedule.package.with_extras(configured_extras(settings)),
         "registry": registry,
         "own_registry": registry in traits.registries,
         "login_server": "https://index.docker.io/v1/" if registry.endswith("docker.io") else registry,

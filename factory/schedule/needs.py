@@ -55,6 +55,11 @@ def rebuild_variables(settings: Settings) -> tuple[Variable, ...]:
     return tuple({variable.name: variable for variable in reversed(found)}.values())[::-1]
 
 
+def configured_extras(settings: Settings) -> tuple[str, ...]:
+    """Return the extras of factory that a rebuild uses."""
+    return ("exact", "postgres") if (settings.costs.url or "").startswith("postgres") else ("exact",)
+
+
 def source_variables(settings: Settings) -> tuple[Variable, ...]:
     """Return the variables with tokens for `sources` that nothing else in the configuration names."""
     return tuple(

@@ -114,7 +114,12 @@ def input_reasons(state: RebuildState, now: Inputs, *, clock: float, rules: Rule
     reasons = [Reason(cause=cause, detail=detail) for cause, old, new, detail in compared if old != new]
     # A state of an older version does not say by which settings images were made.
     if before.made_by != now.made_by and (before.made_by or before.settings != now.settings):
-        reasons.append(Reason(cause=Cause.SETTINGS, detail="settings changed that decide what every image is like"))
+        reasons.append(
+            Reason(
+                cause=Cause.SETTINGS,
+                detail="settings changed that decide what every image is like, or factory makes them in other steps",
+            )
+        )
     elif before.settings != now.settings:
         reasons.append(Reason(cause=Cause.POLICY, detail="the configuration or a profile changed"))
     if before.base != now.base and before.base and now.base:
@@ -154,7 +159,9 @@ def published_reasons(
             detail = f"{image} stands on {found.base[:19]}, not on {base[:19]}"
             reasons[layer] = Reason(cause=Cause.BASE, detail=detail)
         elif found.settings and found.settings != settings:
-            reasons[layer] = Reason(cause=Cause.SETTINGS, detail=f"{image} was made with other settings")
+            reasons[layer] = Reason(
+                cause=Cause.SETTINGS, detail=f"{image} was made with other settings, or in other steps"
+            )
         elif not found.whole:
             detail = f"some tags of {layer} in the registry are not there, or stand for another image"
             reasons[layer] = Reason(cause=Cause.TARGET, detail=detail)

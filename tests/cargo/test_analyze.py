@@ -28,7 +28,7 @@ pytestmark = pytest.mark.cargo
 
 HOST = find_toolchain().host
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
-NOTHING_RESOLVED = 3
+NOTHING_RESOLVED = 1
 MEMBERS = 300
 MOST_SECONDS_FOR_MEMBERS = 20
 
@@ -73,6 +73,18 @@ def test_a_configuration_above_temporary_directories_runs_nothing(program: Progr
     assert not canary.exists()
     assert not (tmp_path / "analysis.json").exists()
     assert [path.name for path in (tmp_path / "shared/tmp").iterdir()] == ["keep"]
+
+
+def test_a_manifest_above_temporary_directories_is_blamed_on_no_workspace(program: Program, tmp_path: Path) -> None:
+    """Cargo takes a package without a `[workspace]` for a part of it."""
+    write_files(tmp_path / "shared", {"Cargo.toml": "[workspace]\n", "tmp/keep": ""})
+    repo = good_repo(tmp_path / "repos")
+    own = {"TMPDIR": str(tmp_path / "shared/tmp"), "FACTORY_CACHE_DIR": str(tmp_path / "cache")}
+    refused = program.under(own)("analyze", repo, "--out", tmp_path / "analysis.json", code=4)
+    assert f"{tmp_path}/shared/Cargo.toml: cargo would obey this file" in refused.stderr
+    assert not (tmp_path / "analysis.json").exists()
+    (tmp_path / "shared/Cargo.toml").unlink()
+    program.under(own)("analyze", repo, "--out", tmp_path / "analysis.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,17 +286,22 @@ CONFIGURED = {
     "build-target": f'[build]\ntarget = "{HOST}"\n',
     "host-tuple": f'[build]\ntarget = "host-tuple"\nrustflags = {list(FLAGS)}\n',
     "host-by-name": f'[build]\ntarget = "{HOST}"\nrustflags = {list(FLAGS)}\n',
+    "included-rustflags": 'include = ["flags.toml"]\n',
+    "flags-under-flags": f'[target.{HOST}]\nrustflags = ["-Ctarget-feature=+avx2"]\n'
+    '[target.\'cfg(target_feature = "avx2")\']\nrustflags = ["--cfg=fast"]\n',
     "linker": f'[target.{HOST}]\nlinker = "clang"\n',
     "cfg-linker": "[target.'cfg(unix)']\nlinker = \"clang\"\n",
 }
+WASM = "wasm32-unknown-unknown"
 WITHOUT_EFFECT = {
     "plain": "",
     "other-platform": f"[target.'cfg(windows)']\nrustflags = {list(FLAGS)}\n",
     "other-profile": "[profile.dev]\nopt-level = 2\n",
     "alias": '[alias]\nb = "build"\n',
+    "variable": '[env]\nRUST_LOG = "info"\nCFLAGS = "-O2"\n',
 }
 ALIKE = (
-    ("build-rustflags", "triple-rustflags", "cfg-rustflags"),
+    ("build-rustflags", "triple-rustflags", "cfg-rustflags", "included-rustflags"),
     ("linker", "cfg-linker"),
     ("host-tuple", "host-by-name"),
 )
@@ -295,7 +312,8 @@ def configured(program: Program, samples: Path, tmp_path_factory: pytest.TempPat
     """Analyse copies of one package that differ in their cargo configuration alone."""
     folder = tmp_path_factory.mktemp("configured")
     for name, text in {**CONFIGURED, **WITHOUT_EFFECT}.items():
-        package_with_itoa(folder / "repos" / name, samples, {".cargo/config.toml": text})
+        flags = f"[build]\nrustflags = {list(FLAGS)}\n"
+        package_with_itoa(folder / "repos" / name, samples, {".cargo/config.toml": text, ".cargo/flags.toml": flags})
     return program.json("analyze", folder / "repos", "--out", folder / "analysis.json")
 
 
@@ -324,7 +342,36 @@ def test_settings_are_recorded_where_a_reader_sees_them(configured: Mapping[str,
     assert rows["cfg-rustflags"]["variants"]["release"]["rustflags"] == list(FLAGS)
     assert {units[key]["linker"] for key in rows["linker"]["variants"]["release"]["keys"]} == {"clang"}
     assert {units[key]["platform"] for key in rows["build-target"]["variants"]["release"]["keys"]} == {HOST}
+    under_flags = rows["flags-under-flags"]["variants"]["release"]["rustflags"]
+    assert under_flags == ["-Ctarget-feature=+avx2", "--cfg=fast"]
+    assert rows["variable"]["doubts"] == [
+        "forecasts may be too good: `env.CFLAGS` (repos/variable/.cargo/config.toml:3) is set for build scripts and "
+        "compilers: what asks for it is compiled anew"
+    ]
     assert rows["alias"]["ignored"] == ["repos/alias/.cargo/config.toml:2: alias.b: a command of its own"]
+
+
+@pytest.mark.parametrize(
+    ("config", "counts"),
+    [
+        (f"[target.{HOST}]\nrustflags = ['--cfg=marked']\n", {"release": 1, f"release@{WASM}": 0}),
+        (f"[target.{WASM}]\nrustflags = ['--cfg', 'marked']\n", {"release": 0, f"release@{WASM}": 1}),
+        ("[build]\nrustflags = ['--cfg=said=\"a b\"', '--cfg=marked']\n", {"release": 1, f"release@{WASM}": 1}),
+        # With a target of its own, `release` is for that as well.
+        (
+            f"[build]\ntarget = '{WASM}'\n[target.{WASM}]\nrustflags = ['--cfg=marked']\n",
+            {"release": 1, f"release@{WASM}": 1},
+        ),
+    ],
+)
+def test_flags_of_a_platform_bring_no_dependencies_into_the_graph_of_another(
+    program: Program, samples: Path, tmp_path: Path, config: str, counts: Mapping[str, int]
+) -> None:
+    conditional = manifest("package", "[target.'cfg(marked)'.dependencies]\nitoa = \"1\"\n")
+    package_with_itoa(tmp_path / "repo", samples, {".cargo/config.toml": config, "Cargo.toml": conditional})
+    both = program.under({"FACTORY_COOK_VARIANTS": ",".join(counts)})
+    (row,) = both.json("analyze", tmp_path / "repo", "--out", tmp_path / "a.json")["workspaces"]
+    assert {name: len(use["keys"]) for name, use in row["variants"].items()} == counts
 
 
 def test_the_users_own_settings_change_nothing(program: Program, samples: Path, tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ CONSUMERS = {
         lines=('linker = "cc"',),
         hits=False,
     ),
+    "linker-and-flags": Consumer(
+        workspace=replace(BASE, config=f'[target.{HOST}]\nlinker = "cc"\nrustflags = ["--cfg", "mine"]\n'),
+        causes=frozenset({("linker", "linker"), ("rustflags", "RUSTFLAGS")}),
+        lines=('linker = "cc"', 'rustflags = ["--cfg", "mine"]'),
+        hits=False,
+    ),
     "path-below": Consumer(
         workspace=replace(BASE, tables='[patch.crates-io]\nunicode-ident = { path = "ident" }\n'),
         files={"ident/Cargo.toml": IDENT_MANIFEST, "ident/src/lib.rs": IDENT},
@@ -397,6 +403,22 @@ def test_no_dockerfile_is_written_that_the_images_toolchain_cannot_build(
     assert "BUILDER=rust:nightly" in (tmp_path / "modern/Dockerfile").read_text(encoding="utf-8")
 
 
+def test_where_nothing_resolves_the_document_says_why(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
+    """CI that parses it got nothing to parse."""
+    write_files(tmp_path / "bare", {"Cargo.toml": manifest("bare"), "src/main.rs": "fn main() {}\n"})
+    words = ("check", tmp_path / "bare", "--plan", kitchen.folder / "plan.json")
+    answer = program.json(*words, code=1)
+    assert (answer["schema"], answer["units"], answer["misses"]) == (1, {"total": 0, "hit": 0}, [])
+    (row,) = answer["workspaces"]
+    assert (row["path"], row["variants"]) == ("bare", {})
+    assert row["skipped"].startswith("no-lockfile: ")
+    told = program(*words, code=1)
+    assert told.stdout == ""
+    assert "no workspace could be resolved:\n  bare: no-lockfile: " in told.stderr
+    (found,) = program.json("recommend", *words[1:], code=1)["repos"]
+    assert found["problem"].startswith("no workspace could be resolved")
+
+
 def test_nothing_is_written_into_the_repository(program: Program, kitchen: Kitchen, tmp_path: Path) -> None:
     write(tmp_path / "version", CONSUMERS["version"].workspace)
     before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -425,7 +447,7 @@ def test_reported_misses_bring_units_into_the_plan(program: Program, kitchen: Ki
     """What one repository alone has is too rare here, until another one reports that it misses it."""
     write_files(tmp_path / "profiles", {"all.toml": 'description = "all"\nanchors = []\nmin_repos = 2\n'})
     words = ("plan", "--analysis", kitchen.folder / "analysis.json", "--profiles", tmp_path / "profiles")
-    assert "no unit can be planned" in program(*words, "--out", tmp_path / "plan.json", code=3).stderr
+    assert "no unit can be planned" in program(*words, "--out", tmp_path / "plan.json", code=1).stderr
     # A plan without serde, of which a consumer like `BASE` reports what it lacks.
     write(tmp_path / "small", replace(BASE, name="small", dependencies=BASE.dependencies[1:]))
     program("analyze", tmp_path / "small", "--out", tmp_path / "small.json")

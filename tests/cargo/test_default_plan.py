@@ -43,8 +43,12 @@ def test_popular_crates_are_fresh_without_any_analysis(program: Program, tmp_pat
     # What is measured on a busy machine would choose others: only the shipped measurements count.
     program = program.under({"FACTORY_COSTS_URL": f"sqlite:///{tmp_path}/costs.sqlite"})
     write_files(tmp_path / "profiles", {"core.toml": FEW})
-    program("plan", "--default", "--no-baseline", "--profiles", tmp_path / "profiles", "--out", tmp_path / "plan.json")
-    rows = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["forecast"]
+    said = program("plan", "--default", "--profiles", tmp_path / "profiles", "--out", tmp_path / "plan.json").stdout
+    plan = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
+    # Projects can be moved onto it, and stacks have nothing to agree on.
+    assert plan["baseline"]["crates"]
+    assert (plan["agreement"], "baseline" in said) == (None, False)
+    rows = plan["forecast"]
     assert {row["path"].split("/")[0] for row in rows} == {"stacks"}
     best = max(rows, key=lambda row: (row["units"]["total"] > 9, row["units"]["hit"]["core"] / row["units"]["total"]))
     units = best["units"]

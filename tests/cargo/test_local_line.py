@@ -13,6 +13,8 @@ import pytest
 
 from factory.cargo.toolchain import find_toolchain
 from factory.config.layers import load_layer_profiles
+from factory.cook.local import MARKER
+from factory.exclusive import exclusive
 from tests.cargo.cooked import Cooked, cook, found_fresh, lock_up, planned
 from tests.hostile import manifest, write_files
 from tests.quick_samples import quick_samples
@@ -321,6 +323,13 @@ def test_a_repository_finds_no_unit_of_the_one_built_before_it(
     assert found_fresh(answer) == {"pair/one": (1, 2), "pair/two": (1, 2)}
     assert [[miss["crate"] for miss in row["misses"]] for row in answer["repos"]] == [["cfg-if"], ["cfg-if"]]
     assert all(row["seconds"]["cold"] > 0 for row in answer["repos"])
+
+
+def test_a_directory_is_verified_by_one_at_a_time(program: Program, without_library: Cooked) -> None:
+    with exclusive(without_library.folder / MARKER, using=without_library.folder):
+        refused = program("verify", without_library.folder, "--repo", without_library.repos, code=4)
+    assert f"another factory is using {without_library.folder}" in refused.stderr
+    assert "Wait for its end" in refused.stderr
 
 
 def run_on_copy(cooked: Cooked, repo: Path, build_dir: Path) -> str:

@@ -17,6 +17,7 @@ from factory.cargo.toolchain import find_toolchain
 from factory.files import write_text
 from tests.cargo.cooked import Cooked, cook
 from tests.docker.crates import CrateRegistry
+from tests.hostile import manifest, write_files
 from tests.private_sources import SECRETS, WITNESS, PrivateSources, private_sources
 
 if TYPE_CHECKING:
@@ -93,6 +94,65 @@ def test_verify_counts_registry_units_and_tells_those_of_git(line: Line) -> None
     assert row["units"] == {"total": 5, "fresh": 5}
     assert row["git_units"] == {"total": 4, "fresh": 4}
     assert [check for check in proof["checks"] if not check["ok"]] == []
+
+
+COLD = "[dependencies]\ninner-window = { version = '1', registry = 'company' }\nopen-tester = '1'\n"
+"""Dependencies of which no unit is warm."""
+
+
+def cold_repo(line: Line, folder: Path, configuration: str = "") -> Path:
+    """Make a repository of two crates, private and public, that are not cooked."""
+    locked = (line.sources.repos / "app" / "Cargo.lock").read_text(encoding="utf-8")
+    head, *packages = locked.split("\n[[package]]\n")
+    wanted = [text for text in packages if 'name = "inner-window"' in text or 'name = "open-tester"' in text]
+    own = 'name = "cold"\nversion = "0.1.0"\ndependencies = [\n "inner-window",\n "open-tester",\n]\n'
+    company = (line.sources.repos / "app" / ".cargo" / "config.toml").read_text(encoding="utf-8")
+    files = {
+        ".git/HEAD": "",
+        ".cargo/config.toml": company + configuration,
+        "Cargo.toml": manifest("cold", COLD),
+        "Cargo.lock": "\n[[package]]\n".join([head, own, *wanted]),
+        "src/main.rs": "fn main() {}\n",
+    }
+    return write_files(folder / "cold", files)
+
+
+def test_what_verify_compiles_is_fetched_with_the_token_and_built_without(line: Line, tmp_path: Path) -> None:
+    before = sorted((line.cooked.folder / "cargo-home").rglob("*"))
+    proof = line.program.json("verify", line.cooked.folder, "--repo", cold_repo(line, tmp_path))
+    (row,) = proof["repos"]
+    assert (row["units"], row["problem"]) == ({"total": 2, "fresh": 0}, "")
+    assert sorted((line.cooked.folder / "cargo-home").rglob("*")) == before
+
+
+def test_verify_without_the_token_builds_what_is_warm_and_says_what_it_could_not_fetch(
+    line: Line, tmp_path: Path
+) -> None:
+    nobody = line.program.under({"COMPANY_TOKEN": "", "GIT_TOKEN": ""})
+    repos = ("--repo", line.sources.repos / "app", "--repo", cold_repo(line, tmp_path))
+    proof = nobody.json("verify", line.cooked.folder, *repos, code=1)
+    problems = {row["path"].rpartition("/")[2]: row["problem"] for row in proof["repos"]}
+    assert problems["app"] == ""
+    assert "inner-window" in problems["cold"]
+    assert "offline" not in problems["cold"]
+
+
+def test_verify_downloads_from_where_the_repository_itself_says(line: Line, tmp_path: Path) -> None:
+    """A mirror in its own configuration has a folder of its own in CARGO_HOME."""
+    repo = cold_repo(line, tmp_path, line.sources.mirror.cargo_config)
+    text = (repo / "Cargo.toml").read_text(encoding="utf-8")
+    write_text(repo / "Cargo.toml", "".join(row for row in text.splitlines(True) if "inner-window" not in row))
+    locked = (repo / "Cargo.lock").read_text(encoding="utf-8").replace(' "inner-window",\n', "")
+    rows = [text for text in locked.split("\n[[package]]\n") if 'name = "inner-window"' not in text]
+    write_text(repo / "Cargo.lock", "\n[[package]]\n".join(rows))
+    (row,) = line.program.json("verify", line.cooked.folder, "--repo", repo)["repos"]
+    assert (row["units"], row["problem"]) == ({"total": 1, "fresh": 0}, "")
+
+
+def test_a_build_of_verify_finds_no_network(line: Line) -> None:
+    words = ("verify", line.cooked.folder, "--repo", line.sources.repos / "stranded")
+    (row,) = line.program.json(*words, code=1)["repos"]
+    assert "no network" in row["problem"]
 
 
 def test_another_commit_of_the_same_branch_is_compiled_and_not_mixed_up(line: Line, tmp_path: Path) -> None:
@@ -182,7 +242,7 @@ def test_without_access_the_row_says_what_to_configure(line: Line, tmp_path: Pat
             "CARGO_HOME": str(tmp_path / "nothing-downloaded"),
         }
     )
-    analysis = stranger.json("analyze", line.sources.repos, "--out", tmp_path / "analysis.json", code=3)
+    analysis = stranger.json("analyze", line.sources.repos, "--out", tmp_path / "analysis.json", code=1)
     reasons = {row["path"]: row["reason"] for row in analysis["workspaces"]}
     assert reasons == {
         "repos/app": f"git-dependency-unreachable: {line.sources.git.url}/tools?branch=main cannot be fetched; "

@@ -147,17 +147,15 @@ def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registr
     assert base_image
 
 
-def test_a_base_made_here_is_not_looked_for_at_docker_hub(base_image: str, layers: Layers) -> None:
-    engine, names = Engine(), ("home-made-test/base:1", "home-made-test/core:1")
-    for image, name in zip((base_image, layers.core), names, strict=True):
-        engine.tag(image, name)
+def test_a_base_made_here_is_not_looked_for_at_docker_hub(base_image: str) -> None:
+    engine, name = Engine(), "home-made-test/base:1"
+    engine.tag(base_image, name)
     try:
-        found = [is_of_no_registry(each, engine) for each in (base_image, *names, f"127.0.0.1:9/{names[0]}")]
+        found = [is_of_no_registry(each, engine) for each in (base_image, name, f"127.0.0.1:9/{name}")]
     finally:
-        for name in names:
-            engine.remove_image(name)
-    assert found == [True, True, False, False]
-    assert not is_of_no_registry(names[0], engine)
+        engine.remove_image(name)
+    assert found == [True, True, False]
+    assert not is_of_no_registry(name, engine)
 
 
 def test_a_missing_image_and_a_silent_registry_are_told_apart(registry: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +155,59 @@ def test_dry_run_builds_nothing_and_shows_the_commands(line: Samples) -> None:
     shown = line.under(FACTORY_IMAGE_NAME="rust-warm-factory/never-built").succeed("build", "--dry-run")
     assert "docker buildx bake" in shown.stdout
     assert images_like("rust-warm-factory/never-built") == []
+
+
+# Dockerfiles of projects, as the documentation shows them
+
+IDIOM, CURE, PLAIN = "rm -f target", "cargo clean", "cargo build --release --locked"
+
+
+def shown(page: str, words: str) -> list[str]:
+    """Return the lines of the one example of a Dockerfile on a page that has `words`."""
+    blocks: list[str] = re.findall(r"^```dockerfile\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    (found,) = (block for block in blocks if words in block)
+    return found.splitlines()
+
+
+def built_with(line: Samples, *instructions: str) -> str:
+    """Build the sample greeter-cli on `core`, without a network, and return what the steps said; last, the program."""
+    project = line.repos / "greeter-cli"
+    os.utime(project / "src" / "main.rs", (1_000_000_000, 1_000_000_000))
+    text = "\n".join((*instructions, "RUN ./target/release/greeter-cli --help", ""))
+    text = re.sub(r"org/rust-builder:\w+", f"{NAME}:core", text)
+    text = text.replace("orders*", "greeter_cli*").replace("orders", "greeter-cli")
+    words = ["docker", "build", "--network=none", "--no-cache", "--progress=plain", "-f", "-", "."]
+    return process.run(words, cwd=project, stdin=text, timeout=300).stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/consumers.md"])
+def test_the_three_lines_build_with_every_dependency_warm_and_without_a_network(line: Samples, page: str) -> None:
+    said = built_with(line, *shown(page, PLAIN))
+    assert re.findall(r"Compiling (\S+)", said) == ["greeter-cli"]
+    assert "Greets everybody" in said
+
+
+def test_a_dummy_program_is_shipped_unless_its_units_are_removed_as_told(line: Samples) -> None:
+    idiom = shown("docs/consumers.md", IDIOM)
+    start = f"FROM {NAME}:core"
+    assert "Greets everybody" not in built_with(line, start, *idiom)
+    (cure,) = shown("docs/consumers.md", CURE)
+    mended = [cure if IDIOM in step else step for step in idiom]
+    assert mended != idiom
+    assert "Greets everybody" in built_with(line, start, *mended)
+    touched = [
+        step.replace("COPY . .", "COPY --chown=1001:1001 . .\nRUN find . -name '*.rs' -exec touch {} +")
+        for step in idiom
+        if IDIOM not in step
+    ]
+    assert "Greets everybody" in built_with(line, start, *touched)
+
+
+def test_what_takes_root_goes_between_two_users(line: Samples) -> None:
+    three = shown("docs/consumers.md", PLAIN)
+    said = built_with(line, three[0], "USER root", "RUN echo uid-$(id -u)", "USER runner", *three[1:])
+    assert "uid-0" in said
+    assert "Greets everybody" in said
 
 
 # What may be wrong with an image, or with what is built on it

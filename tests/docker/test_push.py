@@ -329,17 +329,43 @@ def test_a_killed_push_leaves_old_tags_whole_and_the_next_one_finishes(old: Shop
     assert not set(old.tags().values()) & set(before.values())
 
 
+def test_an_interrupted_push_leaves_no_tag_behind_the_others(old: Shop, proxy: FaultProxy) -> None:
+    behind = old.through(proxy)
+    before = old.tags()
+    behind.build(new())
+    moving = threading.Event()
+
+    def rule(method: str, path: str) -> Trouble | None:
+        if method != "PUT" or not path.endswith("/manifests/web"):
+            return None
+        # The tags of core have moved.
+        moving.set()
+        return Trouble(wait=3)
+
+    def interrupt(session: int) -> Any:  # noqa: ANN401 - a context manager
+        return _killed(session, moving.is_set, signal.SIGTERM)
+
+    proxy.rule = rule
+    words = [sys.executable, "-m", "factory", "push"]
+    ended = process.run(words, cwd=behind.folder, env=behind.environment, check=False, timeout=120, beside=interrupt)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert "interrupted" in ended.stderr
+    after = old.tags()
+    assert not set(after.values()) & set(before.values())
+    assert len(set(after.values())) == len(LAYERS)
+
+
 class _killed:  # noqa: N801 - a context manager
-    """Kill a process once something is true, or after a minute."""
+    """Kill a process, or send it another signal, once something is true, or after a minute."""
 
-    def __init__(self, pid: int, when: Any) -> None:  # noqa: ANN401 - a predicate
-        self._thread = threading.Thread(target=self._wait, args=(pid, when), daemon=True)
+    def __init__(self, pid: int, when: Any, number: int = signal.SIGKILL) -> None:  # noqa: ANN401 - a predicate
+        self._thread = threading.Thread(target=self._wait, args=(pid, when, number), daemon=True)
 
-    def _wait(self, pid: int, when: Any) -> None:  # noqa: ANN401 - a predicate
+    def _wait(self, pid: int, when: Any, number: int) -> None:  # noqa: ANN401 - a predicate
         end = time.monotonic() + 60
         while time.monotonic() < end and not when():
             time.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
     def __enter__(self) -> None:
         self._thread.start()

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TRIPLE = "x86_64-unknown-linux-gnu"
-CFGS = CfgSet.parse('unix\ntarget_os="linux"\ntarget_arch="x86_64"\n')
+
+
+def cfgs_under(flags: tuple[str, ...]) -> CfgSet:
+    """What a rustc says that knows one feature."""
+    feature = '\ntarget_feature="avx2"' if "-Ctarget-feature=+avx2" in flags else ""
+    return CfgSet.parse(f'unix\ntarget_os="linux"\ntarget_arch="x86_64"{feature}\n')
+
+
 CONFIG = ".cargo/config.toml"
 
 
@@ -30,9 +37,9 @@ def settled(
     write_files(repo, {".git/HEAD": "ref: refs/heads/main\n", **files})
     (found,) = [one for one in find_workspaces([repo]).workspaces if one.root == (repo / at).resolve()]
     recorded = read_recorded(SourceTree.of(found), found.root)
-    rules = FlagRules(common=common, beneath=beneath, triple=TRIPLE, cfgs=CFGS)
+    rules = FlagRules(common=common, beneath=beneath, triple=TRIPLE, cfgs_under=cfgs_under)
     flags = settle_flags(found, recorded, rules)
-    now = flags.recorded.effective_rustflags(TRIPLE, CFGS, beneath=beneath)
+    now = flags.recorded.effective_rustflags(TRIPLE, cfgs_under, beneath=beneath)
     assert bool(flags.left) == (now != common)
     return flags
 
@@ -57,7 +64,7 @@ def test_flags_go_and_the_rest_of_the_file_stays_to_the_byte(tmp_path: Path) -> 
         '[target.x86_64-pc-windows-msvc]\nrustflags = ["-Ctarget-feature=+crt-static"]\n'
     )
     assert flags.files == {CONFIG: (text, expected)}
-    assert flags.recorded.effective_linker(TRIPLE, CFGS) is None
+    assert flags.recorded.effective_linker(TRIPLE, cfgs_under) is None
     assert [row.what.partition(":")[0] for row in flags.changes] == [
         "without -Ctarget-cpu=x86-64-v3",
         "without -Clink-arg=-fuse-ld=mold",
@@ -123,3 +130,32 @@ def test_flags_that_the_images_set_beneath_others_cannot_be_reached(tmp_path: Pa
     flags = settled(tmp_path, {}, common=("-Ctarget-cpu=x86-64-v2",), beneath=("-g",))
     assert flags.files == {}
     assert "beside the images' own flags" in flags.left[0].what
+
+
+def test_flags_in_an_included_file_go_and_the_file_stays(tmp_path: Path) -> None:
+    """Cargo refuses to go on without a file that is included."""
+    text = 'include = ["flags.toml"]\n'
+    flags = settled(tmp_path, {CONFIG: text, ".cargo/flags.toml": '[build]\nrustflags = ["-g"]\n'})
+    assert flags.files == {".cargo/flags.toml": ('[build]\nrustflags = ["-g"]\n', "")}
+
+
+def test_nothing_is_written_where_an_included_file_is_not_in_the_repository(tmp_path: Path) -> None:
+    flags = settled(tmp_path, {CONFIG: 'include = ["ci.toml"]\n[build]\nrustflags = ["-g"]\n'})
+    assert (flags.files, flags.changes) == ({}, ())
+    (left,) = flags.left
+    assert left.what == f"good/{CONFIG}:1 includes ci.toml, not in the repository: there may be others"
+
+
+def test_flags_that_hold_under_others_go_with_them(tmp_path: Path) -> None:
+    text = f"[target.{TRIPLE}]\nrustflags = ['-Ctarget-feature=+avx2']\n"
+    text += "[target.'cfg(target_feature = \"avx2\")']\nrustflags = ['-Clto']\nlinker = 'clang'\n"
+    flags = settled(tmp_path, {CONFIG: text})
+    assert flags.files == {CONFIG: (text, None)}
+
+
+@pytest.mark.parametrize("setting", ["rustflags = ['-Clto']", "linker = 'clang'"])
+def test_nothing_is_written_where_the_common_flags_would_let_others_hold(tmp_path: Path, setting: str) -> None:
+    text = f"[target.'cfg(target_feature = \"avx2\")']\n{setting}\n"
+    flags = settled(tmp_path, {CONFIG: text}, common=("-Ctarget-feature=+avx2",))
+    assert (flags.files, flags.changes) == ({}, ())
+    assert "a `cfg(...)` of the configuration holds that sets others" in flags.left[0].what

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import tomli
 
-from factory.scan.cargo_config import RecordedConfig, read_recorded
+from factory.scan.cargo_config import RecordedConfig, read_recorded, vendored_folders
 from factory.scan.cfg_expression import CfgSet
 from factory.scan.model import SkipReason, UnscannableError
 from factory.scan.source_tree import SourceTree
 from tests.hostile import HOST, write_files
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-LINUX = CfgSet.parse('target_os="linux"\nunix\n')
+LINUX = 'target_os="linux"\nunix\n'
 CONFIG = ".cargo/config.toml"
+
+
+def linux(flags: tuple[str, ...]) -> CfgSet:
+    """What a rustc says that knows of features and names what they are told."""
+    told = {"-Ctarget-feature=+avx2": 'target_feature="avx2"'}
+    return CfgSet.parse(
+        LINUX + "".join(f"{told.get(flag, flag.removeprefix('--cfg='))}\n" for flag in flags if "=" in flag)
+    )
+
+
+def windows(_: tuple[str, ...]) -> CfgSet:
+    return CfgSet.parse("windows")
 
 
 def record(root: Path, files: dict[str, str], *, workspace: str = ".") -> RecordedConfig:
@@ -54,7 +63,35 @@ def test_nothing_is_recorded_without_configuration(tmp_path: Path) -> None:
     ],
 )
 def test_effective_rustflags(tmp_path: Path, config: str, expected: tuple[str, ...]) -> None:
-    assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, LINUX) == expected
+    assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, linux) == expected
+
+
+AVX2 = "-Ctarget-feature=+avx2"
+UNDER_AVX2 = "[target.'cfg(target_feature = \"avx2\")']\nrustflags = ['--cfg=fast']\n"
+
+
+# What cargo 1.95 passes; of the last three it says that flags and conditions depend on each other.
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (f"[target.{HOST}]\nrustflags = ['{AVX2}']\n{UNDER_AVX2}", (AVX2, "--cfg=fast")),
+        (f"[build]\nrustflags = ['{AVX2}']\n{UNDER_AVX2}", ("--cfg=fast",)),
+        (f"[target.'cfg(unix)']\nrustflags = ['{AVX2}']\n{UNDER_AVX2}", (AVX2,)),
+        (
+            "[target.'cfg(foo)']\nrustflags = ['--cfg=bar']\n[target.'cfg(not(foo))']\nrustflags = ['--cfg=foo']\n",
+            ("--cfg=foo",),
+        ),
+    ],
+)
+def test_conditions_hold_under_the_flags_that_need_none(tmp_path: Path, config: str, expected: tuple[str, ...]) -> None:
+    assert record(tmp_path, {CONFIG: config}).effective_rustflags(HOST, linux) == expected
+
+
+def test_the_linker_is_that_under_the_flags_in_effect(tmp_path: Path) -> None:
+    linker = "[target.'cfg(fast)']\nlinker = 'a'\n"
+    recorded = record(tmp_path, {CONFIG: f"[target.{HOST}]\nrustflags = ['{AVX2}']\n{UNDER_AVX2}{linker}"})
+    assert recorded.effective_linker(HOST, linux) == "a"
+    assert record(tmp_path, {CONFIG: linker}).effective_linker(HOST, linux) is None
 
 
 @pytest.mark.parametrize(
@@ -98,6 +135,34 @@ def test_what_keeps_units_from_being_fresh_is_a_doubt(
     assert list(record(tmp_path, {CONFIG: config}).doubts) == doubts
 
 
+@pytest.mark.parametrize(
+    ("variables", "doubts"),
+    [
+        (
+            'RUSTC_BOOTSTRAP = "1"',
+            [("env.RUSTC_BOOTSTRAP", "is set for build scripts and compilers: what asks for it is compiled anew")],
+        ),
+        (
+            'CFLAGS.value = "-O2"\nCFLAGS.force = true\nCC = "clang"\nRUST_LOG = "info"',
+            [("env.CC", "is set for build scripts and compilers, like CFLAGS: what asks for it is compiled anew")],
+        ),
+        ('RUST_LOG = "info"\nRUST_BACKTRACE = "1"\nCARGO_WORKSPACE_DIR = { value = "", relative = true }', []),
+        ("", []),
+    ],
+)
+def test_variables_that_a_build_script_may_ask_for_are_a_doubt(
+    tmp_path: Path, variables: str, doubts: list[tuple[str, str]]
+) -> None:
+    assert list(record(tmp_path, {CONFIG: f"[env]\n{variables}\n"}).doubts) == doubts
+
+
+def test_many_variables_are_counted(tmp_path: Path) -> None:
+    config = "[env]\n" + "".join(f'A{number:02} = "x"\n' for number in range(30))
+    ((key, what),) = record(tmp_path, {CONFIG: config}).doubts
+    assert key == "env.A00"
+    assert "like A01, A02, A03, A04, A05, A06, A07, A08, 21 more: " in what
+
+
 def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
     files = {
         CONFIG: f'[build]\nrustflags = ["-Cfar"]\n[target.{HOST}]\nlinker = "far"\nrunner = ["far"]\n'
@@ -106,9 +171,93 @@ def test_the_nearer_file_wins_and_its_arrays_come_last(tmp_path: Path) -> None:
         "[profile.release]\nlto = false\n",
     }
     recorded = record(tmp_path, files, workspace="inner")
-    assert recorded.effective_rustflags(HOST, LINUX) == ("-Cfar", "-Cnear")
-    assert recorded.effective_linker(HOST, LINUX) == "near"
+    assert recorded.effective_rustflags(HOST, linux) == ("-Cfar", "-Cnear")
+    assert recorded.effective_linker(HOST, linux) == "near"
     assert tomli.loads(recorded.resolution) == {"profile": {"release": {"lto": False, "strip": True}}}
+
+
+# The flags are those that cargo 1.95 passes, a name for each file.
+@pytest.mark.parametrize(
+    ("include", "expected"),
+    [
+        ('include = ["a.toml"]', ("a", "own")),
+        ('include = ["a.toml", "b.toml"]', ("a", "b", "own")),
+        ('include = ["b.toml", "a.toml"]', ("b", "a", "own")),
+        ('include = [{ path = "a.toml" }, "../c.toml"]', ("a", "c", "own")),
+        ('include = [{ path = "no.toml", optional = true }, "./a.toml"]', ("a", "own")),
+        ('include = ["nested.toml", "a.toml"]', ("c", "b", "nested", "a", "own")),
+        ('include = ["a.toml", "../.cargo/a.toml"]', ("a", "a", "own")),
+        ('[[include]]\npath = "a.toml"\n[[include]]\npath = "b.toml"', ("a", "b", "own")),
+    ],
+)
+def test_included_files_are_read_as_cargo_does(tmp_path: Path, include: str, expected: tuple[str, ...]) -> None:
+    files = {
+        name: f'[build]\nrustflags = ["{Path(name).stem}"]\n' for name in (".cargo/a.toml", ".cargo/b.toml", "c.toml")
+    }
+    files[".cargo/nested.toml"] = 'include = ["../c.toml", "b.toml"]\n[build]\nrustflags = ["nested"]\n'
+    recorded = record(tmp_path, {**files, CONFIG: f'{include}\n[build]\nrustflags = ["own"]\n'})
+    assert recorded.build_rustflags == expected
+    assert (recorded.doubts, recorded.ignored, recorded.unread) == ((), (), ())
+    assert recorded.including == f"repo/{CONFIG}:1"
+
+
+def test_a_file_wins_over_what_it_includes_and_the_last_include_over_the_first(tmp_path: Path) -> None:
+    files = {
+        CONFIG: 'include = ["a.toml", "b.toml"]\n[profile.release]\nlto = "own"\n',
+        ".cargo/a.toml": '[profile.release]\nlto = "a"\nstrip = "a"\npanic = "a"\n',
+        ".cargo/b.toml": '[profile.release]\nlto = "b"\nstrip = "b"\n',
+    }
+    release = tomli.loads(record(tmp_path, files).resolution)["profile"]["release"]
+    assert release == {"lto": "own", "strip": "b", "panic": "a"}
+
+
+def test_paths_in_an_included_file_are_relative_to_the_folder_above_its_own(tmp_path: Path) -> None:
+    files = {
+        CONFIG: 'include = ["../conf/p.toml"]\n',
+        "conf/p.toml": 'patch.crates-io.serde.path = "dep"\nsource.v.directory = "v"\n',
+    }
+    assert record(tmp_path, files).patch_folders == (tmp_path / "dep",)
+    assert vendored_folders(SourceTree(scan_root=tmp_path, label="repo"), tmp_path) == (tmp_path / "v",)
+
+
+@pytest.mark.parametrize("name", ["no.toml", "/etc/x.toml", "../../x.toml", "link.toml"])
+def test_what_is_included_and_not_in_the_repository_is_a_doubt(tmp_path: Path, name: str) -> None:
+    write_files(tmp_path, {"x.toml": '[build]\nrustflags = ["-Coutside"]\n', "repo/.cargo/x": ""})
+    (tmp_path / "repo/.cargo/link.toml").symlink_to("../../x.toml")
+    files = {".git/HEAD": "", CONFIG: f"# ours\ninclude = ['{name}']\n"}
+    write_files(tmp_path / "repo", files)
+    recorded = read_recorded(SourceTree(scan_root=tmp_path, label="x"), tmp_path / "repo")
+    assert (recorded.build_rustflags, recorded.unread) == ((), (name,))
+    assert recorded.doubts == (
+        ("include", f"names `{name}`, not in the repository: what is set there is not known here"),
+    )
+    assert ignored(recorded) == {"include": 2}
+
+
+@pytest.mark.parametrize(
+    ("include", "what"),
+    [
+        ('"a.toml"', "must be a list"),
+        ('{ path = "a.toml" }', "must be a list"),
+        ("[3]", "takes paths"),
+        ("[{ optional = true }]", "takes paths"),
+        ('[{ path = "a.toml", optional = 1 }]', "takes paths"),
+        ('["a.txt"]', "end in `.toml`"),
+        ('["{a}.toml"]', "no braces"),
+        ('["a\\u0000.toml"]', "takes paths"),
+        ('["a.toml", "./a.toml"]', "include each other"),
+        ('["config.toml"]', "include each other"),
+        ('["round.toml"]', "include each other"),
+    ],
+)
+def test_an_include_that_cargo_refuses_is_refused(tmp_path: Path, include: str, what: str) -> None:
+    files = {CONFIG: f"include = {include}\n", ".cargo/a.toml": ""}
+    # Its path is another one each time, for cargo as well.
+    files[".cargo/round.toml"] = 'include = ["../.cargo/round.toml"]\n'
+    with pytest.raises(UnscannableError, match=what) as caught:
+        record(tmp_path, files)
+    assert caught.value.reason is SkipReason.MALFORMED_CONFIG
+    assert caught.value.what.startswith("repo/.cargo/")
 
 
 def test_files_above_the_repository_are_not_read(tmp_path: Path) -> None:
@@ -137,10 +286,10 @@ def test_effective_linker(tmp_path: Path) -> None:
     both = "[target.'cfg(unix)']\nlinker = 'a'\n[target.'cfg(not(windows))']\nlinker = 'b'\n"
     recorded = record(tmp_path, {CONFIG: both})
     with pytest.raises(UnscannableError, match="set by both"):
-        recorded.effective_linker(HOST, LINUX)
-    assert recorded.effective_linker(HOST, CfgSet.parse("windows")) is None
+        recorded.effective_linker(HOST, linux)
+    assert recorded.effective_linker(HOST, windows) is None
     recorded = record(tmp_path, {CONFIG: f"{both}[target.{HOST}]\nlinker = 'c'\n"})
-    assert recorded.effective_linker(HOST, LINUX) == "c"
+    assert recorded.effective_linker(HOST, linux) == "c"
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,12 @@ LOCK = "version = 4\n" + "".join(
 )
 
 
+PROJECT = {"Cargo.toml": manifest("app"), "Cargo.lock": LOCK, "src/main.rs": ""}
+
+
 @pytest.fixture
 def found(tmp_path: Path) -> Scan:
-    files = {"Cargo.toml": manifest("app"), "Cargo.lock": LOCK, "src/main.rs": ""}
-    write_files(tmp_path / "repos/app", files)
+    write_files(tmp_path / "repos/app", PROJECT)
     return find_workspaces([tmp_path / "repos/app"])
 
 
@@ -201,6 +203,32 @@ def test_a_pin_is_the_only_cause_unless_it_is_ignored(found: Scan) -> None:
     assert ignored.hit == ignored.total == Amount(1, 1.0)
 
 
+def test_a_pin_of_several_workspaces_is_one_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ("app/a", "app/b")
+    files = {f"{path}/{name}": text for path in paths for name, text in PROJECT.items()}
+    write_files(tmp_path, {**files, "app/rust-toolchain": "1.80.0\n", "app/.git/HEAD": ""})
+    found = find_workspaces([tmp_path / "app"])
+    units = [unit("x"), unit("y")]
+    known = analysed(replace(found, workspaces=found.workspaces[:1]), units, toolchain_pin="1.80.0")
+    both = replace(known, workspaces=tuple(replace(known.workspaces[0], path=path) for path in paths))
+    warm = warm_from_plan(plan_for({"core": [unit("x")]}), name="plan.json")
+    answer = check(found, both, warm, Question(), costs=costs(units), jobs=1)
+    (miss,) = answer.misses
+    assert (str(miss.place), miss.workspaces) == ("rust-toolchain:1", paths)
+    assert (miss.units, miss.alone) == (4, Amount(4, 6.0))
+    assert miss.lost == pytest.approx(6.0)
+    assert miss.crates == ("y@1.0.0", "x@1.0.0")
+    assert len(sarif(answer)["runs"][0]["results"]) == len(list(github_annotations(answer))) == 1
+    assert [row["misses"][0]["workspaces"] for row in _variants(check_to_json(answer))] == [["app/a"], ["app/b"]]
+    print_check(answer, Output(), top=8)
+    assert "4 units miss, 6.0 s to compile, for 1 reason:" in (said := capsys.readouterr().out)
+    assert "rust-toolchain:1  4 units in 2 workspaces" in said
+
+
+def _variants(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [workspace["variants"]["release"] for workspace in document["workspaces"]]
+
+
 VENDORED = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\ndirectory = "vendor"\n'
 MIRRORED = '[source.crates-io]\nreplace-with = "mine"\n[source.mine]\nregistry = "sparse+https://mirror.example/"\n'
 
@@ -242,6 +270,27 @@ def test_an_unresolved_workspace_is_told_and_not_counted(found: Scan, capsys: py
     assert answer.total == Amount(1, 1.0)
     print_check(answer, Output(), top=8)
     assert "app/broken: no forecast: malformed-manifest: Cargo.toml:3" in capsys.readouterr().err
+
+
+def test_many_unresolved_workspaces_are_one_warning(found: Scan, capsys: pytest.CaptureFixture[str]) -> None:
+    hit = unit("hit")
+    known = analysed(found, [hit])
+    example = replace(known.workspaces[0], variants={})
+    examples = [
+        replace(example, path=path, reason=f"no-lockfile: {path}: no Cargo.lock")
+        for path in (f"app/examples/{number:02}" for number in range(45))
+    ]
+    warm = warm_from_plan(plan_for({"core": [hit]}), name="plan.json")
+    many = replace(known, workspaces=(*known.workspaces, *examples))
+    answer = check(found, many, warm, Question(), costs=costs([hit]), jobs=1)
+    print_check(answer, Output(), top=8)
+    (warning, hint) = capsys.readouterr().err.splitlines()
+    paths = "app/examples/00, app/examples/01, app/examples/02 and 42 more"
+    assert warning == f"warning: {paths}: no forecast: no-lockfile: no Cargo.lock"
+    assert hint.startswith("-v warns of each")
+    print_check(answer, Output(verbosity=1), top=8)
+    assert capsys.readouterr().err.count("no forecast: no-lockfile") == len(examples)
+    assert sum(bool(row["skipped"]) for row in check_to_json(answer)["workspaces"]) == len(examples)
 
 
 # What is warm

@@ -46,6 +46,7 @@ def explain(mine: Sequence[Unit], there: Iterable[Unit], **changes: Any) -> Expl
         profile="release",
         overrides=frozenset(),
         sources=CRATES_IO_ONLY,
+        rustflags=(),
     )
     changed = replace(situation, **changes)
     misses = [one.key for one in mine if one.key not in changed.warm and one.is_registry]
@@ -218,6 +219,33 @@ def test_flags_target_and_linkage_are_named() -> None:
     assert {root.cause for root in explain([linked], [unit("b")]).roots[linked.key]} == {Cause.LTO}
 
 
+CFG = ("--cfg", "x")
+IMAGES = ("-Ctarget-feature=-crt-static",)
+
+
+@pytest.mark.parametrize("images", [(), IMAGES])
+def test_flags_of_others_are_nothing_to_remove_here(images: tuple[str, ...]) -> None:
+    """A repository without flags was told to remove them."""
+    mine = unit("a", rustflags=images)
+    there = [unit("a", rustflags=(*images, *CFG))]
+    rows = (Exclusion(package="a@1.0.0", reason="over the budget", units=1, repos=1),)
+    assert causes(explain([mine], there, rustflags=images, excluded=rows), mine) == {
+        (Cause.NOT_PLANNED, "over the budget")
+    }
+    assert causes(explain([mine], there, rustflags=images), mine) == {
+        (Cause.NOT_PLANNED, "warm under other RUSTFLAGS only")
+    }
+    own = unit("a", rustflags=(*images, "--cfg", "y"))
+    assert causes(explain([own], there, rustflags=images), own) == {(Cause.RUSTFLAGS, "RUSTFLAGS")}
+
+
+@pytest.mark.parametrize("other", [{"rustflags": CFG}, {"platform": "x86_64-unknown-linux-musl"}])
+def test_a_relative_under_the_same_flags_and_target_goes_before_the_same_version(other: dict[str, Any]) -> None:
+    mine = unit("a", version="1.0.1")
+    explained = explain([mine], [unit("a", version="1.0.1", **other), unit("a", version="1.0.0")])
+    assert causes(explained, mine) == {(Cause.VERSION, "a@1.0.1")}
+
+
 # What nobody can cook
 
 
@@ -243,6 +271,16 @@ def test_private_registries_linkers_and_flags_of_one_machine_are_final() -> None
     assert causes(explained, linked) == {(Cause.LINKER, "linker")}
     assert causes(explained, on) == causes(explained, native) == {(Cause.RUSTFLAGS, "RUSTFLAGS")}
     assert "another processor" in only_root(explained, native).detail
+
+
+@pytest.mark.parametrize("flags", [CFG, ("-Ctarget-cpu=native",)])
+def test_a_linker_does_not_hide_flags(flags: tuple[str, ...]) -> None:
+    mine = [a := unit("a", linker="clang", rustflags=flags), b := unit("b", a, linker="clang", rustflags=flags)]
+    explained = explain(mine, [there := unit("a"), unit("b", there)])
+    for one in (a, b):
+        assert causes(explained, one) == {(Cause.LINKER, "linker"), (Cause.RUSTFLAGS, "RUSTFLAGS")}
+    shared = explain(mine, [there := unit("a", rustflags=CFG), unit("b", there, rustflags=CFG)])
+    assert ((Cause.RUSTFLAGS, "RUSTFLAGS") in causes(shared, a)) == (flags != CFG)
 
 
 def test_what_is_cooked_from_a_configured_source_is_explained_as_all_else() -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from factory import __version__, cli, process
 from factory.analysis.model import analysis_to_json
 from factory.cargo.toolchain import INSTALL_ADVICE
+from factory.cli.commands import SECTIONS
 from factory.errors import (
     BadAnswerError,
     BuildFailedError,
@@ -29,13 +30,16 @@ from factory.errors import (
     RegistryFaultError,
 )
 from factory.files import CACHEDIR_TAG, write_json
-from factory.pipeline import analyzing, planning, proving
+from factory.pipeline import analyzing, planning, proving, stacks
 from factory.planning.plan_file import plan_to_json
+from factory.program_variables import ProgramVariable
 from factory.proof.model import Check, Proof, RepoProof
 from tests.unit.builders import organisation, plan_for, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from factory.planning.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 EXIT_CODES = (
@@ -107,6 +111,7 @@ def test_these_are_the_commands() -> None:
         "layers",
         "build",
         "verify",
+        "base",
         "push",
         "rebuild",
         "prune",
@@ -114,10 +119,10 @@ def test_these_are_the_commands() -> None:
         "check",
         "align",
         "recommend",
-        "report",
         "init",
-        "base",
+        "report",
         "demo",
+        "config init",
         "config show",
         "config schema",
         "cache dir",
@@ -157,21 +162,46 @@ def test_every_option_says_what_it_is_for(words: tuple[str, ...]) -> None:
         assert (getattr(parameter, "help", "") or "").endswith(".") or "(" in parameter.help, parameter.name
 
 
+def test_every_variable_of_an_option_is_known() -> None:
+    named = {
+        variable
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for variable in ([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ())
+    }
+    assert {name for name in named if name.startswith("FACTORY_")} <= set(ProgramVariable)
+    assert "FACTORY_REPORT_AS" in named
+
+
+def test_an_option_of_several_commands_takes_one_variable() -> None:
+    taken: dict[str, set[str]] = {}
+    for words in LEAVES:
+        for parameter in COMMANDS[words].params:
+            if not getattr(parameter, "is_flag", False):
+                for name in parameter.opts:
+                    taken.setdefault(name, set()).add(str(parameter.envvar))
+    assert {name: sorted(of) for name, of in taken.items() if len(of) > 1} == {}
+
+
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
-def test_the_readme_has_every_command(words: tuple[str, ...]) -> None:
-    assert " ".join(["`factory", *words]) in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_has_every_command(words: tuple[str, ...]) -> None:
+    assert " ".join(["`factory", *words]) in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_has_every_exit_code() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_has_every_exit_code() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     ours = {0, cli.EXIT_OUR_BUG, cli.EXIT_INTERRUPTED[0]} | {kind.exit_code for kind, _ in EXIT_CODES}
     assert {int(code) for code in re.findall(r"^\| ([0-9]+)\b", text, re.MULTILINE)} >= ours
 
 
 def test_the_list_of_commands_has_the_first_line_of_each_ones_help_uncut(call: Call) -> None:
     firsts = {words[0]: command.help.splitlines()[0] for words, command in COMMANDS.items() if len(words) == 1}
-    listed = call("-h").out.partition("Commands:\n")[2]
-    assert [tuple(line.split(maxsplit=1)) for line in listed.splitlines()] == list(firsts.items())
+    headings = [f"{heading}:" for heading in SECTIONS]
+    listed = [line for line in call("-h").out.partition(f"\n{headings[0]}\n")[2].splitlines() if line]
+    assert [line for line in listed if line in headings] == headings[1:]
+    rows = [line for line in listed if line not in headings]
+    assert [tuple(line.split(maxsplit=1)) for line in rows] == list(firsts.items())
+    assert {line.index(what) for line, what in zip(rows, firsts.values(), strict=True)} == {len("  recommend  ")}
 
 
 @pytest.mark.runs_programs
@@ -197,7 +227,12 @@ def test_the_version_is_an_answer(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["anlyze"], "Did you mean 'analyze'?"),
+        (["anlyze"], "no such command 'anlyze'. Did you mean 'analyze'?"),
+        (
+            ["nothing"],
+            "no such command 'nothing'\nUsage: factory [OPTIONS] COMMAND [ARGS]...\nCommands: analyze, plan, ",
+        ),
+        (["cache", "nothing"], "Commands: dir, clean."),
         (["config", "shwo"], "Did you mean 'show'?"),
         (["analyze", "--ofline"], "--offline"),
         (["plan", "unexpected"], "unexpected"),
@@ -206,20 +241,40 @@ def test_the_version_is_an_answer(call: Call) -> None:
         (["build", "--backend", "podman"], "docker"),
         (["analyze", "--top", "-1"], "--top"),
         (["analyze", "--top", "many"], "--top"),
+        (["--nothing"], "no such option: --nothing"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_what_is_right(call: Call, words: list[str], told: str) -> None:
     answer = call(*words)
     assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: ")
     assert told in answer.err
-    assert "Usage: factory" in answer.err
+    assert "\nUsage: factory" in answer.err
+    assert "Value error" not in answer.err
 
 
-@pytest.mark.parametrize("words", [[], ["config"], ["cache"]])
-def test_without_a_command_the_help_is_shown(call: Call, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["analyze", "-q"], "factory -q analyze"),
+        (["analyze", ".", "-v"], "factory -v analyze"),
+        (["config", "show", "--config", "a.yaml"], "factory --config … config show"),
+        (["rebuild", "--platform=linux/arm64"], "factory --platform … rebuild"),
+        (["plan", "--cell", "a"], "factory --cell … plan"),
+    ],
+)
+def test_an_option_of_the_program_stands_before_the_command(call: Call, words: list[str], right: str) -> None:
+    answer = call(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert re.fullmatch(r"error: no such option: \S+\n.*\n", answer.err)
+    assert answer.err.endswith(f"\nIt stands before the command: `{right}`.\n")
+
+
+@pytest.mark.parametrize(("words", "heading"), [([], "Make images"), (["config"], "Commands"), (["cache"], "Commands")])
+def test_without_a_command_the_help_is_shown(call: Call, words: list[str], heading: str) -> None:
     answer = call(*words)
     assert answer.code == 2
-    assert "Commands:" in answer.out + answer.err
+    assert f"\n{heading}:\n" in answer.out + answer.err
 
 
 # Errors that users meet
@@ -247,11 +302,22 @@ def test_sources_of_the_configuration_stand_beside_it(call: Call, tmp_path: Path
     assert f"{Path('company', 'nowhere')}: no such directory" in answer.err
 
 
-def test_a_folder_without_rust_is_nothing_to_do(call: Call, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["analyze"], ["rebuild", "--backend", "local", "--output", "warm"]])
+def test_a_folder_without_rust_is_no_success(call: Call, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "empty").mkdir()
-    answer = call("analyze", "empty")
-    assert (answer.code, answer.out) == (3, "")
-    assert "no Cargo.toml below these paths" in answer.err
+    answer = call(*words, "empty")
+    assert (answer.code, answer.out) == (1, "")
+    assert "error: no Cargo.toml below these paths" in answer.err
+
+
+def test_an_analysis_in_which_nothing_resolves_is_no_success(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = replace(organisation(), workspaces=())
+    monkeypatch.setattr(analyzing, "scan", lambda *_args: None)
+    monkeypatch.setattr(analyzing, "analyze", lambda *_args, **_options: nothing)
+    answer = call("--quiet", "analyze", ".")
+    assert answer.code == 1
+    assert answer.err.startswith("error: no workspace could be resolved, so nothing was written\n")
+    assert not Path("analysis.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -295,11 +361,12 @@ class TestFilesBetweenStages:
         assert made_by in answer.err
 
 
-def test_an_analysis_without_units_is_nothing_to_do(call: Call) -> None:
+@pytest.mark.parametrize("command", ["plan", "layers"])
+def test_an_analysis_without_units_is_no_success(call: Call, command: str) -> None:
     write_json(Path("analysis.json"), {**analysis_to_json(organisation()), "units": {}, "workspaces": []})
-    answer = call("plan")
-    assert (answer.code, answer.out) == (3, "")
-    assert "the analysis holds no registry unit" in answer.err
+    answer = call(command)
+    assert (answer.code, answer.out) == (1, "")
+    assert "error: the analysis holds no registry unit" in answer.err
 
 
 @pytest.fixture
@@ -417,7 +484,19 @@ def test_each_error_has_its_exit_code(
     call: Call, monkeypatch: pytest.MonkeyPatch, kind: type[FactoryError], code: int
 ) -> None:
     monkeypatch.setattr(analyzing, "scan", failing(kind("what [happened]", advice="what to do")))
-    assert call("analyze", ".") == Answer(code, "", "error: what [happened]\nwhat to do\n")
+    said = "" if kind is NothingToDoError else "error: "
+    assert call("analyze", ".") == Answer(code, "", f"{said}what [happened]\nwhat to do\n")
+
+
+@pytest.mark.parametrize("environ", [{}, {"GITHUB_ACTIONS": "true"}], ids=["", "github"])
+@pytest.mark.parametrize(("words", "said"), [((), "nothing to [do]\nsee there\n"), (("--quiet",), "")])
+def test_nothing_to_do_is_no_error(
+    call: Call, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(analyzing, "scan", failing(NothingToDoError("nothing to [do]", advice="see there")))
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert call(*words, "analyze", ".") == Answer(3, "", said)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("odd"), KeyError("odd"), OSError("odd"), RecursionError("odd")])
@@ -534,12 +613,59 @@ def test_tables_are_the_answer_without_json(call: Call) -> None:
     assert "Checks of t" in verified.out
 
 
+@pytest.mark.parametrize(("words", "agreed"), [((), True), (("--default",), False)])
+def test_stacks_have_nothing_to_agree_on(
+    call: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], agreed: bool
+) -> None:
+    asked: list[object] = []
+
+    def plan(*_args: object, **options: object) -> Plan:
+        asked.append(options["agreed"])
+        return plan_for({"core": [unit("a")]})
+
+    monkeypatch.setattr(planning, "plan", plan)
+    monkeypatch.setattr(stacks, "analyze_stacks", lambda _run: organisation())
+    write_json(Path("analysis.json"), analysis_to_json(organisation()))
+    assert call("plan", *words).code == 0
+    assert asked == [agreed]
+
+
 @pytest.mark.usefixtures("stages")
 def test_where_the_answer_cannot_be_written_is_told(call: Call) -> None:
     Path("file").touch()
     answer = call("analyze", ".", "--out", "file/analysis.json")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: file/analysis.json: cannot be written: ")
+
+
+# A configuration to begin with
+
+
+def test_a_configuration_to_edit_is_written_and_never_overwritten_unasked(call: Call) -> None:
+    assert call("config", "init").code == 0
+    assert Path("registry-config.yaml").read_bytes() == (ROOT / "registry-config.yaml").read_bytes()
+    assert not Path("profiles").exists()
+    Path("registry-config.yaml").write_text("user: {uid: 7}\n")
+    again = call("config", "init", "--profiles")
+    assert again == Answer(
+        2, "", "error: registry-config.yaml: is there already\nRemove it, or overwrite it with `--force`.\n"
+    )
+    assert not Path("profiles").exists()
+    assert call("config", "init", "--force").code == 0
+    assert Path("registry-config.yaml").read_bytes() == (ROOT / "registry-config.yaml").read_bytes()
+
+
+def test_a_configuration_to_edit_says_what_to_set(call: Call) -> None:
+    answer = call("config", "init", "new", "--profiles")
+    assert (answer.code, answer.out) == (0, "")
+    assert [line for line in answer.err.splitlines() if line.startswith("wrote ")] == [
+        f"wrote new/{name}"
+        for name in ("registry-config.yaml", "profiles/core.toml", "profiles/db.toml", "profiles/web.toml")
+    ]
+    for told in ("image.registry", "image.name", "sources", "FACTORY_PROFILES=new/profiles"):
+        assert told in answer.err
+    assert call("--config", "new/registry-config.yaml", "config", "show", "--json").code == 0
+    assert Path("new/profiles/web.toml").read_bytes() == (ROOT / "profiles" / "web.toml").read_bytes()
 
 
 # Layers for groups of repositories
@@ -576,15 +702,15 @@ def test_the_profiles_of_groups_are_written_beside_those_that_are_there(call: Ca
     assert "profiles is there already" in again.err
     nobody = call("layers", "--profiles", "profiles", "--groups", "1")
     assert (nobody.code, nobody.out) == (2, "")
-    assert "1 groups are too many for 0 repositories" in nobody.err
+    assert "no repository is left to group" in nobody.err
 
 
 @pytest.mark.usefixtures("analysis_file")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--groups", "2"), "2 groups are too few"),
-        (("--groups", "4"), "4 groups are too many for 3 repositories"),
+        (("--groups", "2"), "too few groups: 2"),
+        (("--groups", "4"), "too many groups: 4. Of the repositories, 3 have"),
         (("--out", "profiles"), "--out needs --groups"),
     ],
 )

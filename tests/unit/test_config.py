@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from factory.config.byte_sizes import format_size, parse_size
-from factory.config.environment import PROGRAM_VARIABLES, variables
+from factory.config.environment import variables
 from factory.config.load import (
     FILE_NAME,
     Configuration,
@@ -31,6 +31,7 @@ from factory.config.schema import keys_at, leaves, schema_of
 from factory.config.wording import describe
 from factory.errors import ConfigurationError, FactoryError
 from factory.platforms import Platform
+from factory.program_variables import ProgramVariable
 from factory.resources import shipped
 
 if TYPE_CHECKING:
@@ -632,7 +633,7 @@ def test_every_scalar_and_every_list_has_a_variable_of_its_own() -> None:
     keys = [leaf.key for leaf in leaves(json_schema())]
     tables = {"matrix", "sources", "registries", "git"}
     assert sorted(leaf.key for leaf in known.values()) == sorted(set(keys) - tables)
-    assert not set(known) & set(PROGRAM_VARIABLES)
+    assert not set(known) & set(ProgramVariable)
     assert {"FACTORY_IMAGE_NAME", "FACTORY_BUDGET_TOTAL", "FACTORY_PLATFORMS", "FACTORY_TOOLS_CARGO_CHEF"} <= set(known)
 
 
@@ -683,8 +684,17 @@ def test_a_fault_of_a_variable_names_it(tmp_path: Path, variable: str, text: str
 
 
 def test_the_programs_own_variables_are_no_settings(tmp_path: Path) -> None:
-    environ = {name: "x" for name in PROGRAM_VARIABLES if name != "FACTORY_CONFIG"}
+    environ = {str(name): "x" for name in ProgramVariable if name is not ProgramVariable.CONFIG}
     assert load(tmp_path, None, environ).settings == Settings()
+
+
+def test_every_variable_that_a_text_names_is_known() -> None:
+    folders = ((ROOT / name).rglob("*") for name in ("docs", "scripts", "Dockerfiles", "factory/templates"))
+    texts = [file.read_bytes().decode(errors="replace") for folder in folders for file in folder if file.is_file()]
+    texts += [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", FILE_NAME)]
+    named = {name for text in texts for name in re.findall(r"(?<![A-Z_])FACTORY_[A-Z0-9_]*[A-Z0-9]", text)}
+    misspelt = {"FACTORY_BUDGET_TOTL"}  # an error that the documentation shows
+    assert named - misspelt - variables(json_schema()).keys() == set(ProgramVariable)
 
 
 def test_a_variable_at_odds_with_a_default_is_told_without_a_file(tmp_path: Path) -> None:
@@ -783,7 +793,7 @@ def test_the_documentation_has_every_key_and_real_messages() -> None:
     missing = [row for row in documented_rows() if row not in text]
     assert missing == []
     assert "\n".join(errors_of_the_documentation()) in text
-    assert [name for name in PROGRAM_VARIABLES if f"`{name}`" not in text] == []
+    assert [name for name in ProgramVariable if f"`{name}`" not in text] == []
 
 
 # Sizes

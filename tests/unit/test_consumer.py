@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory.cargo.events import Identity
+from factory.cargo.fetching import Fetching
 from factory.cargo.toolchain import find_toolchain
 from factory.cargo.variants import Variant
+from factory.cook.isolation import without_network
 from factory.cook.local import MARKER, MARKER_TEXT
 from factory.engine import ContainerTimeoutError
 from factory.engine import _within as within
@@ -26,6 +28,7 @@ from factory.output import Output
 from factory.process import Completed
 from factory.proof.consumer import consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, release, toolchain_check
+from factory.proof.kept import facts_below
 from factory.proof.local import verify_directory
 from factory.proof.model import Miss, Proof, ProofRequest, RepoProof
 from factory.proof.target import cooked_directory
@@ -313,14 +316,18 @@ def record(folder: Path, rustc: list[str]) -> None:
     )
 
 
+def verified(folder: Path, scan: Scan, request: ProofRequest = REQUEST) -> Proof:
+    return verify_directory(folder, scan, request, fetching=Fetching(), output=QUIET)
+
+
 @pytest.mark.runs_programs
 def test_a_directory_is_verified_with_the_toolchain_that_cooked_it(warm: Path) -> None:
     here = find_toolchain().rustc_verbose.splitlines()
-    proof = verify_directory(warm, NO_REPOS, REQUEST, output=QUIET)
+    proof = verified(warm, NO_REPOS)
     assert proof.ok(1)
     assert [check.ok for check in proof.checks if check.name == "toolchain"] == [True]
     record(warm, ["rustc 1.2.3 (abc 2015-08-03)", "release: 1.2.3", *here[2:]])
-    proof = verify_directory(warm, NO_REPOS, REQUEST, output=QUIET)
+    proof = verified(warm, NO_REPOS)
     assert not proof.ok(0)
     (check,) = (check for check in proof.checks if not check.ok)
     assert check.name == "toolchain"
@@ -332,7 +339,7 @@ def test_a_directory_is_verified_with_the_toolchain_that_cooked_it(warm: Path) -
 def test_a_directory_without_a_contract_is_not_cooked(warm: Path) -> None:
     (warm / "share/core/contract.json").unlink()
     with pytest.raises(ConfigurationError, match="not a completely cooked directory"):
-        verify_directory(warm, NO_REPOS, REQUEST, output=QUIET)
+        verified(warm, NO_REPOS)
 
 
 @pytest.mark.runs_programs
@@ -345,10 +352,67 @@ def test_a_build_that_takes_too_long_or_cannot_be_copied_is_one_row(warm: Path, 
     scan = find_workspaces([repos])
     (repos / "gone/Cargo.toml").unlink()
     (repos / "gone/Cargo.toml").mkdir()
-    rows = {row.path: row for row in verify_directory(warm, scan, replace(REQUEST, timeout=6), output=QUIET).repos}
+    rows = {row.path: row for row in verified(warm, scan, replace(REQUEST, timeout=6)).repos}
     assert "did not finish within 6 s" in rows["repos/endless"].problem
     assert rows["repos/gone"].problem
     assert rows["repos/good"].problem == ""
+
+
+TOUCHING = """
+use std::{env, fs, io::Write, net::TcpStream, path::PathBuf};
+fn main() {
+    let home = PathBuf::from(env::var("CARGO_HOME").unwrap());
+    let before = fs::read_to_string(home.join("config.toml")).unwrap();
+    let names: Vec<String> = env::vars().map(|(name, _)| name).collect();
+    let seen = format!("{before}|{}|{}", names.join(" "), TcpStream::connect("ADDRESS").is_ok());
+    fs::write("WITNESS", seen).unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(home.join("config.toml")).unwrap();
+    file.write_all(b"# touched\\n").unwrap();
+    fs::write(home.join("config"), "[build]\\nrustc-wrapper = 'no-such-program'\\n").unwrap();
+    MORE
+}
+"""
+
+
+def touching_repos(folder: Path, *names: str, address: str = "127.0.0.1:9", more: str = "") -> Scan:
+    """Make repositories whose build scripts tell what they find, and write into CARGO_HOME."""
+    for name in names:
+        script = TOUCHING.replace("WITNESS", str(folder / f"{name}.txt")).replace("ADDRESS", address)
+        files = {".git/HEAD": "", "build.rs": script.replace("MORE", more), "src/main.rs": "fn main() {}\n"}
+        good_repo(folder / "repos", name=name, files=files)
+    return find_workspaces([folder / "repos"])
+
+
+@pytest.mark.runs_programs
+def test_a_build_on_a_directory_has_no_secret_and_no_network_and_leaves_nothing(
+    warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARGO_REGISTRIES_COMPANY_TOKEN", "planted")
+    before = facts_below(warm / "cargo-home").keys()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        scan = touching_repos(tmp_path, "first", "second", address=f"127.0.0.1:{server.getsockname()[1]}")
+        proof = verified(warm, scan)
+    assert [row.problem for row in proof.repos] == ["", ""]
+    assert proof.ok(0)
+    for name in ("first", "second"):
+        configuration, names, connected = (tmp_path / f"{name}.txt").read_text(encoding="utf-8").split("|")
+        # What the first one wrote is not what the second one is built with.
+        assert configuration == ""
+        assert "CARGO_HOME" in names
+        assert "CARGO_REGISTRIES_COMPANY_TOKEN" not in names
+        assert connected == str(not without_network()).lower()
+    assert facts_below(warm / "cargo-home").keys() == before
+    assert (warm / "cargo-home/config.toml").read_text(encoding="utf-8") == ""
+
+
+@pytest.mark.runs_programs
+def test_a_build_that_changes_what_is_cooked_fails_the_verification(warm: Path, tmp_path: Path) -> None:
+    more = 'fs::write(home.join("../build/planted.rlib"), "").unwrap();'
+    proof = verified(warm, touching_repos(tmp_path, "planting", more=more))
+    (failed,) = (check for check in proof.checks if not check.ok)
+    assert failed.name == "left as it was"
+    assert failed.findings == ("build/planted.rlib",)
+    assert "cook again" in failed.detail
 
 
 # Waiting for an engine

@@ -156,6 +156,22 @@ def test_toml_1_1_is_read_as_cargo_and_rustup_do(repos: Path) -> None:
     assert recorded.target_rustflags == (("cfg(unix)", ("-Cmetadata=A",)),)
 
 
+@pytest.mark.parametrize(
+    "tables",
+    [
+        '[dependencies]\nsub = { path = "sub" }\n',
+        '[patch.crates-io]\nsub = { path = "sub" }\n',
+        '[workspace]\nmembers = ["sub"]\n',
+    ],
+)
+def test_a_submodule_that_is_not_checked_out_is_told_as_such(repos: Path, tables: str) -> None:
+    good_repo(repos, name="app", files={"Cargo.toml": manifest("app", tables)})
+    (repos / "app/sub").mkdir()
+    (row,) = find_workspaces([repos]).skipped
+    assert "sub" in row.detail
+    assert "; check out what belongs there, a submodule for instance" in row.detail
+
+
 def test_a_malformed_manifest_above_does_not_take_the_repos_below_along(repos: Path) -> None:
     write_files(repos, {"Cargo.toml": "[workspace"})
     good_repo(repos, name="a", files={".git/HEAD": ""})

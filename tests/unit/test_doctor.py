@@ -15,6 +15,7 @@ import pytest
 
 from factory import process
 from factory.consumer.misses import read_misses
+from factory.scan.cargo_config import READ_BY_PROGRAMS
 from tests.hostile import write_files
 
 if TYPE_CHECKING:
@@ -25,6 +26,19 @@ pytestmark = pytest.mark.runs_programs
 DOCTOR = Path(__file__).resolve().parents[2] / "Dockerfiles" / "warm-doctor.sh"
 VERBOSE = "rustc 1.95.0 (abc 2026-04-14)\nhost: x86_64-unknown-linux-gnu\nrelease: 1.95.0\n"
 CFG = 'debug_assertions\ntarget_arch="x86_64"\ntarget_os="linux"\nunix\n'
+# It knows a feature and a name, and refuses all flags but those that decide a cfg.
+RUSTC = f"""#!/bin/sh
+case $1 in -vV) printf '{VERBOSE}' && exit ;; esac
+printf '{CFG}'
+shift 2
+for flag; do
+    case $flag in
+    -Ctarget-feature=+avx2) echo 'target_feature="avx2"' ;;
+    --cfg=fast) echo fast ;;
+    *) exit 1 ;;
+    esac
+done
+"""
 UNITS = ("unit 1 itoa 1.0.17", "unit 1 serde 1.0.228", "unit 1 serde_derive 1.0.228", "unit 1 syn 1.0.109")
 FACTS = (
     "context 1 build release - 12",
@@ -80,7 +94,7 @@ class Ground:
                 "share/core/warm.list": "".join(f"{line}\n" for line in sorted(warm)),
                 "cargo/config.toml": f'[build]\nbuild-dir = "{self.build_dir}"\n',
                 "bin/cargo": "#!/bin/sh\necho 'cargo 1.95.0 (abc 2026-04-14)'\n",
-                "bin/rustc": f"#!/bin/sh\ncase $1 in -vV) printf '{VERBOSE}' ;; *) printf '{CFG}' ;; esac\n",
+                "bin/rustc": RUSTC,
             },
         )
         write_files(self.project, {"Cargo.toml": MANIFEST, "Cargo.lock": LOCK, **files})
@@ -323,6 +337,83 @@ def test_flags_of_several_files_are_joined_as_cargo_does(tmp_path: Path) -> None
         ".cargo/config.toml": "[build]\nrustflags = ['-C', 'b']\n",
     }
     assert findings(tmp_path, files, facts=facts) == []
+
+
+# As cargo 1.95 passes them.
+@pytest.mark.parametrize("shell", shells())
+@pytest.mark.parametrize(
+    ("config", "flags"),
+    [
+        (
+            "[target.x86_64-unknown-linux-gnu]\nrustflags = ['-C', 'target-feature=+avx2']\n",
+            "-C target-feature=+avx2 --cfg=fast",
+        ),
+        ("[build]\nrustflags = ['-Clinker=evil', '-Ctarget-feature=+avx2']\n", "--cfg=fast"),
+        ("[target.'cfg(unix)']\nrustflags = ['-Ctarget-feature=+avx2']\n", "-Ctarget-feature=+avx2"),
+        ("[target.'cfg(unix)']\nrustflags = ['-Z']\n[target.'cfg(not(windows))']\nrustflags = ['-A']\n", "-A -Z"),
+    ],
+)
+def test_conditions_hold_under_the_flags_that_need_none(
+    tmp_path: Path, config: str, flags: str, shell: tuple[str, ...]
+) -> None:
+    config += "[target.'cfg(target_feature = \"avx2\")']\nrustflags = ['--cfg=fast']\n"
+    ground = Ground(
+        folder=tmp_path, facts=tuple(f"flags 1 {flags}" if f == "flags 1" else f for f in FACTS), shell=shell
+    )
+    ground.prepare({".cargo/config.toml": config})
+    assert ground.examine()["ok"]
+
+
+def test_the_linker_is_that_under_the_flags_in_effect(tmp_path: Path) -> None:
+    config = "[build]\nrustflags = '--cfg fast'\n[target.'cfg(fast)']\nlinker = 'clang'\n"
+    facts = tuple("flags 1 --cfg fast" if fact == "flags 1" else fact for fact in FACTS)
+    assert [row[0] for row in findings(tmp_path, {".cargo/config.toml": config}, facts=facts)] == ["linker"]
+    assert findings(tmp_path, {".cargo/config.toml": config.partition("'--cfg fast'\n")[2]}) == []
+
+
+# As cargo 1.95 passes them: what is included before what the file itself has, in the order that it is named.
+@pytest.mark.parametrize("shell", shells())
+@pytest.mark.parametrize(
+    ("include", "flags"),
+    [
+        ('include = ["a.toml"]', "-C a -C own"),
+        ('include = [{ path = "../b b.toml" }, "a.toml", # the last\n "no.toml"]', "-C b -C a -C own"),
+        ('[[include]]\npath = "nested.toml"\noptional = true', "-C a -C b -C nested -C own"),
+    ],
+)
+def test_included_configurations_are_read(tmp_path: Path, include: str, flags: str, shell: tuple[str, ...]) -> None:
+    files = {
+        ".cargo/config.toml": f"{include}\n[build]\nrustflags = ['-C', 'own']\n",
+        ".cargo/a.toml": "[build]\nrustflags = ['-C', 'a']\n",
+        "b b.toml": "[build]\nrustflags = ['-C', 'b']\n",
+        ".cargo/nested.toml": "include = ['a.toml', '../b b.toml']\n[build]\nrustflags = ['-C', 'nested']\n",
+    }
+    ground = Ground(
+        folder=tmp_path, facts=tuple(f"flags 1 {flags}" if f == "flags 1" else f for f in FACTS), shell=shell
+    )
+    ground.prepare(files)
+    assert ground.examine()["ok"]
+
+
+def test_a_setting_in_an_included_file_is_told_with_its_place(tmp_path: Path) -> None:
+    files = {
+        ".cargo/config.toml": 'include = ["more.toml"]\n',
+        ".cargo/more.toml": "# ours\n[build]\nrustflags = '-C a'\n",
+    }
+    (found,) = findings(tmp_path, files)
+    assert found[:2] == ("rustflags", ".cargo/more.toml:3")
+
+
+def test_files_that_include_each_other_end(tmp_path: Path) -> None:
+    """Cargo refuses them."""
+    assert findings(tmp_path, {".cargo/config.toml": 'include = ["config.toml"]\n'}) == []
+
+
+def test_an_older_cargo_includes_nothing(tmp_path: Path) -> None:
+    write_files(tmp_path, {"old/cargo": "#!/bin/sh\necho 'cargo 1.93.1 (abc 2026-02-14)'\n"})
+    (tmp_path / "old/cargo").chmod(0o755)
+    files = {".cargo/config.toml": 'include = ["a.toml"]\n', ".cargo/a.toml": "[build]\nrustflags = '-C a'\n"}
+    assert findings(tmp_path, files, PATH=f"{tmp_path}/old:{tmp_path}/bin:/usr/bin:/bin") == []
 
 
 @pytest.mark.parametrize(
@@ -600,6 +691,28 @@ def test_wrappers_are_noted(tmp_path: Path) -> None:
     assert findings(tmp_path, config, broken=False) == [
         ("wrapper", ".cargo/config.toml:2", f'build.rustc-wrapper = "sccache": {said}')
     ]
+
+
+def test_variables_that_a_build_script_may_ask_for_are_noted(tmp_path: Path) -> None:
+    config = "[env]\nRUST_LOG = 'info'\nCC = { value = 'clang', force = true }\n[env.CFLAGS]\nvalue = '-O2'\n"
+    said = "units whose build script or macros ask for it are compiled"
+    assert findings(tmp_path, {".cargo/config.toml": config}, broken=False) == [
+        ("variables", ".cargo/config.toml:3", f"[env] sets CC: {said}"),
+        ("variables", ".cargo/config.toml:5", f"[env] sets CFLAGS: {said}"),
+    ]
+
+
+def test_variables_of_the_images_own_configuration_are_those_of_its_units(tmp_path: Path) -> None:
+    ground = Ground(folder=tmp_path)
+    ground.prepare({})
+    with (ground.cargo_home / "config.toml").open("a") as stream:
+        stream.write("[env]\nCC = 'clang'\n")
+    assert [row["clause"] for row in ground.examine()["findings"]] == ["lock"]
+
+
+def test_the_doctor_and_the_analysis_know_the_same_variables() -> None:
+    (line,) = (line for line in DOCTOR.read_text().splitlines() if line.startswith("READ_BY_PROGRAMS="))
+    assert set(line.partition("=")[2].strip("'").split()) == READ_BY_PROGRAMS
 
 
 def test_a_file_that_is_no_toml_is_noted_and_the_rest_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from factory import tables
 from factory.config.layers import LayerTree
 from factory.costs.model import UnitCost
-from factory.errors import NothingToDoError
+from factory.errors import ConfigurationError
 from factory.output import Output
 from factory.planning.choose import Choice, Policy, choose
 from factory.planning.explain import UnitExplanation, explain_crate, explanation_to_json
@@ -116,10 +116,10 @@ def test_what_cargo_did_not_confirm_is_not_called_planned() -> None:
 def test_a_version_picks_and_what_nobody_uses_is_an_error_with_what_is_near() -> None:
     made = choice(organisation())
     assert [row.unit for row in explain_crate(made, "hyper@2.0.0", None).units] == ["hyper@2.0.0 (lib)"]
-    with pytest.raises(NothingToDoError) as version:
+    with pytest.raises(ConfigurationError) as version:
         explain_crate(made, "hyper@1.0.0", None)
     assert version.value.advice == "In use are 2.0.0."
-    with pytest.raises(NothingToDoError) as name:
+    with pytest.raises(ConfigurationError) as name:
         explain_crate(made, "hypr", None)
     assert name.value.advice == "Did you mean hyper?"
 

@@ -13,9 +13,11 @@ import pytest
 from factory import process
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.scan import git_source
+from factory.scan.cargo_config import read_recorded
 from factory.scan.discover import find_workspaces
 from factory.scan.git_source import fetch, is_git_url
 from factory.scan.skeleton import skeleton_digest
+from factory.scan.source_tree import SourceTree
 from tests.hostile import all_files, good_repo, write_files
 
 if TYPE_CHECKING:
@@ -98,6 +100,21 @@ def test_a_fetched_repository_scans_like_its_checkout(origin: Path, cache: Path)
     (local,) = find_workspaces([origin]).workspaces
     assert (fetched.path, fetched.repo, fetched.toolchain_pin) == ("service", "service", "1.80")
     assert skeleton_digest(fetched) == skeleton_digest(local)
+
+
+def test_included_configurations_come_along(origin: Path, cache: Path) -> None:
+    files = {".cargo/config.toml": "include = ['../ci/flags.toml']\n", "ci/flags.toml": "[build]\nrustflags = '-Cb'\n"}
+    commit(origin, files)
+    (fetched,) = find_workspaces([fetch(f"file://{origin}", None, cache)]).workspaces
+    assert read_recorded(SourceTree.of(fetched), fetched.root).build_rustflags == ("-Cb",)
+
+
+def test_a_copy_of_other_files_is_made_anew(origin: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git_source, "_WANTED", ("Cargo.toml",))
+    folder = fetch(f"file://{origin}", None, cache)
+    assert "Cargo.lock" not in names(folder)
+    monkeypatch.undo()
+    assert "Cargo.lock" in names(fetch(f"file://{origin}", None, cache))
 
 
 def test_a_second_call_renews_only_what_has_moved(origin: Path, cache: Path) -> None:

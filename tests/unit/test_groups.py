@@ -67,12 +67,18 @@ def test_who_builds_often_is_not_made_to_pull_what_others_need() -> None:
 def test_repositories_of_different_layers_are_in_no_group_together() -> None:
     found = [load("ab", 90), load("a", 1), load("b", 1), load("c", 50)]
     assert grouped(found, 2, homes={"b": "web"}) == {"ac", "b"}
-    with pytest.raises(ConfigurationError, match=r"1 groups are too few for 3 repositories of 2 layers"):
+    with pytest.raises(ConfigurationError, match=r"too few groups: 1\. The repositories belong to 2 layers") as caught:
         grouped(found, 1, homes={"b": "web"})
+    assert caught.value.advice == "Ask for 2 to 3."
+    with pytest.raises(ConfigurationError, match="too few groups: 2") as only:
+        grouped(found, 2, homes={"b": "web", "c": "db"})
+    assert only.value.advice == "Ask for 3."
 
 
 def test_there_are_no_more_groups_than_repositories() -> None:
-    with pytest.raises(ConfigurationError, match=r"3 groups are too many for 2 repositories") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"too many groups: 3\. Of the repositories, 2 have no layer to themselves"
+    ) as caught:
         grouped([load("ab", 90)], 3)
     assert caught.value.advice == "Ask for 1 to 2."
 

@@ -74,6 +74,44 @@ def test_where_packages_come_from_is_kept_and_nothing_else(tmp_path: Path) -> No
     }
 
 
+def test_what_the_users_configuration_includes_is_the_users_too(user: Path, tmp_path: Path) -> None:
+    """The file itself wins, then what is included last; paths are those of the file that has them."""
+    (user / "config.toml").write_text('include = ["a.toml", { path = "more/b.toml" }]\n[net]\nretry = 1\n')
+    (user / "a.toml").write_text(
+        '[net]\nretry = 2\noffline = true\n[registries.company]\nindex = "sparse+https://a/"\n'
+    )
+    (user / "credentials.toml").unlink()
+    (user / "more").mkdir()
+    (user / "more/b.toml").write_text(
+        'include = [{ path = "no.toml", optional = true }]\n[registries.company]\nindex = "sparse+https://b/"\n'
+        '[source.local]\ndirectory = "vendor"\n'
+    )
+    kept = settings(prepare_resolving_home(tmp_path / "ours"))
+    assert kept == {
+        "net": {"retry": 1, "offline": True},
+        "registries": {"company": {"index": "sparse+https://b/"}},
+        "source": {"local": {"directory": str(user / "vendor")}},
+        "cache": {"auto-clean-frequency": "never"},
+    }
+    assert known_registries(user) == {"company"}
+
+
+@pytest.mark.parametrize(
+    ("include", "what"),
+    [
+        ('"a.toml"', "must be a list"),
+        ("[3]", "must be a list"),
+        ('["no.toml"]', "No such file"),
+        ('["config.toml"]', "include each other"),
+        ('["../user/config.toml"]', "include each other"),
+    ],
+)
+def test_a_users_include_that_cargo_refuses_is_an_error(user: Path, include: str, what: str) -> None:
+    (user / "config.toml").write_text(f"include = {include}\n")
+    with pytest.raises(ConfigurationError, match=what):
+        known_registries(user)
+
+
 def test_downloads_credentials_and_locks_are_the_users(user: Path, tmp_path: Path) -> None:
     ours = prepare_resolving_home(tmp_path / "ours")
     shared = {path.name: path.readlink() for path in ours.iterdir() if path.is_symlink()}

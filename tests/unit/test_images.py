@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ from factory.errors import BadAnswerError, BuildFailedError, ConfigurationError,
 from factory.exclusive import exclusive
 from factory.labels import Label
 from factory.output import Output
+from factory.resources import shipped
 from tests.hostile import write_files
 from tests.unit.builders import plan_for, unit
 
@@ -138,6 +140,17 @@ def test_the_settings_that_decide_bytes_are_told_and_no_others(tmp_path: Path) -
 
 
 # What a bake is told
+
+
+def test_an_upgrade_that_makes_layers_in_other_steps_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = made_by(SETTINGS)
+    monkeypatch.setattr("factory.cook.bake_file.shipped", lambda name: tmp_path / name)
+    shutil.copytree(shipped("Dockerfiles"), tmp_path / "Dockerfiles")
+    assert made_by(SETTINGS) == before
+    (tmp_path / "Dockerfiles/base.Dockerfile").write_text("FROM scratch\n")
+    assert made_by(SETTINGS) == before
+    (tmp_path / "Dockerfiles/warm-doctor.sh").write_text("exit 0\n")
+    assert made_by(SETTINGS) != before
 
 
 def test_a_layer_that_adds_nothing_is_not_cooked_and_others_stand_on_what_it_stands_on(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from factory.consumer.init import (
     LayerCache,
     Runtime,
     make_files,
-    write_files,
 )
 from factory.consumer.project import Project, layer_by_anchors, read_project
 from factory.errors import ConfigurationError
+from factory.files import write_new
 from tests.quick_samples import SAMPLES
 
 TOOLS = Path(sys.executable).parent
@@ -35,6 +35,7 @@ EVERY_WAY = list(itertools.product(Flavour, Runtime, CompilerCache))
 
 def choices(
     *,
+    builder: str = "registry.test/org/rust-builder:web",
     flavour: Flavour = Flavour.PLAIN,
     runtime: Runtime | None = None,
     ci: Ci = Ci.NONE,
@@ -45,7 +46,7 @@ def choices(
     runtime_packages: tuple[str, ...] = (),
 ) -> Choices:
     return Choices(
-        builder="registry.test/org/rust-builder:web",
+        builder=builder,
         flavour=flavour,
         runtime=runtime,
         ci=ci,
@@ -271,6 +272,19 @@ def test_saved_queries_are_used_and_missing_ones_told(tmp_path: Path) -> None:
     assert not any("sqlx" in remark for remark in saved.remarks)
 
 
+@pytest.mark.parametrize("ci", Ci)
+def test_an_image_without_a_registry_is_told(tmp_path: Path, ci: Ci) -> None:
+    its, local, named = project(tmp_path, PACKAGE), "org/rust-builder:core", Settings()
+    (remark, *_) = make_files(its, choices(builder=local, ci=ci), Settings()).remarks
+    assert remark.startswith(
+        "`image.registry` is empty, so every other machine, CI's too, looks for org/rust-builder:core"
+    )
+    ours = Settings(image=ImageSettings(registry="ghcr.io"))
+    for builder, given in ((f"ours.test/{local}", named), (f"ghcr.io/{local}", ours)):
+        made = make_files(its, choices(builder=builder, ci=ci), given)
+        assert not any("image.registry" in remark for remark in made.remarks)
+
+
 def test_a_toolchain_pin_yields_to_the_toolchain_of_the_image(tmp_path: Path) -> None:
     (tmp_path / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "stable"\n')
     made = make_files(project(tmp_path, PACKAGE), choices(), Settings(toolchain="1.95.0"))
@@ -290,10 +304,10 @@ def test_nothing_is_written_where_one_of_the_files_is_there(tmp_path: Path) -> N
     made = make_files(project(tmp_path, PACKAGE), choices(ci=Ci.GITHUB), Settings())
     (tmp_path / ".dockerignore").write_text("mine\n")
     with pytest.raises(ConfigurationError, match=r"\.dockerignore: is there already"):
-        write_files(made, tmp_path, force=False)
+        write_new(made.texts, tmp_path, force=False)
     assert not (tmp_path / "Dockerfile").exists()
     assert (tmp_path / ".dockerignore").read_text() == "mine\n"
-    assert len(write_files(made, tmp_path, force=True)) == 3
+    assert len(write_new(made.texts, tmp_path, force=True)) == 3
     assert (tmp_path / ".dockerignore").read_text() == made.texts[".dockerignore"]
 
 
@@ -303,5 +317,5 @@ def test_a_link_is_not_written_through(tmp_path: Path) -> None:
     outside.write_text("keep\n")
     (tmp_path / "repo/Dockerfile").symlink_to(outside)
     with pytest.raises(ConfigurationError, match="symbolic link"):
-        write_files(made, tmp_path / "repo", force=True)
+        write_new(made.texts, tmp_path / "repo", force=True)
     assert outside.read_text() == "keep\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory.cargo.layout import Layout
+from factory.cargo.layout import Layout, reads_includes
 from factory.model import CRATES_IO, PackageId, SourceKind
 
 
@@ -14,6 +14,11 @@ from factory.model import CRATES_IO, PackageId, SourceKind
 )
 def test_cargo_has_a_build_directory_since_1_91(version: str, layout: str) -> None:
     assert Layout.of(version) == layout
+
+
+@pytest.mark.parametrize(("version", "reads"), [("1.93.1", False), ("1.94.0", True), ("2.0.0", True)])
+def test_cargo_reads_what_a_configuration_includes_since_1_94(version: str, *, reads: bool) -> None:
+    assert reads_includes(version) is reads
 
 
 def test_final_binaries_can_be_kept_apart_from_a_build_directory_only() -> None:

@@ -13,6 +13,7 @@ import tomli
 
 from factory.cargo.toolchain import Toolchain
 from factory.config.model import BudgetSettings
+from factory.cook.isolation import without_secrets
 from factory.cook.local import (
     INCOMPLETE,
     MARKER,
@@ -20,7 +21,6 @@ from factory.cook.local import (
     cook_locally,
     is_cooked_from,
     is_warm_directory,
-    without_secrets,
 )
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive

@@ -83,7 +83,13 @@ def test_what_a_later_layer_removes_is_found(tmp_path: Path) -> None:
         ("usr/local/cargo/credentials.toml", b"[registry]"),
         ("home/runner/.docker/config.json", b"{}"),
         ("etc/service/key.pem", KEY),
+        ("usr/local/cargo/registry/.npmrc", b"//registry.example.org/"),
         ("usr/local/share/x", b"ghp_" + b"a" * 36),
+        ("usr/local/share/x", b"ghu_" + b"a" * 36),
+        ("usr/local/share/x", b"ghr_" + b"a" * 36),
+        ("usr/local/share/x", b"github_pat_" + b"a" * 22 + b"_" + b"b" * 59),
+        ("usr/local/share/x", b'token = "cio' + b"a" * 32 + b'"'),
+        ("usr/local/share/x", b"cio_tp_" + b"a" * 32),
     ],
 )
 def test_files_of_credentials_and_keys_are_found(tmp_path: Path, path: str, content: bytes) -> None:
@@ -96,6 +102,24 @@ def test_files_of_credentials_and_keys_are_found(tmp_path: Path, path: str, cont
 )
 def test_the_keys_of_crates_own_tests_are_none_of_ours(tmp_path: Path, path: str) -> None:
     assert checked(tmp_path, {**OURS, path: KEY}).ok
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "usr/local/cargo/git/checkouts/shop-1f3a5c/0a1b2c3/web/.npmrc",
+        "usr/local/cargo/git/checkouts/git2-1f3a5c/0a1b2c3/tests/id_rsa",
+        "usr/local/cargo-build/release/build/shop-0a1b/out/.netrc",
+    ],
+)
+def test_what_crates_call_their_files_is_no_finding_and_a_token_in_them_is(tmp_path: Path, path: str) -> None:
+    assert checked(tmp_path, {**OURS, path: b"fixture"}).ok
+    assert not checked(tmp_path, {**OURS, path: TOKEN.encode()}).ok
+
+
+@pytest.mark.parametrize("word", ["cio" + "a" * 31, "cio" + "a" * 33, "ratiocio" + "a" * 32, "cio_tp_" + "a" * 31])
+def test_words_that_only_begin_like_a_token_are_none(tmp_path: Path, word: str) -> None:
+    assert checked(tmp_path, {**OURS, "usr/local/share/x": word.encode()}).ok
 
 
 def test_the_base_image_is_its_makers_affair(tmp_path: Path) -> None:

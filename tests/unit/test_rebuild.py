@@ -229,7 +229,10 @@ def test_crates_that_are_locked_are_told_and_others_are_a_cause() -> None:
         ({"plan": "another"}, (Cause.TARGET, "the registry's image of web is of another plan, or not there")),
         ({"base": "sha256:c"}, (Cause.BASE, "the registry's image of web stands on sha256:c, not on sha256:b")),
         ({"base": ""}, None),
-        ({"settings": "n"}, (Cause.SETTINGS, "the registry's image of web was made with other settings")),
+        (
+            {"settings": "n"},
+            (Cause.SETTINGS, "the registry's image of web was made with other settings, or in other steps"),
+        ),
         ({"settings": ""}, None),
         (
             {"whole": False},

@@ -46,3 +46,22 @@ def test_a_cargo_that_takes_too_long_is_a_timeout(tmp_path: Path, monkeypatch: p
 def test_a_cargo_that_cannot_be_started_is_no_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EnvironmentFaultError, match="cannot start `cargo`"):
         resolved_by("", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("blamed", "lasts"),
+    [
+        ("{folder}/Cargo.toml", True),
+        ("{folder}/home/registry/src/index/serde-1.0.0/Cargo.toml", True),
+        ("/somewhere/Cargo.toml", False),
+    ],
+)
+def test_what_is_no_fault_of_the_workspace_may_be_gone_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blamed: str, lasts: bool
+) -> None:
+    """A stray manifest above a temporary directory was told, and kept, as the fault of every workspace."""
+    said = f"error: failed to parse manifest at `{blamed.format(folder=tmp_path)}`"
+    answer = resolved_by(f'echo "{said.replace("`", chr(92) + "`")}" >&2; exit 101', tmp_path, monkeypatch)
+    assert isinstance(answer, Unresolved)
+    assert answer.trouble is Trouble.MANIFEST
+    assert answer.lasts is lasts

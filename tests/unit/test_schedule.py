@@ -15,7 +15,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema  # type: ignore[
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
-from factory import process
+from factory import __version__, process
 from factory.config.model import (
     BuildCacheSettings,
     CostSettings,
@@ -27,11 +27,13 @@ from factory.config.model import (
     Settings,
 )
 from factory.errors import ConfigurationError
+from factory.files import write_new
 from factory.github_actions import COMMITS, at_commit
 from factory.platforms import Platform
 from factory.publish.signing import COSIGN_RELEASE, OLDEST_COSIGN
 from factory.resources import templates
-from factory.schedule.files import Schedule, Scheduler, schedule_files, write_schedule
+from factory.schedule.files import Schedule, Scheduler, schedule_files
+from factory.schedule.package import PUBLISHED, Package
 from factory.schedule.times import CronTime
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def schedule(
     *,
     prune: bool = False,
     runners: Mapping[Platform, str] | None = None,
+    package: Package = PUBLISHED,
 ) -> Schedule:
     return Schedule(
         scheduler=scheduler,
@@ -63,6 +66,7 @@ def schedule(
         max_age=30,
         prune=prune,
         runners=runners or {},
+        package=package,
     )
 
 
@@ -156,6 +160,108 @@ def test_what_not_every_scheduler_reads_is_refused(text: str, told: str) -> None
 def test_systemd_has_no_name_for_either_of_two_days() -> None:
     with pytest.raises(ConfigurationError, match="either of the two days"):
         _ = CronTime.parse("17 3 1 * 1").calendar
+
+
+# What is installed
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "exact"),
+    [
+        ("rust-warm-factory", "rust-warm-factory", "rust-warm-factory[exact]"),
+        ("ours>=0.2,<0.3", "ours>=0.2,<0.3", "ours[exact]>=0.2,<0.3"),
+        ("rust-warm-factory[postgres]==0.1.0", "rust-warm-factory[postgres]==0.1.0", None),
+        (
+            "git+https://h.test/f.git@v1#subdirectory=a",
+            "rust-warm-factory @ git+https://h.test/f.git@v1#subdirectory=a",
+            None,
+        ),
+        ("git+ssh://git@h.test/f.git", "rust-warm-factory @ git+ssh://git@h.test/f.git", None),
+        (
+            "ours[exact] @ https://h.test/ours-1-py3-none-any.whl",
+            "ours[exact] @ https://h.test/ours-1-py3-none-any.whl",
+            None,
+        ),
+        ("rust_warm_factory-0.1.0-py3-none-any.whl", "rust_warm_factory-0.1.0-py3-none-any.whl", None),
+        ("./a/f-1.tar.gz[exact]", "./a/f-1.tar.gz[exact]", "./a/f-1.tar.gz[exact]"),
+    ],
+)
+def test_a_package_is_named_as_pip_names_it(text: str, plain: str, exact: str | None) -> None:
+    package = Package.parse(text)
+    assert package.with_extras() == plain
+    assert exact in {None, package.with_extras(["exact"])}
+    requirement = package.with_extras(["exact", "postgres"])
+    assert requirement.count("[exact,postgres]") == requirement.count("[") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "a b",
+        "a; rm -rf ~",
+        "--index-url=x",
+        "-r.whl",
+        "a$HOME",
+        'a"b',
+        "a`b`",
+        "http://h.test/a.whl",
+        "a==",
+        "a\n",
+        ".",
+    ],
+)
+def test_what_is_no_package_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="no requirement that pip and pipx both take"):
+        Package.parse(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["git+https://ci:s3cret@h.test/f.git", "https://s3cret@h.test/f.whl", "git+ssh://git:s3cret@h.test/f"]
+)
+@pytest.mark.parametrize("before", ["", "ours @ "])
+def test_a_package_holds_no_password(url: str, before: str) -> None:
+    with pytest.raises(ConfigurationError, match="user name or a password") as caught:
+        Package.parse(before + url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("both", [False, True])
+def test_every_scheduler_installs_the_package_that_is_named(scheduler: Scheduler, both: bool) -> None:
+    its = settings().model_copy(update={"platforms": tuple(Platform)} if both else {})
+    package = Package.parse("git+https://h.test/f.git@v1")
+    text = "".join(schedule_files(schedule(scheduler, package=package), its).values())
+    joins = scheduler is Scheduler.GITHUB and both
+    assert set(re.findall(r'install "(.*)"', text)) == {
+        "rust-warm-factory[exact] @ git+https://h.test/f.git@v1",
+        *(["rust-warm-factory @ git+https://h.test/f.git@v1"] if joins else []),
+    }
+    default = "".join(schedule_files(schedule(scheduler), its).values())
+    assert f'install "rust-warm-factory[exact]=={__version__}"' in default
+
+
+def test_a_shared_store_of_costs_takes_its_driver() -> None:
+    its = private(costs=CostSettings(url="postgresql://ci@db.test/costs"))
+    (text,) = schedule_files(schedule(Scheduler.GITLAB), its).values()
+    assert '"rust-warm-factory[exact,postgres]==' in text
+
+
+def test_a_wheel_has_to_be_where_the_job_is() -> None:
+    there, here = Package.parse("./a.whl"), Package.parse("/srv/a.whl")
+    assert schedule_files(schedule(Scheduler.GITHUB, package=there), settings())
+    assert schedule_files(schedule(Scheduler.CRON, package=here), settings())
+    assert schedule_files(schedule(Scheduler.GITLAB, package=here, runners={Platform.LINUX_AMD64: "ours"}), settings())
+    with pytest.raises(ConfigurationError, match=r"/srv/a\.whl: a job of gitlab does not have"):
+        schedule_files(schedule(Scheduler.GITLAB, package=here), settings())
+    ssh = Package.parse("git+ssh://git@h.test/f.git")
+    assert schedule_files(schedule(Scheduler.CRON, package=ssh), settings())
+    with pytest.raises(ConfigurationError, match="a job of github does not have this machine's ssh keys"):
+        schedule_files(schedule(Scheduler.GITHUB, package=ssh), settings())
+    for package in (there, here):
+        with pytest.raises(ConfigurationError, match="a job of kubernetes has no repository"):
+            schedule_files(schedule(Scheduler.KUBERNETES, package=package), settings())
 
 
 # Secrets
@@ -595,7 +701,7 @@ def test_systemd_accepts_its_units(tmp_path: Path) -> None:
     assert texts["rust-builder.timer"].count("OnCalendar=Mon *-*-* 3:17:00") == 1
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here")
-    paths = write_schedule(texts, tmp_path, force=False)
+    paths = write_new(texts, tmp_path, force=False)
     done = process.run(["systemd-analyze", "verify", *map(str, paths)], check=False, timeout=60)
     ours = [line for line in done.stderr.splitlines() if "rust-builder" in line]
     assert ours == []
@@ -625,8 +731,8 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     texts = schedule_files(schedule(Scheduler.SYSTEMD), settings())
     (tmp_path / "rust-builder.timer").write_text("mine")
     with pytest.raises(ConfigurationError, match="there already"):
-        write_schedule(texts, tmp_path, force=False)
+        write_new(texts, tmp_path, force=False)
     assert [path.name for path in tmp_path.iterdir()] == ["rust-builder.timer"]
     assert (tmp_path / "rust-builder.timer").read_text() == "mine"
-    write_schedule(texts, tmp_path, force=True)
+    write_new(texts, tmp_path, force=True)
     assert (tmp_path / "rust-builder.timer").read_text() == texts["rust-builder.timer"]

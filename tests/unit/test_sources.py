@@ -137,6 +137,21 @@ def test_secrets_come_by_variables_and_their_ids_tell_nothing(monkeypatch: pytes
     assert secret_ids(Fetching(proxy="http://p.example.org")) == ("fetch-proxies",)
 
 
+def test_without_its_token_a_registry_stays_and_nobody_is_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COMPANY_TOKEN", raising=False)
+    write_text(tmp_path / "token", "here")
+    here = Token(label="registries: open", name="registry-1", file=tmp_path / "token")
+    rows = (
+        RegistryAccess(name="company", index=INDEX, token=BY_VARIABLE),
+        RegistryAccess(name="o", index=INDEX, token=here),
+    )
+    found = Fetching(registries=rows).with_tokens_here()
+    assert [(row.name, row.token) for row in found.registries] == [("company", None), ("o", here)]
+    found.require_tokens()
+
+
 def test_without_anything_configured_there_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)

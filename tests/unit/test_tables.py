@@ -9,8 +9,10 @@ import pytest
 
 from factory import tables
 from factory.analysis.model import VariantUse
+from factory.analysis.remarks import Remark, fold_remarks
 from factory.analysis.uses import CrateUse, crate_uses, pin_conflict, pin_uses, profile_uses
 from factory.cargo.profile_table import ProfileTable
+from factory.cargo.variants import Variant
 from factory.cook.report import Dropped, LayerReport
 from factory.cook.sizes import Weight
 from factory.model import CRATES_IO, PackageId, UnitKey
@@ -152,8 +154,60 @@ def test_an_analysis_is_printed_with_everything_that_was_left_out(capsys: pytest
     assert ignored[0].split() in lines
     assert ["libpq-dev", "compiling", "pq-sys", "2"] in lines
     assert ["libssl3", "running", "a-sys,", "b-sys,", "c-sys,", "d-sys,", "e-sys", "and", "1", "more", "1"] in lines
-    summary = "3 repositories, 3 workspaces resolved with rustc 1.95.0, 1 skipped; 6 distinct registry units"
+    summary = (
+        "3 repositories, 3 workspaces resolved with rustc 1.95.0, 1 skipped (no-lockfile 1); 6 distinct registry units"
+    )
     assert lines[-1] == summary.split()
+
+
+def skipped_in(repo: str, reason: str, paths: Sequence[str]) -> Analysis:
+    """An analysis in which these workspaces of a repository were skipped; `reason` may hold `{path}`."""
+    rows = (replace(skipped(path, reason.format(path=path)), repo=repo) for path in paths)
+    return replace(organisation(), workspaces=tuple(rows))
+
+
+def test_what_is_said_of_many_workspaces_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hundreds of examples without a lockfile hid the few workspaces that something was the matter with."""
+    no_lock = skipped_in("r", "no-lockfile: {path}: no Cargo.lock; commit it", [f"r/ex{n:03}" for n in range(220)])
+    broken = skipped_in("r", "malformed-manifest: {path}/Cargo.toml:3: bad", ["r/z"])
+    both = replace(no_lock, workspaces=(*no_lock.workspaces, *broken.workspaces))
+    tables.print_analysis(both, (), Output(), top=0)
+    said, hint = capsys.readouterr()
+    rows = said[said.index("Skipped, or with a remark") :]
+    assert rows.index("malformed-manifest: r/z/Cargo.toml:3: bad") < rows.index("no-lockfile: no Cargo.lock; commit it")
+    assert "r/ex000, r/ex001, r/ex002 and 217 more" in " ".join(rows.split())
+    assert "skipped (220)" in rows
+    assert "221 skipped (no-lockfile 220, malformed-manifest 1); " in rows
+    assert len(rows.splitlines()) < 12
+    assert "221 workspaces in 2 rows: -v shows each" in hint
+    tables.print_analysis(both, (), Output(verbosity=1), top=0)
+    assert capsys.readouterr().out.count("no-lockfile: r/ex") == 220
+
+
+def test_few_different_things_are_told_each_and_many_by_the_first() -> None:
+    def folded(*paths: str) -> list[tuple[str, str]]:
+        analysis = skipped_in("r", "unreadable: {path}/Cargo.toml: gone", paths)
+        remarks = [Remark(path=w.path, repo=w.repo, skipped=True, text=w.remark) for w in analysis.workspaces]
+        return [(row.where, row.text) for row in fold_remarks(remarks)]
+
+    assert folded("r/a", "r/b") == [(f"r/{name}", f"unreadable: r/{name}/Cargo.toml: gone") for name in "ab"]
+    assert folded("r/a", "r/b", "r/c", "r/d") == [
+        ("r/a, r/b, r/c and 1 more", "unreadable: r/a/Cargo.toml: gone (the first of 4)")
+    ]
+
+
+def test_repositories_and_remarks_of_what_was_resolved_are_kept_apart() -> None:
+    rows = [
+        Remark(path=path, repo=path[0], skipped=skip, text=text)
+        for path, skip, text in [
+            ("a/1", True, "no-lockfile: a/1: none"),
+            ("b/1", True, "no-lockfile: b/1: none"),
+            ("c/1", False, "rust-toolchain pins 1.80"),
+            ("c/2", False, "rust-toolchain pins 1.80"),
+            ("c/3", False, "rust-toolchain pins 1.81"),
+        ]
+    ]
+    assert [row.paths for row in fold_remarks(rows)] == [("c/1", "c/2"), ("c/3",), ("a/1",), ("b/1",)]
 
 
 def test_top_0_prints_no_crates(capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,6 +332,17 @@ def test_a_proof_is_printed_with_its_findings_and_misses(capsys: pytest.CaptureF
     assert ["repos/web", "-", "2.5", "299/300", "(99", "%)"] in lines
     assert ["r2", "20.0", "2.5", "299/300", "(99", "%)", "no", "compiler"] in lines
     assert ["repos/web", "tokio@1.0.0", "(lib)", "net,", "rt"] in lines
+
+
+def test_a_build_that_failed_at_once_has_no_share(capsys: pytest.CaptureFixture[str]) -> None:
+    """It read `0/0 (100 %)`."""
+    nothing = RepoProof.not_built("r/broken", Variant.parse("release"), "no such linker")
+    alone = replace(nothing, path="r/alone", problem="")
+    proof = Proof(target="image", checks=(), repos=(nothing, alone))
+    tables.print_builds(proof, Output())
+    broken, empty = (line for line in printed(capsys) if line[:1] in (["r/broken"], ["r/alone"]))
+    assert broken[-4:] == ["-", "no", "such", "linker"]
+    assert empty[-3:] == ["0/0", "(100", "%)"]
 
 
 def test_without_repositories_there_is_no_table_of_builds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,6 +164,12 @@ def test_the_configuration_is_found_in_the_wheel(installed: Installed, tmp_path:
     assert "toolchain" in installed.run("factory", "config", "show", folder=tmp_path)
 
 
+def test_a_configuration_to_edit_is_written_from_the_wheel(installed: Installed, tmp_path: Path) -> None:
+    installed.run("factory", "config", "init", "--profiles", folder=tmp_path)
+    for name in ("registry-config.yaml", "profiles/core.toml"):
+        assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
+
+
 def files_below(path: Path) -> list[Path]:
     if path.is_file():
         return [path]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import tomli
 from tomlkit.exceptions import TOMLKitError
 
+from factory.analysis.cfgs import cfgs_under
 from factory.cargo.rustflags import joined, why_not_cookable_flags
 from factory.cargo.variants import Variant
 from factory.consumer.align.documents import document_of, text_of
 from factory.consumer.align.model import Change
 from factory.consumer.align.profile import EFFECTS
 from factory.errors import ConfigurationError
-from factory.scan.cargo_config import configuration_files
-from factory.scan.cfg_expression import CfgSet
-from factory.scan.source_tree import SourceTree
+from factory.scan.config_files import configuration_files
+from factory.scan.source_tree import SourceTree, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from factory.analysis.analyze import Resolver
     from factory.consumer.align.features import FeatureRules
     from factory.planning.baseline import BaselineProfile
-    from factory.scan.cargo_config import RecordedConfig
+    from factory.scan.cargo_config import CfgsUnder, RecordedConfig
     from factory.scan.model import FoundWorkspace
 
 _EFFECTS: Mapping[str, str] = {
@@ -62,12 +62,12 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagRules:
-    """The flags to meet at, for a platform `triple` with its `cfgs`; `beneath` are those that the images set."""
+    """The flags to meet at, for a platform `triple`; `beneath` are those that the images set."""
 
     common: tuple[str, ...]
     beneath: tuple[str, ...]
     triple: str
-    cfgs: CfgSet
+    cfgs_under: CfgsUnder
 
 
 def flag_rules(resolver: Resolver, features: FeatureRules, common: BaselineProfile) -> FlagRules:
@@ -77,7 +77,7 @@ def flag_rules(resolver: Resolver, features: FeatureRules, common: BaselineProfi
         common=common.rustflags,
         beneath=resolver.rustflags,
         triple=triple,
-        cfgs=features.cfgs if triple == features.triple else CfgSet.parse(resolver.toolchain.print_cfg(triple)),
+        cfgs_under=cfgs_under(resolver.toolchain, triple),
     )
 
 
@@ -87,24 +87,41 @@ def settle_flags(found: FoundWorkspace, recorded: RecordedConfig, rules: FlagRul
     All or nothing, as one flag more keeps everything cold. Flags that the code itself may be written for (`--cfg`), and
     such as nobody knows, stay: then nothing changes, and they are what is left.
     """
-    mine = recorded.effective_rustflags(rules.triple, rules.cfgs, beneath=rules.beneath)
-    linker = recorded.effective_linker(rules.triple, rules.cfgs)
+    mine, linker = _effective(recorded, rules)
     if mine == rules.common and linker is None:
         return Flags(recorded=recorded)
+    if recorded.unread:
+        names = ", ".join(map(escaped, recorded.unread))
+        why = f"{recorded.including} includes {names}, not in the repository: there may be others"
+        return Flags(recorded=recorded, left=(Change("RUSTFLAGS", why),))
     common = set(joined(rules.common))
     taken = [flag for flag in joined([*mine, *recorded.build_rustflags]) if flag not in common]
     left = tuple(Change(f"RUSTFLAGS {flag}", why) for flag in dict.fromkeys(taken) if (why := _why_needed(flag)))
     if left:
         return Flags(recorded=recorded, left=left)
-    settled = recorded.with_rustflags(rules.common[len(rules.beneath) :], rules.triple, rules.cfgs)
-    if settled.effective_rustflags(rules.triple, rules.cfgs, beneath=rules.beneath) != rules.common:
-        why = f"`{' '.join(rules.common)}` would have to be set beside the images' own flags"
-        return Flags(recorded=recorded, left=(Change("RUSTFLAGS", why),))
+    keys = recorded.target_keys(rules.triple, rules.cfgs_under, beneath=rules.beneath)
+    settled = recorded.with_rustflags(rules.common[len(rules.beneath) :], keys)
+    if _effective(settled, rules) != (rules.common, None):
+        return Flags(recorded=recorded, left=(Change("RUSTFLAGS", _why_unreachable(rules)),))
     try:
-        files = _files(found, settled.build_rustflags, recorded.target_keys(rules.triple, rules.cfgs))
+        files = _files(found, settled.build_rustflags, keys)
     except ValueError as error:
         return Flags(recorded=recorded, left=(Change("RUSTFLAGS", str(error)),))
     return Flags(recorded=settled, changes=tuple(_changes(mine, rules.common, linker)), files=files)
+
+
+def _effective(recorded: RecordedConfig, rules: FlagRules) -> tuple[tuple[str, ...], str | None]:
+    return (
+        recorded.effective_rustflags(rules.triple, rules.cfgs_under, beneath=rules.beneath),
+        recorded.effective_linker(rules.triple, rules.cfgs_under, beneath=rules.beneath),
+    )
+
+
+def _why_unreachable(rules: FlagRules) -> str:
+    flags = " ".join(rules.common)
+    if rules.common[: len(rules.beneath)] != rules.beneath:
+        return f"`{flags}` would have to be set beside the images' own flags"
+    return f"under `{flags}` a `cfg(...)` of the configuration holds that sets others: change it by hand"
 
 
 def _why_needed(flag: str) -> str:
@@ -142,15 +159,19 @@ def _files(
 ) -> dict[str, tuple[str | None, str | None]]:
     """Return the configurations that change; raise `ValueError` for one whose form cannot be kept."""
     tree = SourceTree.of(found)
-    texts = {path: tree.read_text(path) for path in configuration_files(tree, found.root)}
+    configuration = {file.path: file for file in configuration_files(tree, found.root)}
+    texts = {path: tree.read_text(path) for path in configuration}
     nearest = next(iter(texts), found.root / ".cargo" / "config.toml")
     changed: dict[str, tuple[str | None, str | None]] = {}
     for path in dict.fromkeys([nearest, *texts]):
         before, shown = texts.get(path), path.relative_to(found.repo_root).as_posix()
         after = _edited(before or "", flags if path == nearest else (), keys, shown)
         if after != (before or ""):
+            # An included file must stay, be it empty: cargo refuses to go on without.
+            needed = path in configuration and configuration[path].is_included
             mark = "" if before is None else tree.mark(path)
-            changed[shown] = None if before is None else mark + before, mark + after if after.strip() else None
+            kept = mark + after if after.strip() or needed else None
+            changed[shown] = None if before is None else mark + before, kept
     return changed
 
 

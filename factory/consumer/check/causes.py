@@ -22,7 +22,7 @@ from factory.model import Mode, Side, SourceKind
 from factory.planning.selection import LeftOut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from factory.cargo.sources import CookableSources
     from factory.consumer.check.settings import Setting
@@ -100,7 +100,7 @@ class Situation:
 
     `graph` has the consumer's units, `warm` those of the image, `elsewhere` the layer of each that only another image
     has; `overrides` are the packages with settings of their own in the consumer's cargo profile, `sources` those that
-    are cooked from.
+    are cooked from, and `rustflags` the images' own, which all units have.
     """
 
     graph: MergedGraph
@@ -111,6 +111,7 @@ class Situation:
     profile: str
     overrides: frozenset[str]
     sources: CookableSources
+    rustflags: tuple[str, ...]
 
 
 def explain_misses(situation: Situation, misses: Iterable[UnitKey]) -> Explained:
@@ -175,12 +176,19 @@ class _Explainer:
         foreign = self._foreign(unit)
         if foreign is not None:
             return frozenset({foreign})
-        if unit.linker is not None:
-            return frozenset({Root(cause=Cause.LINKER, subject="linker", warm="rustc's own", yours=unit.linker)})
         reason = why_not_cookable_flags(unit.rustflags)
-        if reason is not None:
-            return frozenset({self._flags_root(unit, (), detail=reason)})
-        return frozenset()
+        flags = {self._flags_root(unit, self.situation.rustflags, detail=reason)} if reason is not None else set()
+        if unit.linker is None:
+            return frozenset(flags)
+        linker = Root(cause=Cause.LINKER, subject="linker", warm="rustc's own", yours=unit.linker)
+        # With the linker gone, these would be what keeps it from being fresh.
+        return frozenset({linker, *(flags or self._other_flags(unit))})
+
+    def _other_flags(self, unit: Unit) -> set[Root]:
+        relative = self._relative(unit)
+        if relative is None or relative.unit.rustflags == unit.rustflags:
+            return set()
+        return {self._flags_root(unit, relative.unit.rustflags)}
 
     def _foreign(self, unit: Unit) -> Root | None:
         """Return the source that keeps a unit from being cooked: its own, or git right below a registry's package."""
@@ -279,29 +287,44 @@ class _Explainer:
         return frozenset(alone or {_of_crate(Cause.DEPENDENCIES, unit.package, detail="under other names")})
 
     def _relative(self, unit: Unit) -> WarmUnit | None:
-        """The warm unit of the same crate and kind that differs least; `None` where no compatible version is warm."""
+        """The warm unit of the same crate and kind that differs least; `None` where no compatible version is warm.
+
+        One under flags that other repositories set is none of a unit without: nobody would take these flags over.
+        """
         by_version: dict[str, list[WarmUnit]] = {}
-        for kin in _kin_of(unit):
-            for kept, those in self._kin.get(kin, {}).items():
-                by_version.setdefault(kept, []).extend(those)
+        for planned in self._nearest_surroundings(unit):
+            by_version.setdefault(planned.unit.package.version, []).append(planned)
         version = self._warm_version(unit, by_version)
         if version is None:
             return None
         return min(by_version[version], key=lambda planned: (*self._distance(unit, planned.unit), planned.unit.key))
 
-    def _warm_version(self, unit: Unit, warm: Iterable[str]) -> str | None:
+    def _nearest_surroundings(self, unit: Unit) -> Sequence[WarmUnit]:
+        """Return the compatible warm units under the same flags and for the same target, where there are such."""
+        related = self._compatible(unit)
+        same_flags = [planned for planned in related if planned.unit.rustflags == unit.rustflags]
+        if not same_flags and unit.rustflags in {(), self.situation.rustflags}:
+            return ()
+        related = same_flags or related
+        return [planned for planned in related if planned.unit.platform == unit.platform] or related
+
+    def _compatible(self, unit: Unit) -> list[WarmUnit]:
+        slot = resolver_slot(unit.package.version)
+        kin = (self._kin.get(each, {}) for each in _kin_of(unit))
+        by_version = (pair for those in kin for pair in those.items())
+        return [planned for version, those in by_version if resolver_slot(version) == slot for planned in those]
+
+    def _warm_version(self, unit: Unit, warm: Collection[str]) -> str | None:
         """The version to compare with: the same, else the one of the same semver range that most stands on."""
-        mine = unit.package.version
-        compatible = [version for version in warm if resolver_slot(version) == resolver_slot(mine)]
-        if mine in compatible:
-            return mine
+        if unit.package.version in warm:
+            return unit.package.version
 
         def rank(version: str) -> tuple[int, semver.Version, str]:
             package = replace(unit.package, version=version)
             used = sum(self._users[package, side] for side in unit.sides)
             return (used, semver.Version.parse(version), version)
 
-        return max(compatible, key=rank) if compatible else None
+        return max(warm, key=rank, default=None)
 
     def _distance(self, unit: Unit, other: Unit) -> tuple[int, ...]:
         surroundings = (
@@ -363,6 +386,8 @@ class _Explainer:
         return reasons[0][1] if reasons else None
 
     def _why_unknown(self, unit: Unit) -> str:
+        if self._compatible(unit):
+            return "warm under other RUSTFLAGS only"
         if any(kin in self._kin for kin in _kin_of(unit)):
             return "only other versions are warm"
         if any(kin in self._kin for kin in _kin_of(replace(unit, sides=frozenset(Side)))):

@@ -212,6 +212,7 @@ class _Forecaster:
             overrides=self.places.overrides(profile),
             # What is warm could be cooked, whatever is configured where somebody asks.
             sources=self.sources.with_those_of(planned.unit.package for planned in units.values()),
+            rustflags=self.warm.rustflags,
         )
         return explain_misses(situation, missing)
 
@@ -246,7 +247,8 @@ class _Forecaster:
             yield Miss(
                 root=root,
                 settings=settings,
-                workspace=self.workspace.path,
+                repo=self.workspace.repo,
+                workspaces=(self.workspace.path,),
                 sides=(sides := self._sides(root, keys)),
                 place=place_of(root, settings, crates, self.places),
                 remedy=remedy_of(root, settings, sides, self.places, offer),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from factory.consumer.check.causes import Root
     from factory.consumer.check.places import Place
@@ -49,7 +50,9 @@ class Miss:
 
     root: Root
     settings: tuple[Setting, ...]
-    workspace: str
+    repo: str
+    workspaces: tuple[str, ...]
+    """The workspaces that have it, sorted: one of a variant of a workspace, one or more of a report."""
     sides: tuple[Side, ...]
     """Of the crate that has the cause, where it is one: what is compiled for the program, or for the host."""
     place: Place
@@ -61,6 +64,11 @@ class Miss:
     """The crates that have the cause themselves (`name@version`), the most expensive first."""
     dependents: tuple[str, ...]
     """The crates that miss only because they stand on it, the most expensive first."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What two misses have in common that one edit of one line mends."""
+        return (self.repo, self.root, self.place, self.settings, self.remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,16 +150,19 @@ class CheckReport:
     @property
     def wall_cold(self) -> float:
         """Predicted wall seconds without anything warm, one workspace after the other."""
-        return sum(check.wall_cold for check in self.chosen)
+        return sum((check.wall_cold for check in self.chosen), 0.0)
 
     def wall_on(self, image: str) -> float:
         """Return the predicted wall seconds on one of the images."""
-        return sum(check.wall_warm[image] for check in self.chosen)
+        return sum((check.wall_warm[image] for check in self.chosen), 0.0)
 
     @property
     def misses(self) -> tuple[Miss, ...]:
-        """The misses of the variant in all workspaces, the most seconds first."""
-        return tuple(sorted((miss for check in self.chosen for miss in check.misses), key=most_lost_first))
+        """The misses of the variant, those of all workspaces that one line makes as one, the most seconds first."""
+        same: dict[tuple[object, ...], list[Miss]] = defaultdict(list)
+        for miss in sorted((miss for check in self.chosen for miss in check.misses), key=most_lost_first):
+            same[miss.identity].append(miss)
+        return tuple(sorted(map(_together, same.values()), key=most_lost_first))
 
     @property
     def skipped(self) -> tuple[WorkspaceCheck, ...]:
@@ -159,9 +170,25 @@ class CheckReport:
         return tuple(w for w in self.workspaces if self.variant not in w.variants)
 
 
-def most_lost_first(miss: Miss) -> tuple[float, int, Root, str]:
+def most_lost_first(miss: Miss) -> tuple[float, int, Root, tuple[str, ...]]:
     """Sort misses by their seconds; equal ones by units and name."""
-    return (-round(miss.lost, 3), -miss.units, miss.root, miss.workspace)
+    return (-round(miss.lost, 3), -miss.units, miss.root, miss.workspaces)
+
+
+def _together(misses: Sequence[Miss]) -> Miss:
+    """Return what one line makes miss in several workspaces as one, the most expensive of them first."""
+    crates = tuple(dict.fromkeys(label for miss in misses for label in miss.crates))
+    above = dict.fromkeys(label for miss in misses for label in miss.dependents)
+    return replace(
+        misses[0],
+        workspaces=tuple(sorted(path for miss in misses for path in miss.workspaces)),
+        sides=tuple(sorted({side for miss in misses for side in miss.sides})),
+        units=sum(miss.units for miss in misses),
+        lost=sum(miss.lost for miss in misses),
+        alone=_sum(miss.alone for miss in misses),
+        crates=crates,
+        dependents=tuple(label for label in above if label not in crates),
+    )
 
 
 def check_to_json(report: CheckReport) -> dict[str, Any]:
@@ -231,7 +258,8 @@ def _miss_to_json(miss: Miss) -> dict[str, Any]:
         "features": {"missing": list(root.missing), "extra": list(root.extra)},
         "settings": [setting._asdict() for setting in miss.settings],
         "detail": root.detail,
-        "workspace": miss.workspace,
+        "workspace": miss.workspaces[0],
+        "workspaces": list(miss.workspaces),
         "file": miss.place.file,
         "line": miss.place.line,
         "remedy": miss.remedy,

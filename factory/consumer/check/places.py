@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from factory.scan.cargo_config import configuration_files
+from factory.scan.config_files import configuration_files
 from factory.scan.manifest import parse_toml
 from factory.scan.source_tree import MAX_LOCK_BYTES, SourceTree
 from factory.toml_lines import line_of_key, lines_of_keys
@@ -150,7 +150,7 @@ class Places:
     @cached_property
     def _configurations(self) -> tuple[_Toml, ...]:
         """The cargo configurations that count, the nearest first."""
-        return tuple(self._read(path) for path in configuration_files(self._tree, self._found.root))
+        return tuple(self._read(file.path) for file in configuration_files(self._tree, self._found.root))
 
     def _folders(self) -> Iterator[Path]:
         for folder in (self._found.root, *self._found.root.parents):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from factory.analysis.remarks import Remark, fold_remarks
 from factory.consumer.check.causes import Cause
 from factory.consumer.check.settings import turns_lto_on
 from factory.model import Side
@@ -41,11 +42,7 @@ def print_check(report: CheckReport, output: Output, *, top: int) -> None:
     )
     if len(report.chosen) > 1:
         _print_workspaces(report, output)
-    for workspace in report.skipped:
-        output.warn(f"{workspace.path}: no forecast: {workspace.skipped or f'it has no {report.variant}'}")
-    for workspace in report.workspaces:
-        for remark in workspace.remarks:
-            output.warn(f"{workspace.path}: {remark}")
+    _warn(report, output)
     _print_misses(report, output, top=top)
 
 
@@ -84,6 +81,22 @@ def _print_workspaces(report: CheckReport, output: Output) -> None:
     )
 
 
+def _warn(report: CheckReport, output: Output) -> None:
+    """Warn of what has no forecast, and of forecasts that may not hold."""
+    without = [
+        Remark(path=w.path, repo=w.repo, skipped=True, text=w.skipped or f"it has no {report.variant}")
+        for w in report.skipped
+    ]
+    doubted = [
+        Remark(path=w.path, repo=w.repo, skipped=False, text=remark) for w in report.workspaces for remark in w.remarks
+    ]
+    rows = fold_remarks((*without, *doubted), all_of_them=output.is_verbose)
+    for row in rows:
+        output.warn(f"{row.where}: {'no forecast: ' if row.skipped else ''}{row.text}")
+    if len(rows) < len(without) + len(doubted):
+        output.say("-v warns of each workspace by itself, and --json has all")
+
+
 def _print_misses(report: CheckReport, output: Output, *, top: int) -> None:
     misses = report.misses
     if not misses:
@@ -115,7 +128,8 @@ def _reach(miss: Miss) -> str:
     above = f", under {_first(miss.dependents)}" if miss.dependents else ""
     told = round(miss.alone.seconds, 1) < round(miss.lost, 1) and (miss.alone.units or not turns_lto_on(miss.settings))
     alone = f"; {miss.alone.seconds:.1f} s by itself" if told else ""
-    return f"{miss.units} unit{'s' if miss.units != 1 else ''}{above}{alone}"
+    where = f" in {len(miss.workspaces)} workspaces" if len(miss.workspaces) > 1 else ""
+    return f"{miss.units} unit{'s' if miss.units != 1 else ''}{where}{above}{alone}"
 
 
 def _feature_lists(root: Root) -> Sequence[tuple[str, tuple[str, ...]]]:

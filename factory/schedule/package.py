@@ -1,0 +1,81 @@
+"""What a job installs to have `factory`: a requirement as pip and pipx both read it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory import __version__
+from factory.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DISTRIBUTION = "rust-warm-factory"
+
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_EXTRAS = rf"(?:\[(?P<extras>{_NAME}(?:,{_NAME})*)\])?"
+_RELEASE = r"(?:===?|~=|!=|[<>]=?)[A-Za-z0-9.*+!_-]+"
+_URL = r"(?:git\+https|git\+ssh|https)://[A-Za-z0-9._~:/@%+#&=?,-]+"
+_FORMS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # A file before a name, which it may look like. What a shell or YAML would read otherwise is in none of them.
+        rf"(?P<file>[A-Za-z0-9._/][A-Za-z0-9._/+-]*\.(?:whl|tar\.gz)){_EXTRAS}",
+        rf"(?:(?P<called>{_NAME}){_EXTRAS} ?@ ?)?(?P<url>{_URL})",
+        rf"(?P<name>{_NAME}){_EXTRAS}(?P<releases>(?:{_RELEASE}(?:,{_RELEASE})*)?)",
+    )
+)
+_ACCOUNT = re.compile(r"(?:https://[^/?#]*|ssh://[^/?#@]*:[^/?#@]*)@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A requirement without its extras: `front` them, which stand between the two, and `back`.
+
+    `file` is the path of a wheel or an archive, "" for what is fetched.
+    """
+
+    front: str
+    back: str = ""
+    extras: frozenset[str] = frozenset()
+    file: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Package:
+        """Read a requirement; raise `ConfigurationError` for what is none, or holds a password."""
+        match = next(filter(None, (form.fullmatch(text) for form in _FORMS)), None)
+        if match is None:
+            raise ConfigurationError(
+                f"--package {text!r}: no requirement that pip and pipx both take",
+                advice=f"Write a name ({DISTRIBUTION}==0.1.0), a URL (git+https://HOST/REPO.git@REF, "
+                "https://HOST/NAME.whl), or the path of a wheel.",
+            )
+        part = match.groupdict(default="")
+        if _ACCOUNT.match(part.get("url", "").removeprefix("git+")):
+            # Not shown: it may be a password.
+            raise ConfigurationError(
+                "--package: the URL holds a user name or a password, which every reader of the files would have",
+                advice="Leave it out, and let the job log in: by ~/.netrc, or PIP_INDEX_URL for an index of your own.",
+            )
+        extras = frozenset(filter(None, part["extras"].split(",")))
+        if "url" in part:
+            return cls(front=part["called"] or DISTRIBUTION, back=f" @ {part['url']}", extras=extras)
+        if "file" in part:
+            return cls(front=part["file"], extras=extras, file=part["file"])
+        return cls(front=part["name"], back=part["releases"], extras=extras)
+
+    @property
+    def by_ssh(self) -> bool:
+        """Whether it takes an ssh key to fetch it."""
+        return " @ git+ssh://" in self.back
+
+    def with_extras(self, extras: Iterable[str] = ()) -> str:
+        """Return the requirement with these extras beside its own."""
+        named = ",".join(sorted(self.extras | set(extras)))
+        return f"{self.front}[{named}]{self.back}" if named else f"{self.front}{self.back}"
+
+
+PUBLISHED = Package(front=DISTRIBUTION, back=f"=={__version__}")
+"""This release, from the index that pip asks."""
