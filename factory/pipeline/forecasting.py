@@ -13,6 +13,7 @@ from factory.config.access import fetching
 from factory.consumer import recommend as recommend_stage
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.features import FeatureRules, FeaturesBy
+from factory.consumer.align.show import UNPIN
 from factory.consumer.align.steps import Aligner, Wishes, align_repository
 from factory.consumer.align.versions import VersionRules
 from factory.consumer.check import forecast as check_stage
@@ -86,6 +87,8 @@ class AlignWishes:
     allow_downgrade: bool
     advisory_db: Path | None
     variant: str | None
+    ignore_pin: bool
+    """Align for builds by the plan's toolchain, whatever a repository pins."""
 
 
 def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: bool) -> AlignReport:
@@ -115,12 +118,17 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
 
 
 def apply_alignment(run: Run, repo: Path, report: AlignReport, *, force: bool) -> None:
-    """Write what aligning a repository found; raise `BadAnswerError` where a workspace could not be aligned."""
+    """Write what aligning a repository found.
+
+    Raises `BadAnswerError` where a workspace could not be aligned, or where toolchain pins leave nothing to write.
+    """
     if report.problems:
         raise BadAnswerError(
             "; ".join(report.problems), advice=f"Nothing was written. Mend {repo}, or name a part of it."
         )
     changed = [workspace for workspace in report.workspaces if workspace.files]
+    if report.barred and not changed:
+        raise BadAnswerError(f"nothing was written: {'; '.join(report.barred)}", advice=UNPIN)
     if not changed:
         run.output.say("aligned: nothing to write")
         return
@@ -170,7 +178,7 @@ def _aligner(
             Scan(workspaces=(workspace,), skipped=()),
             analysis,
             warm,
-            Question(variant=wishes.variant or default_variant(warm), ignore_pin=True),
+            Question(variant=wishes.variant or default_variant(warm), ignore_pin=wishes.ignore_pin),
             costs=costs,
             jobs=run.settings.worth.jobs,
             sources=fetching(run.settings).cookable,

@@ -220,6 +220,51 @@ def test_no_version_that_needs_a_newer_rust_than_the_repository_says(
     assert left["itoa 1.0.17 -> 1.0.18"].endswith("and the repository says 1.60")
 
 
+def test_under_a_toolchain_pin_nothing_is_aligned_unless_it_is_ignored(
+    program: Program, plan: Path, tmp_path: Path
+) -> None:
+    """Nothing is fresh under a pin, as `check` says; what its compiler cannot build is no move, whoever asks."""
+    repo = write(tmp_path / "repo", BEHIND)
+    pin = repo / "rust-toolchain"
+    before = texts(repo)
+    pin.write_text("1.60.0\n", encoding="utf-8")
+    told = "rust-toolchain pins 1.60.0: whatever is aligned is fresh only with"
+
+    answer = program.json("align", repo, "--plan", plan)
+
+    (workspace,) = answer["workspaces"]
+    assert (workspace["steps"], workspace["files"], answer["aligned"]) == ([], [], False)
+    assert workspace["barred"].startswith(told)
+    assert workspace["before"]["units"] == program.json("check", repo, "--plan", plan)["units"]
+    for words in (("--check",), ("--apply", "--force")):
+        refused = program("align", repo, "--plan", plan, *words, code=1).stderr
+        assert f"{told} " in refused
+        assert "--ignore-pin" in refused
+    assert texts(repo) == {**before, "rust-toolchain": "1.60.0\n"}
+
+    ignored = program.json("align", repo, "--plan", plan, "--ignore-pin")
+    versions = steps(ignored)["versions"]
+    assert [row["subject"] for row in versions["changes"]] == ["cfg-if 1.0.3 -> 1.0.4"]
+    assert [(row["subject"], row["why"].partition(", and ")[2]) for row in versions["left"]] == [
+        ("itoa 1.0.17 -> 1.0.18", "rust-toolchain pins 1.60.0")
+    ]
+    assert ignored["workspaces"][0]["files"]
+
+    pin.unlink()
+    assert steps(program.json("align", repo, "--plan", plan))["versions"]["left"] == []
+
+
+def test_repositories_meet_only_as_far_as_their_toolchain_pins_allow(program: Program, tmp_path: Path) -> None:
+    for name, workspace in {"one": BASE, "two": BASE, "pinned": BEHIND}.items():
+        write(tmp_path / name, workspace)
+    (tmp_path / "pinned" / "rust-toolchain").write_text("1.60.0\n", encoding="utf-8")
+    program("analyze", "one", "two", "pinned", "--top", "0", "--aligned", "aligned.json", cwd=tmp_path)
+    aligned = json.loads((tmp_path / "aligned.json").read_text("utf-8"))
+    (row,) = [row for row in aligned["workspaces"] if row["path"] == "pinned + versions"]
+    locked = {name: version for name, version, *_ in row["lock"]}
+    assert (locked["itoa"], locked["cfg-if"]) == ("1.0.17", "1.0.4")
+
+
 def test_the_cargo_profile_is_proposed_and_written_only_on_demand(program: Program, plan: Path, tmp_path: Path) -> None:
     tables = '\n# why it is so\n[profile.release]\nlto = "thin" # smaller\n\n[profile.dev]\ndebug = 1\n'
     repo = write(tmp_path / "repo", replace(BASE, name="app", tables=tables))

@@ -20,6 +20,7 @@ from factory.consumer.align.hack import (
     with_hack,
 )
 from factory.consumer.align.model import Change
+from factory.consumer.align.rust_limit import rust_limit
 from factory.consumer.align.settle import settle
 from factory.consumer.align.versions import settle_on_baseline
 from factory.graph import MergedGraph
@@ -329,7 +330,7 @@ class _Features:
         for package in sorted(new):
             if package in made.links and made.links[package] not in linked:
                 return f"brings {package.label}, which links a native library"
-        return self.rules.versions.why_too_new(new, self.copy.found.rust_version)
+        return self.rules.versions.why_too_new(new, rust_limit(self.copy.found))
 
     def _write(self, additions: Sequence[Addition]) -> str:
         """Write these additions into the copy, and have cargo complete the lock; "" or why not."""

@@ -105,6 +105,8 @@ class _Alignment:
         first = self._state(analysis)
         if first.problem:
             return self._unaligned(first.problem, first)
+        if first.barred:
+            return replace(self._unaligned("", first), barred=first.barred)
         state = first
         self.had_hack = hack_folder(original, self._root) is not None
         try:

@@ -12,9 +12,9 @@ from factory.cargo.lock import parse_lock
 from factory.consumer.align.fitting import Fitting, Requirement, fit
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.requirements import widened
+from factory.consumer.align.rust_limit import rust_limit
 from factory.consumer.align.settle import settle
 from factory.model import CRATES_IO, PackageId
-from factory.planning.baseline_rules import rust_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from factory.cargo.index_cache import CrateFacts
     from factory.consumer.align.copy import WorkingCopy
     from factory.consumer.align.fitting import Fitted
+    from factory.consumer.align.rust_limit import RustLimit
     from factory.planning.baseline import Baseline
 
 _ROUNDS = 3
@@ -59,15 +60,15 @@ class VersionRules:
         """Return a lockfile with some packages moved, for cargo to complete."""
         return moved_lock(lock, {one: facts.checksum for one in moves if (facts := self.facts(one.target)) is not None})
 
-    def refusal(self, move: Move, rust_version: str | None) -> str:
-        """Say why a repository with a `rust-version` shall not make a move; "" where it may."""
+    def refusal(self, move: Move, limit: RustLimit | None) -> str:
+        """Say why a repository whose Rust has a limit shall not make a move; "" where it may."""
         facts = self.facts(move.target)
         if facts is None or not facts.checksum:
             return "the registry's index here does not know this version"
         if facts.yanked and not self.allow_downgrade:
             return "yanked from the registry (--allow-downgrade takes it all the same)"
-        if _is_newer(facts.rust_version, rust_version):
-            return f"needs rustc {facts.rust_version}, and the repository says {rust_version}"
+        if limit is not None and limit.excludes(facts.rust_version):
+            return f"needs rustc {facts.rust_version}, and {limit.says}"
         if self.advisories is not None and not self.allow_downgrade:
             known = self.advisories.of(move.target)
             added = sorted(known - self.advisories.of(move.package))
@@ -75,12 +76,12 @@ class VersionRules:
                 return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
         return ""
 
-    def why_too_new(self, packages: Iterable[PackageId], rust_version: str | None) -> str:
-        """Say which package that comes in needs a newer Rust than a repository's `rust-version`; "" for none."""
+    def why_too_new(self, packages: Iterable[PackageId], limit: RustLimit | None) -> str:
+        """Say which package that comes in needs a newer Rust than a repository's limit; "" for none."""
         for package in sorted(packages):
             facts = self.facts(package)
-            if facts is not None and _is_newer(facts.rust_version, rust_version):
-                return f"brings {package.label}, which needs rustc {facts.rust_version}"
+            if limit is not None and facts is not None and limit.excludes(facts.rust_version):
+                return f"brings {package.label}, which needs rustc {facts.rust_version}, and {limit.says}"
         return ""
 
 
@@ -147,7 +148,7 @@ class _Versions:
         return self.rules.moves(one for one in self.copy.locked() if one in compiled or one not in self.first)
 
     def _refusal(self, move: Move) -> str:
-        return self.rules.refusal(move, self.copy.found.rust_version)
+        return self.rules.refusal(move, rust_limit(self.copy.found))
 
     def _fit(self, moves: Sequence[Move]) -> Fitted:
         """Leave out what requirements exclude, and add what moves need beside them: cargo need not be asked."""
@@ -192,7 +193,7 @@ class _Versions:
         ]
         if missing:
             return "a manifest of the repository does not allow this version (--manifest changes it)"
-        return self.rules.why_too_new(now - known, self.copy.found.rust_version)
+        return self.rules.why_too_new(now - known, rust_limit(self.copy.found))
 
 
 def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) -> Moved:
@@ -206,7 +207,8 @@ def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) ->
 
 def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterable[PackageId]) -> None:
     """Move packages that are locked onto the baseline's versions; those that may not or cannot move stay."""
-    wanted = [move for move in rules.moves(packages) if not rules.refusal(move, copy.found.rust_version)]
+    limit = rust_limit(copy.found)
+    wanted = [move for move in rules.moves(packages) if not rules.refusal(move, limit)]
 
     def attempt(moves: Sequence[Move]) -> str:
         before = copy.lock.read_text(encoding="utf-8")
@@ -220,11 +222,6 @@ def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterabl
         return why
 
     settle(wanted, attempt, suspects)
-
-
-def _is_newer(needed: str | None, allowed: str | None) -> bool:
-    """Whether a crate's `rust-version` is above a repository's, where both have one."""
-    return needed is not None and allowed is not None and rust_release(needed) > rust_release(allowed)
 
 
 def _own_requirements(copy: WorkingCopy) -> tuple[Requirement, ...]:
