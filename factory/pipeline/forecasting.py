@@ -94,7 +94,7 @@ class AlignWishes:
 def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: bool) -> AlignReport:
     """Return the steps that move a repository onto a plan's baseline; nothing is written.
 
-    Raises `BadAnswerError` where none of it can be resolved: then nobody knows whether it is aligned.
+    Raises `BadAnswerError` where none of it can be resolved or aligned: then nobody knows whether it is.
     """
     source = WarmSource(plan=plan)
     made = read_plan(plan)
@@ -113,7 +113,11 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     aligner = _aligner(run, made.baseline, warm, resolver, wishes)
     steps = Wishes(variant=variant, steps=wishes.steps)
     report = align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
-    _require_resolved(report.problems, [row for row in report.workspaces if not row.problem])
+    _require_resolved(report.problems, [row for row in report.workspaces if not row.before.problem])
+    if all(row.problem for row in report.workspaces):
+        raise BadAnswerError(
+            "\n  ".join(["no workspace could be aligned:", *report.problems]), advice="Mend that first."
+        )
     return report
 
 

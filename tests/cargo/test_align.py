@@ -177,6 +177,40 @@ def test_a_crate_that_no_program_names_itself_takes_a_crate_of_ours(
     assert "+++ b/workspace-hack/Cargo.toml" in features["patch"].splitlines()
 
 
+@pytest.mark.parametrize(
+    "dependencies",
+    [
+        'dependencies.core-of-it.path = "core"\ndependencies.itoa = "1"\n',
+        'dependencies = { core-of-it = { path = "core" }, itoa = "1" }\n',
+    ],
+    ids=["dotted", "inline"],
+)
+def test_where_no_line_can_be_added_to_the_dependencies_edits_are_all_there_is(
+    program: Program, plan: Path, tmp_path: Path, dependencies: str
+) -> None:
+    """The program's own dependencies are keys above `[package]`, and only its library names serde."""
+    repo = tmp_path / "repo"
+    replace(BEHIND, dependencies=()).write(repo, find_toolchain().host)
+    manifest = repo / "Cargo.toml"
+    lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+    manifest.write_text(dependencies + "".join(line for line in lines if line != "[dependencies]\n"), "utf-8")
+    serde = 'serde = { version = "1", features = ["std"] }'
+    head = '[package]\nname = "core-of-it"\nversion = "0.1.0"\nedition = "2021"\n'
+    write_files(repo / "core", {"src/lib.rs": "", "Cargo.toml": f"{head}[dependencies]\n{serde}\n"})
+    cargo(repo, "update", "--workspace", "--quiet")
+    cargo(repo, "update", "--quiet", "--package=itoa", "--precise=1.0.17")
+
+    taken = steps(program.json("align", repo, "--plan", plan))
+
+    assert "itoa 1.0.17 -> 1.0.18" in [row["subject"] for row in taken["versions"]["changes"]]
+    left = {row["subject"]: row["why"] for row in taken["features"]["left"]}
+    assert "serde@1.0.228: rc" in left
+    assert left["a crate that names others"].endswith("Write them as a table: [dependencies].")
+    refused = program("align", repo, "--plan", plan, "--features-by", "hack", code=1).stderr
+    assert "Write them as a table: [dependencies]." in refused
+    assert "resolved" not in refused
+
+
 def test_the_patch_of_the_steps_is_what_git_applies(program: Program, plan: Path, tmp_path: Path) -> None:
     repo = write(tmp_path / "repo", BEHIND, git=True)
     (workspace,) = program.json("align", repo, "--plan", plan, "--step", "versions")["workspaces"]

@@ -24,6 +24,7 @@ from factory.consumer.align.hack import (
     Entry,
     free_name,
     hack_manifest,
+    why_no_crate,
     with_dependency,
     with_hack,
     without_hack,
@@ -208,6 +209,13 @@ def test_one_line_is_added_and_taken_away_again(text: str) -> None:
 def test_where_no_line_can_be_added_it_says_so(text: str) -> None:
     with pytest.raises(ConfigurationError):
         with_dependency(text, "workspace-hack", "workspace-hack")
+
+
+def test_what_keeps_the_crate_out_is_told_with_what_to_do_and_without_changing_anything() -> None:
+    dotted = {"Cargo.toml": "dependencies.serde.version = '1'\n[package]\nname = 'a'\n"}
+    told = "no line can be added to the dependencies of `a`, which are no table of their own. "
+    assert why_no_crate(dotted, ".", ["Cargo.toml"]) == f"{told}Write them as a table: [dependencies]."
+    assert why_no_crate({"Cargo.toml": "[package]\nname = 'a'\n"}, ".", ["Cargo.toml"]) == ""
 
 
 def test_a_repository_with_a_crate_of_that_name_keeps_it() -> None:

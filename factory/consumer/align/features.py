@@ -17,12 +17,14 @@ from factory.consumer.align.hack import (
     LIBRARY,
     Entry,
     free_name,
+    why_no_crate,
     with_hack,
 )
 from factory.consumer.align.model import Change
 from factory.consumer.align.rust_limit import rust_limit
 from factory.consumer.align.settle import settle
 from factory.consumer.align.versions import settle_on_baseline
+from factory.errors import ConfigurationError
 from factory.graph import MergedGraph
 from factory.model import PackageId, Side
 from factory.planning.behaviour import read_behaviour_features
@@ -47,6 +49,7 @@ _MOST_BROUGHT = 2
 """Crates that a feature may bring: of what brings more, repositories take different parts, and share less."""
 _WORD = re.compile(r"[\w-]+")
 _SYSTEM = "target_os"
+_CRATE = "a crate that names others"
 
 
 class FeaturesBy(enum.StrEnum):
@@ -437,11 +440,16 @@ class _Features:
 def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> FoundFeatures:
     """Add the baseline's features to a copy that has no crate of ours; `analysis` is of the copy as it is.
 
-    The copy is left with as much as there is.
-
-    Raises `ConfigurationError` where no such crate can be added to the repository.
+    The copy is left with as much as there is. Where no such crate can be added to the repository, edits are all there
+    is, and the reason is among what is left; raises `ConfigurationError` where the crate is what was asked for.
     """
     texts, users = copy.read(), _users(copy)
+    no_crate = "" if rules.by is FeaturesBy.EDIT else _why_no_crate(copy, texts, users)
+    if no_crate and rules.by is FeaturesBy.HACK:
+        raise ConfigurationError(no_crate, advice="Or give --features-by edit.")
+    if no_crate:
+        found = add_features(copy, replace(rules, by=FeaturesBy.EDIT), analysis)
+        return replace(found, free=replace(found.free, left=(*found.free.left, Change(_CRATE, no_crate))))
     root = str((copy.root / "Cargo.toml").relative_to(copy.folder))
     named = DirectDependencies.read(texts, users, root, lambda key: applies(key, rules.triple, rules.cfgs))
     by_edits: Added | None = None
@@ -458,6 +466,16 @@ def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> 
     if found.more is None:
         copy.write(by_edits.texts)
     return replace(found, free=by_edits)
+
+
+def with_reachable(rules: FeatureRules, copy: WorkingCopy) -> FeatureRules:
+    """Return rules by which features come into a copy: by the crate, or else by edits where it cannot be added."""
+    by = FeaturesBy.EDIT if _why_no_crate(copy, copy.read(), _users(copy)) else FeaturesBy.HACK
+    return replace(rules, by=by)
+
+
+def _why_no_crate(copy: WorkingCopy, texts: Mapping[str, str], users: Sequence[str]) -> str:
+    return why_no_crate(texts, str(copy.root.relative_to(copy.folder)), users)
 
 
 def write_sources(folder: Path, entries: Sequence[Entry]) -> None:

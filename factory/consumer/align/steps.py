@@ -118,7 +118,7 @@ class _Alignment:
             for step in (self._profile, self._versions_and_features):
                 analysis, state = step(analysis, state)
         except ConfigurationError as error:
-            return self._unaligned(error.what, first)
+            return self._unaligned(str(error).replace("\n", " "), first)
         files = self._files(original)
         self._propose_profile(analysis, state)
         idle = why_idle(first, state)
