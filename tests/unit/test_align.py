@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from factory.analysis.model import VariantUse
 from factory.cargo.advisories import read_advisories
 from factory.cargo.index_cache import CrateFacts, parse_index_line
+from factory.cargo.lock import Lock, LockedPackage
 from factory.cargo.profile_table import ProfileTable
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.copy import in_the_way, without_packages
@@ -33,8 +34,8 @@ from factory.consumer.align.model import Move
 from factory.consumer.align.profile import profile_changes, with_profile
 from factory.consumer.align.requirements import widened
 from factory.consumer.align.rust_limit import rust_limit
-from factory.consumer.align.settle import MOST_ATTEMPTS, settle
-from factory.consumer.align.versions import moved_lock, suspects
+from factory.consumer.align.settle import MOST_ATTEMPTS, Pace, settle
+from factory.consumer.align.versions import moved_lock, movers_of, suspects
 from factory.errors import ConfigurationError
 from factory.model import CRATES_IO, PackageId, Side
 from factory.planning.baseline import Baseline, BaselineCrate, BaselineProfile
@@ -97,6 +98,25 @@ def test_those_that_cargo_complains_of_are_suspected() -> None:
     assert suspects(moves, "two packages would link the native library `z`") == []
 
 
+def locked(*rows: tuple[PackageId, Sequence[PackageId]]) -> Lock:
+    return Lock(
+        tuple(LockedPackage(package=one, checksum=None, dependencies=tuple(below)) for one, below in sorted(rows))
+    )
+
+
+def test_what_a_package_came_in_by_are_the_moves_nearest_above_it() -> None:
+    """By way of what came along, and of what was there and got a feature; what merely stands above has no part."""
+    moves = [Move(package=package(name), version="1.0.5") for name in ("client", "maker", "top")]
+    client, maker, top = (move.target for move in moves)
+    newcomer, along, old, other = (package(name) for name in ("newcomer", "along", "old", "other"))
+    before = locked((old, [other]), (other, []), (package("client"), []), (package("maker"), []), (package("top"), []))
+    after = locked(
+        (top, [client, maker]), (client, [along]), (along, [old]), (old, [other, newcomer]), (other, []), (maker, [old])
+    )
+    assert movers_of([newcomer], moves, before, after) == {moves[0], moves[1]}
+    assert movers_of([other], moves, before, after) == frozenset(), "it was asked for as much before"
+
+
 def test_a_package_of_another_source_keeps_its_version() -> None:
     assert moved_lock(LOCK, {Move(package=package("b"), version="1.0.5"): "new"}) == LOCK
 
@@ -118,6 +138,8 @@ all possible versions conflict with previously selected packages.
 def test_what_is_in_the_way_is_what_was_selected_before_with_what_asks_for_it() -> None:
     answer = Completed(args=("cargo",), returncode=101, stdout="", stderr=CONFLICT)
     assert in_the_way(answer) == {("js-sys", "0.3.77"), ("wasm-bindgen-futures", "0.4.50")}
+    assert in_the_way(answer, 1) == {("js-sys", "0.3.77")}
+    assert in_the_way(answer, 2) == in_the_way(answer)
     assert in_the_way(replace(answer, returncode=0)) == set()
 
 
@@ -153,6 +175,17 @@ def test_where_nothing_goes_it_stops_trying() -> None:
     left = settle(range(1000), attempt)
     assert len(calls) == MOST_ATTEMPTS
     assert len(left) == 1000
+
+
+def test_it_is_told_how_far_it_is_every_few_seconds_and_not_after_every_attempt() -> None:
+    said: list[str] = []
+    clock = iter([0.0, 3.0, 6.0, 10.0, 11.0])
+    pace = Pace(said.append, "moves", lambda: next(clock))
+    # All, then each half of them.
+    assert settle(range(2), lambda some: "no" if 1 in some else "", pace=pace) == [(1, "no")]
+    assert said == ["1 of 2 moves tried"]
+    pace(2, 2)
+    assert said[1:] == ["2 of 2 moves tried"]
 
 
 def test_the_crate_has_exact_versions_on_both_sides_for_one_system() -> None:

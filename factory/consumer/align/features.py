@@ -22,7 +22,7 @@ from factory.consumer.align.hack import (
 )
 from factory.consumer.align.model import Change
 from factory.consumer.align.rust_limit import rust_limit
-from factory.consumer.align.settle import settle
+from factory.consumer.align.settle import settle, silently
 from factory.consumer.align.versions import settle_on_baseline
 from factory.errors import ConfigurationError
 from factory.graph import MergedGraph
@@ -149,6 +149,7 @@ class _Features:
     """The copy without our crate."""
     users: tuple[str, ...]
     named: DirectDependencies
+    pace: Callable[[int, int], None]
     taken: list[Addition] = field(default_factory=list)
     refused: dict[Addition, str] = field(default_factory=dict)
     """What was tried and cannot stay."""
@@ -187,7 +188,7 @@ class _Features:
             if not wanted or (self.beyond and self.rules.by is FeaturesBy.AUTO):
                 break
             before = list(self.taken)
-            self.refused |= dict(settle(wanted, self._attempt, self._suspects))
+            self.refused |= dict(settle(wanted, self._attempt, self._suspects, pace=self.pace))
             if first is not None:
                 self._drop_what_brings_crates(first)
             if self.taken == before:
@@ -203,7 +204,7 @@ class _Features:
             chosen = self._as_many_as(most, ranked)
             why = self._attempt(chosen) if chosen else ""
             if why != self._too_large:
-                self.refused |= dict(settle(chosen, self._attempt, self._suspects)) if why else {}
+                self.refused |= dict(settle(chosen, self._attempt, self._suspects, pace=self.pace)) if why else {}
                 return
             most //= 2
 
@@ -388,7 +389,7 @@ class _Features:
             # What is tried next goes on top of the repository as it was, which also stays where nothing of it goes.
             self.copy.write(self.plain)
             self.analysis = self.copy.analyze()
-            self.refused |= dict(settle(kept, self._attempt, self._suspects))
+            self.refused |= dict(settle(kept, self._attempt, self._suspects, pace=self.pace))
 
     def _suspects(self, additions: Sequence[Addition], reason: str) -> list[Addition]:
         """Return the additions that can turn on what cargo complains of, such as a crate for another platform."""
@@ -437,7 +438,9 @@ class _Features:
         )
 
 
-def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> FoundFeatures:
+def add_features(
+    copy: WorkingCopy, rules: FeatureRules, analysis: Analysis, *, pace: Callable[[int, int], None] = silently
+) -> FoundFeatures:
     """Add the baseline's features to a copy that has no crate of ours; `analysis` is of the copy as it is.
 
     The copy is left with as much as there is. Where no such crate can be added to the repository, edits are all there
@@ -448,19 +451,19 @@ def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> 
     if no_crate and rules.by is FeaturesBy.HACK:
         raise ConfigurationError(no_crate, advice="Or give --features-by edit.")
     if no_crate:
-        found = add_features(copy, replace(rules, by=FeaturesBy.EDIT), analysis)
+        found = add_features(copy, replace(rules, by=FeaturesBy.EDIT), analysis, pace=pace)
         return replace(found, free=replace(found.free, left=(*found.free.left, Change(_CRATE, no_crate))))
     root = str((copy.root / "Cargo.toml").relative_to(copy.folder))
     named = DirectDependencies.read(texts, users, root, lambda key: applies(key, rules.triple, rules.cfgs))
     by_edits: Added | None = None
     if rules.by is not FeaturesBy.HACK:
-        edits = _Features(copy, rules, analysis, texts, users, named)
+        edits = _Features(copy, rules, analysis, texts, users, named, pace)
         found = edits.run()
         if rules.by is FeaturesBy.EDIT or not (edits.beyond or (rules.growth and edits.bringing)):
             return found
         by_edits = None if edits.beyond else found.free
         copy.write(texts)
-    found = _Features(copy, replace(rules, by=FeaturesBy.HACK), analysis, texts, users, named).run()
+    found = _Features(copy, replace(rules, by=FeaturesBy.HACK), analysis, texts, users, named, pace).run()
     if by_edits is None:
         return found
     if found.more is None:

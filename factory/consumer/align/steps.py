@@ -11,6 +11,7 @@ from factory.consumer.align.hack import hack_folder, without_hack
 from factory.consumer.align.model import AlignReport, Change, State, Step, StepName, WorkspaceAlignment
 from factory.consumer.align.profile import profile_changes
 from factory.consumer.align.profile_step import profile_step
+from factory.consumer.align.settle import Pace
 from factory.consumer.align.versions import move_versions
 from factory.errors import ConfigurationError
 from factory.scratch import scratch
@@ -138,6 +139,9 @@ class _Alignment:
     def _tell(self, what: str) -> None:
         self.aligner.tell(f"resolving {self.copy.found.path}: {what}")
 
+    def _pace(self, what: str) -> Pace:
+        return Pace(self._tell, what)
+
     @property
     def _root(self) -> str:
         return str(self.copy.root.relative_to(self.copy.folder))
@@ -220,7 +224,9 @@ class _Alignment:
         after, taken = self.copy.read(), tuple(self.steps)
         self.copy.write(before)
         self.steps = list(steps)
-        without = self._features(*self._versions(analysis, state))
+        # What the moves come to is known: they are not made once more to be undone.
+        self._note(StepName.VERSIONS, (), (), before, state, state, (f"not taken: {self.doubt}",))
+        without = self._features(analysis, state)
         if without[1].missing_seconds <= both[1].missing_seconds + _NOTHING:
             return without
         self.copy.write(after)
@@ -232,7 +238,7 @@ class _Alignment:
             return analysis, state
         before = self.copy.read()
         self._tell(StepName.VERSIONS)
-        moved = move_versions(self.copy, self.aligner.features.versions, analysis)
+        moved = move_versions(self.copy, self.aligner.features.versions, analysis, pace=self._pace("moves"))
         return self._took(
             StepName.VERSIONS, moved.changes, moved.left, before, analysis, state, moved.analysis, doubtful=doubtful
         )
@@ -246,7 +252,7 @@ class _Alignment:
         if rules.by is FeaturesBy.AUTO and self.had_hack:
             # To go from one way to the other would be a patch that gains nothing.
             rules = replace(rules, by=FeaturesBy.HACK)
-        found = add_features(self.copy, rules, analysis)
+        found = add_features(self.copy, rules, analysis, pace=self._pace("features"))
         added, notes = (found.free, ()) if found.more is None else self._more_features(found.free, found.more)
         return self._took(StepName.FEATURES, added.changes, added.left, before, analysis, state, added.analysis, notes)
 
@@ -289,6 +295,20 @@ class _Alignment:
             self.copy.write(before)
             notes = (*notes, f"not taken: {why_not}")
             changes, left, made, after = (), (), analysis, state
+        self._note(name, changes, left, before, state, after, notes)
+        return made, after
+
+    def _note(
+        self,
+        name: StepName,
+        changes: tuple[Change, ...],
+        left: tuple[Change, ...],
+        before: Mapping[str, str],
+        state: State,
+        after: State,
+        notes: tuple[str, ...],
+    ) -> None:
+        patch = self.copy.patch(before, self.copy.read())
         self.steps.append(
             Step(
                 name=name,
@@ -296,12 +316,11 @@ class _Alignment:
                 changes=changes,
                 left=left,
                 notes=notes,
-                patch=self.copy.patch(before, self.copy.read()),
+                patch=patch,
                 before=state,
                 after=after,
             )
         )
-        return made, after
 
     def _refusal(self, state: State, after: State) -> str:
         """Say why a step from `state` to `after` is not worth taking; "" where it is."""

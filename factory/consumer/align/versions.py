@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,16 @@ from factory.consumer.align.fitting import Fitting, Requirement, fit
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.requirements import widened
 from factory.consumer.align.rust_limit import rust_limit
-from factory.consumer.align.settle import settle
+from factory.consumer.align.settle import MOST_ATTEMPTS, settle, silently
 from factory.model import CRATES_IO, PackageId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.advisories import Advisories
     from factory.cargo.index_cache import CrateFacts
+    from factory.cargo.lock import Lock
     from factory.consumer.align.copy import WorkingCopy
     from factory.consumer.align.fitting import Fitted
     from factory.consumer.align.rust_limit import RustLimit
@@ -78,11 +80,16 @@ class VersionRules:
 
     def why_too_new(self, packages: Iterable[PackageId], limit: RustLimit | None) -> str:
         """Say which package that comes in needs a newer Rust than a repository's limit; "" for none."""
-        for package in sorted(packages):
+        for package in self.too_new(packages, limit):
             facts = self.facts(package)
-            if limit is not None and facts is not None and limit.excludes(facts.rust_version):
+            if limit is not None and facts is not None:
                 return f"brings {package.label}, which needs rustc {facts.rust_version}, and {limit.says}"
         return ""
+
+    def too_new(self, packages: Iterable[PackageId], limit: RustLimit | None) -> list[PackageId]:
+        """Return the packages that need a newer Rust than a repository's limit, sorted."""
+        known = ((package, self.facts(package)) for package in sorted(packages))
+        return [one for one, facts in known if facts is not None and limit and limit.excludes(facts.rust_version)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +107,12 @@ class _Versions:
     rules: VersionRules
     analysis: Analysis
     own: tuple[Requirement, ...]
+    pace: Callable[[int, int], None]
     first: frozenset[PackageId] = field(init=False)
     edits: list[tuple[str, str]] = field(default_factory=list)
+    attempts: int = 0
+    blamed: frozenset[Move] = frozenset()
+    """The moves for which the last attempt failed, where cargo's lock shows them and its words do not."""
 
     def __post_init__(self) -> None:
         self.first = self.copy.locked()
@@ -115,7 +126,7 @@ class _Versions:
             refused = {move: why for move in wanted if (why := self._refusal(move))}
             fitted = self._fit([move for move in wanted if move not in refused])
             before = self.copy.locked()
-            unsettled = dict(settle(sorted((*fitted.moves, *fitted.companions)), self._attempt, suspects))
+            unsettled = self._settle(sorted((*fitted.moves, *fitted.companions)))
             left = (
                 refused | dict(fitted.refused) | {m: why for m, why in unsettled.items() if m not in fitted.companions}
             )
@@ -127,6 +138,11 @@ class _Versions:
                 break
         unmoved = tuple(sorted(move.row(why) for move, why in left.items()))
         return Moved(changes=self._changes(), left=unmoved, analysis=self.analysis)
+
+    def _settle(self, moves: Sequence[Move]) -> dict[Move, str]:
+        # A later round meets most of what was refused before once more: the bound is that of all rounds.
+        most = MOST_ATTEMPTS - self.attempts
+        return dict(settle(moves, self._attempt, self._suspects, pace=self.pace, most=most))
 
     def _changes(self) -> tuple[Change, ...]:
         """Tell what became of each package that was locked at first, and what is new."""
@@ -168,20 +184,26 @@ class _Versions:
     def _facts(self, move: Move) -> CrateFacts | None:
         return self.rules.facts(move.target)
 
+    def _suspects(self, moves: Sequence[Move], reason: str) -> Collection[Move]:
+        return self.blamed or suspects(moves, reason)
+
     def _attempt(self, moves: Sequence[Move]) -> str:
+        self.attempts += 1
+        self.blamed = frozenset()
         before = self.copy.read()
-        known = self.copy.locked()
         texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
         lock = str(self.copy.lock.relative_to(self.copy.folder))
         self.copy.write(texts | {lock: self.rules.moved(texts[lock], moves)})
-        why = self.copy.settle_lock(self.analysis.packages) or self._disagreement(moves, known)
+        # A version that is wanted is not in the way: with another in its place the attempt would be lost.
+        held = self.analysis.packages | {move.target for move in moves}
+        why = self.copy.settle_lock(held) or self._disagreement(moves, parse_lock(texts[lock]))
         if why:
             self.copy.write(before)
         else:
             self.edits += edits
         return why
 
-    def _disagreement(self, moves: Sequence[Move], known: frozenset[PackageId]) -> str:
+    def _disagreement(self, moves: Sequence[Move], before: Lock) -> str:
         """Say what is wrong with what cargo made of the moves; "" where it took all of them."""
         now = self.copy.locked()
         ranges = {(package.name, caret_range(package.version)) for package in now}
@@ -192,17 +214,25 @@ class _Versions:
             if move.target not in now and (move.package.name, caret_range(move.version)) in ranges
         ]
         if missing:
+            self.blamed = frozenset(missing)
             return "a manifest of the repository does not allow this version (--manifest changes it)"
-        return self.rules.why_too_new(now - known, rust_limit(self.copy.found))
+        limit = rust_limit(self.copy.found)
+        too_new = self.rules.too_new(now - {entry.package for entry in before.packages}, limit)
+        if too_new:
+            after = parse_lock(self.copy.lock.read_text(encoding="utf-8"))
+            self.blamed = movers_of(too_new, moves, before, after)
+        return self.rules.why_too_new(too_new, limit)
 
 
-def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) -> Moved:
+def move_versions(
+    copy: WorkingCopy, rules: VersionRules, analysis: Analysis, *, pace: Callable[[int, int], None] = silently
+) -> Moved:
     """Move the lock of a copy, which is analysed, onto the baseline's versions.
 
     Cargo resolves: the lock is given to it with the wanted versions in it, and it completes or refuses them. Packages
     that are not compiled, such as those for other platforms, stay where they are unless they are in the way.
     """
-    return _Versions(copy, rules, analysis, _own_requirements(copy)).run()
+    return _Versions(copy, rules, analysis, _own_requirements(copy), pace).run()
 
 
 def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterable[PackageId]) -> None:
@@ -240,6 +270,31 @@ def suspects(moves: Sequence[Move], reason: str) -> list[Move]:
     """Return the moves of crates that cargo complains of: halves would part what needs each other."""
     named = set(_WORD.findall(reason))
     return [move for move in moves if move.package.name in named]
+
+
+def movers_of(packages: Collection[PackageId], moves: Iterable[Move], before: Lock, after: Lock) -> frozenset[Move]:
+    """Return the moves by which packages came into a lock: those nearest above them.
+
+    Between them stands what came along, and what was locked before and depends on more than it did: a feature of it was
+    turned on.
+    """
+    users: dict[PackageId, list[PackageId]] = defaultdict(list)
+    for entry in after.packages:
+        for dependency in entry.dependencies:
+            users[dependency].append(entry.package)
+    edges = {(entry.package, dependency.name) for entry in before.packages for dependency in entry.dependencies}
+    by_target = {move.target: move for move in moves}
+    found: set[Move] = set()
+    pending, seen = list(packages), set(packages)
+    while pending:
+        package = pending.pop()
+        for user in users[package]:
+            if user in by_target:
+                found.add(by_target[user])
+            elif (user, package.name) not in edges and user not in seen:
+                seen.add(user)
+                pending.append(user)
+    return frozenset(found)
 
 
 def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
