@@ -141,8 +141,8 @@ def apply_alignment(run: Run, repo: Path, report: AlignReport, *, force: bool) -
             require_clean(folder)
     for workspace in changed:
         write_files(workspace.folder, workspace.files)
-        for path in sorted(workspace.files):
-            run.output.say(f"wrote {workspace.folder / path}")
+        for path, text in sorted(workspace.files.items()):
+            run.output.say(f"{'removed' if text is None else 'wrote'} {workspace.folder / path}")
     run.output.say("next: build and test it as ever, look at `git diff`, and commit it")
 
 
