@@ -148,8 +148,27 @@ def test_applied_it_is_wholly_warm_builds_and_has_nothing_left_to_do(
 
     applied = texts(repo)
     # Without a wish it stays the way that was taken.
-    assert program.json("align", repo, "--plan", plan, "--check")["aligned"]
-    program("align", repo, "--plan", plan, "--apply", "--force")
+    again = program.json("align", repo, "--plan", plan, "--check")
+    assert again["aligned"]
+    assert [(step["changes"], step["patch"]) for step in steps(again).values()] == [([], "")] * 2
+    assert {json.dumps(step["after"]) for step in steps(again).values()} == {json.dumps(workspace["after"])}
+    said = program("align", repo, "--plan", plan, "--apply", "--force", "--patch")
+    assert "aligned already" in said.stdout
+    assert "changes:" not in said.stdout
+    assert "+++" not in said.stdout
+    if by == "auto":
+        return
+
+    cargo(repo, "update", "--quiet", "--package=itoa", "--precise=1.0.17")
+    process.run(["git", "add", "-A"], cwd=repo)
+    process.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "back"], cwd=repo)
+    behind = steps(program.json("align", repo, "--plan", plan))
+    assert [row["subject"] for row in behind["versions"]["changes"]] == ["itoa 1.0.17 -> 1.0.18"]
+    assert all("workspace-hack" not in line for line in behind["features"]["patch"].splitlines() if line[:3] == "+++")
+    for step in behind.values():
+        if step["patch"]:
+            process.run(["git", "apply", "-"], cwd=repo, stdin=step["patch"])
+    assert texts(repo) == applied, "the patches are for the repository as it is, with its crate"
     assert texts(repo) == applied
 
 

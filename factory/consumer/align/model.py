@@ -124,6 +124,11 @@ class WorkspaceAlignment:
     barred: str = ""
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is aligned, and nothing but a cargo profile is proposed."""
+        return self.is_aligned and not any(step.patch for step in self.steps if step.name is not StepName.PROFILE)
+
+    @property
     def is_aligned(self) -> bool:
         """Whether there is nothing left to write, and nothing that bars it from what is warm."""
         return not self.files and not self.problem and not self.barred

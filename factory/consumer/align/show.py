@@ -36,7 +36,8 @@ def _print_workspace(workspace: WorkspaceAlignment, report: AlignReport, output:
         output.warn(f"{workspace.path}: cannot be aligned: {workspace.problem}")
         return
     image = report.image
-    rows = [("as it is", *_amounts(workspace.before, image), "")]
+    settled = "aligned already" if workspace.is_settled else ""
+    rows = [("as it is", *_amounts(workspace.before, image), settled)]
     rows += [
         (
             f"{step.name}{'' if step.chosen else ' (proposed)'}",

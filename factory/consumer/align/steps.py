@@ -96,6 +96,10 @@ class _Alignment:
     configurations: dict[str, str | None] = field(default_factory=dict)
     """The cargo configurations that are to be written, by their paths in the repository; `None` for one to remove."""
     had_hack: bool = False
+    original: dict[str, str] = field(default_factory=dict)
+    """The manifests and the lock as they are."""
+    stripped: dict[str, str] = field(default_factory=dict)
+    """The same without our crate."""
     doubt: str = ""
     """Why the step `versions` was not worth taking by itself; "" where it was."""
 
@@ -116,6 +120,7 @@ class _Alignment:
                 self.copy.settle_lock()
                 analysis = self.copy.analyze()
                 state = self._state(analysis)
+            self.original, self.stripped = original, self.copy.read()
             for step in (self._profile, self._versions_and_features):
                 analysis, state = step(analysis, state)
         except ConfigurationError as error:
@@ -126,6 +131,9 @@ class _Alignment:
         if files and idle:
             state, files = first, {}
             self._only_propose(idle)
+        elif not files:
+            state = first
+            self._end_where_they_began(first)
         return WorkspaceAlignment(
             path=self.copy.found.path,
             folder=self.copy.found.repo_root,
@@ -197,7 +205,7 @@ class _Alignment:
                 changes=step.changes,
                 left=step.flags.left,
                 notes=notes,
-                patch=self.copy.patch(before, self.copy.read()) + patch_of(step.flags.files),
+                patch=self._patch(StepName.PROFILE, before) + patch_of(step.flags.files),
                 before=state,
                 after=after,
             )
@@ -211,6 +219,10 @@ class _Alignment:
             self.steps[number] = replace(self.steps[number], chosen=False)
         for number in written[-1:]:
             self.steps[number] = replace(self.steps[number], notes=(*self.steps[number].notes, why))
+
+    def _end_where_they_began(self, state: State) -> None:
+        """Let all steps end where they began: our crate was taken out and written anew, and that is no change."""
+        self.steps = [replace(step, before=state, after=state) if step.chosen else step for step in self.steps]
 
     def _versions_and_features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
         """Take both steps; versions that are worth nothing by themselves stay only where features gain more with them.
@@ -308,12 +320,13 @@ class _Alignment:
         after: State,
         notes: tuple[str, ...],
     ) -> None:
-        patch = self.copy.patch(before, self.copy.read())
+        patch = self._patch(name, before)
         self.steps.append(
             Step(
                 name=name,
                 chosen=True,
-                changes=changes,
+                # What our crate had already is written anew, and changes nothing.
+                changes=changes if patch else (),
                 left=left,
                 notes=notes,
                 patch=patch,
@@ -321,6 +334,18 @@ class _Alignment:
                 after=after,
             )
         )
+
+    def _patch(self, name: StepName, before: Mapping[str, str]) -> str:
+        """Return what a step changes since `before`, in the repository as the steps before it leave it."""
+        after = self.copy.read()
+        last = [step for step in StepName if step in self.wishes.steps][-1]
+        return self.copy.patch(self._with_ours(before), after if name is last else self._with_ours(after))
+
+    def _with_ours(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Return a state with our crate as the repository has it: it was taken out before all steps."""
+        untouched = {path for path in self.stripped if texts.get(path) == self.stripped[path]}
+        absent = self.original.keys() - self.stripped.keys() - texts.keys()
+        return {**texts, **{path: self.original[path] for path in untouched | absent}}
 
     def _refusal(self, state: State, after: State) -> str:
         """Say why a step from `state` to `after` is not worth taking; "" where it is."""
