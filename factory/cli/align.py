@@ -62,7 +62,9 @@ def align(
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Write the patch.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is not committed, or not in git.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 where there is something to write.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 where there is something to write, or a toolchain pin bars it.")
+    ] = False,
     patch: Annotated[bool, typer.Option("--patch", help="Print the patch of each step.")] = False,
     top: Annotated[int, typer.Option("--top", min=0, help="How many changes to show for each step.")] = 12,
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,

@@ -546,8 +546,10 @@ def test_versions_that_lose_by_themselves_are_taken_where_features_gain_more_wit
     assert (alone["changes"], alone["patch"]) == ([], "")
     assert alone["notes"][-1].startswith("not taken: with this plan ")
 
-    both = program.json("align", repo, "--plan", plan)
+    answer = program("align", repo, "--plan", plan, "--json")
 
+    assert answer.stderr.count(": versions") == 1, "what is undone is not tried again to be undone again"
+    both = json.loads(answer.stdout)
     versions, features = steps(both)["versions"], steps(both)["features"]
     assert {row["subject"] for row in versions["changes"]} == {"itoa 1.0.17 -> 1.0.18", "libc 0.2.182 -> 0.2.183"}
     assert versions["after"]["seconds"]["hit"] < versions["before"]["seconds"]["hit"]

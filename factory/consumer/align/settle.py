@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 120
+NOT_TRIED = "not tried: too many others did not go"
 _SECONDS_BETWEEN = 5.0
 
 
@@ -66,7 +67,7 @@ def settle(
         elif reason:
             left.append((some[0], reason))
         pace(len(items) - sum(map(len, pending)), len(items))
-    return left + [(item, "not tried: too many others did not go") for some in reversed(pending) for item in some]
+    return left + [(item, NOT_TRIED) for some in reversed(pending) for item in some]
 
 
 def _parts(some: tuple[T, ...], suspected: Collection[T]) -> list[tuple[T, ...]]:

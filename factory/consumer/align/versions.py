@@ -14,7 +14,7 @@ from factory.consumer.align.fitting import Fitting, Requirement, fit
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.requirements import widened
 from factory.consumer.align.rust_limit import rust_limit
-from factory.consumer.align.settle import MOST_ATTEMPTS, settle, silently
+from factory.consumer.align.settle import MOST_ATTEMPTS, NOT_TRIED, settle, silently
 from factory.model import CRATES_IO, PackageId
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class _Versions:
     pace: Callable[[int, int], None]
     first: frozenset[PackageId] = field(init=False)
     edits: list[tuple[str, str]] = field(default_factory=list)
+    reached: set[PackageId] = field(default_factory=set)
+    """What was moved so far, as it is locked now."""
     attempts: int = 0
     blamed: frozenset[Move] = frozenset()
     """The moves for which the last attempt failed, where cargo's lock shows them and its words do not."""
@@ -127,14 +129,14 @@ class _Versions:
             fitted = self._fit([move for move in wanted if move not in refused])
             before = self.copy.locked()
             unsettled = self._settle(sorted((*fitted.moves, *fitted.companions)))
-            left = (
-                refused | dict(fitted.refused) | {m: why for m, why in unsettled.items() if m not in fitted.companions}
-            )
+            # A round that is cut short has no better reason than the one before.
+            known = {move: left.get(move, why) if why == NOT_TRIED else why for move, why in unsettled.items()}
+            left = refused | dict(fitted.refused) | {m: why for m, why in known.items() if m not in fitted.companions}
             if self.copy.locked() == before:
                 break
             # A version may need what was locked before, and not compiled.
             self.analysis = self.copy.analyze()
-            if not self.analysis.resolved:
+            if not self.analysis.resolved or self.attempts >= MOST_ATTEMPTS:
                 break
         unmoved = tuple(sorted(move.row(why) for move, why in left.items()))
         return Moved(changes=self._changes(), left=unmoved, analysis=self.analysis)
@@ -194,13 +196,15 @@ class _Versions:
         texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
         lock = str(self.copy.lock.relative_to(self.copy.folder))
         self.copy.write(texts | {lock: self.rules.moved(texts[lock], moves)})
+        targets = {move.target for move in moves}
         # A version that is wanted is not in the way: with another in its place the attempt would be lost.
-        held = self.analysis.packages | {move.target for move in moves}
+        held = self.analysis.packages | self.reached | targets
         why = self.copy.settle_lock(held) or self._disagreement(moves, parse_lock(texts[lock]))
         if why:
             self.copy.write(before)
         else:
             self.edits += edits
+            self.reached |= targets
         return why
 
     def _disagreement(self, moves: Sequence[Move], before: Lock) -> str:
