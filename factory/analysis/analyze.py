@@ -180,13 +180,14 @@ def analyze_copy(
     """
     key = digest([content, recorded.content(), found.path, found.repo])
     entry = resolver.cache / f"{_cache_key(key, resolver)}.json"
-    kept = _read_cache(entry)
-    if kept is not None:
-        return kept
-    made, lasting = _explained(found, resolver, lambda: _resolve_copy(found, root, recorded, resolver), root)
-    if lasting:
-        write_text(entry, json.dumps(analysis_to_json(made), separators=(",", ":")))
-    return made
+    made = _read_cache(entry)
+    if made is None:
+        made, lasting = _explained(found, resolver, lambda: _resolve_copy(found, root, recorded, resolver), root)
+        if lasting:
+            write_text(entry, json.dumps(analysis_to_json(made), separators=(",", ":")))
+    # The toolchain file is no part of a skeleton.
+    row = replace(made.workspaces[0], toolchain_pin=found.toolchain_pin, rust_version=found.rust_version)
+    return replace(made, workspaces=(row,))
 
 
 def _explained(

@@ -76,11 +76,16 @@ def pin_uses(analysis: Analysis) -> tuple[tuple[str, int], ...]:
     return _counted(Counter(w.toolchain_pin or "no pin" for w in analysis.workspaces if w.status is Status.RESOLVED))
 
 
+def pinned_channel(pin: str) -> str:
+    """Return the channel that a toolchain pin names, without the host behind it: `1.95.0`, `nightly-2026-01-01`."""
+    with_host = _PIN_WITH_HOST.fullmatch(pin)
+    return pin if with_host is None else with_host["channel"]
+
+
 def pin_conflict(workspace: Workspace, version: str) -> str | None:
     """Say why a workspace's toolchain pin keeps it from using images with rustc `version`; `None` when it does not."""
     pin = workspace.toolchain_pin
-    with_host = None if pin is None else _PIN_WITH_HOST.fullmatch(pin)
-    channel = pin if with_host is None else with_host["channel"]
+    channel = None if pin is None else pinned_channel(pin)
     if channel is None or channel == "stable" or version == channel or version.startswith(f"{channel}."):
         return None
     return f"rust-toolchain pins {pin}: fresh only when it is built with {version}"

@@ -11,7 +11,7 @@ from factory.cli.app import AdvisoriesOption, JsonOption, PlanOption
 from factory.cli.runs import run_of
 from factory.consumer.align.features import FeaturesBy
 from factory.consumer.align.model import AlignReport, StepName, align_to_json
-from factory.consumer.align.show import print_alignment
+from factory.consumer.align.show import UNPIN, print_alignment
 from factory.errors import BadAnswerError, ConfigurationError
 from factory.pipeline import forecasting
 
@@ -54,9 +54,14 @@ def align(
     variant: Annotated[
         str | None, typer.Option("--variant", help="The variant of the totals (default: release, where it is warm).")
     ] = None,
+    ignore_pin: Annotated[
+        bool, typer.Option("--ignore-pin", help="Align as if the repository pinned no toolchain.")
+    ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Write the patch.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is not committed, or not in git.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 where there is something to write.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 where there is something to write, or a toolchain pin bars it.")
+    ] = False,
     patch: Annotated[bool, typer.Option("--patch", help="Print the patch of each step.")] = False,
     top: Annotated[int, typer.Option("--top", min=0, help="How many changes to show for each step.")] = 12,
     offline: Annotated[bool, typer.Option("--offline", help="Use only crates that are already downloaded.")] = False,
@@ -80,6 +85,7 @@ def align(
         allow_downgrade=allow_downgrade,
         advisory_db=advisory_db,
         variant=variant,
+        ignore_pin=ignore_pin,
     )
     report = forecasting.align(run, repo, run.file_to_read(plan), wishes, offline=offline)
     if json:
@@ -109,12 +115,14 @@ def _gate(report: AlignReport) -> None:
     if report.is_aligned:
         return
     files = _files(report)
-    raise BadAnswerError(
-        "; ".join([*report.problems, *([f"not aligned: {', '.join(files)} would change"] if files else [])]),
-        advice="Mend what is said of each workspace."
-        if report.problems
-        else "Run `factory align --apply` and commit what it writes.",
-    )
+    changed = [f"{', '.join(files)} would change"] if files else []
+    if report.problems:
+        advice = "Mend what is said of each workspace."
+    elif files:
+        advice = "Run `factory align --apply` and commit what it writes."
+    else:
+        advice = UNPIN
+    raise BadAnswerError("not aligned: " + "; ".join([*report.problems, *report.barred, *changed]), advice=advice)
 
 
 def _files(report: AlignReport) -> list[str]:

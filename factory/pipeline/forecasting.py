@@ -14,6 +14,7 @@ from factory.config.access import fetching
 from factory.consumer import recommend as recommend_stage
 from factory.consumer.align.apply import require_clean, write_files
 from factory.consumer.align.features import FeatureRules, FeaturesBy
+from factory.consumer.align.show import UNPIN
 from factory.consumer.align.steps import Aligner, Wishes, align_repository
 from factory.consumer.align.versions import VersionRules
 from factory.consumer.check import forecast as check_stage
@@ -94,12 +95,14 @@ class AlignWishes:
     allow_downgrade: bool
     advisory_db: Path | None
     variant: str | None
+    ignore_pin: bool
+    """Align for builds by the plan's toolchain, whatever a repository pins."""
 
 
 def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: bool) -> AlignReport:
     """Return the steps that move a repository onto a plan's baseline; nothing is written.
 
-    Raises `BadAnswerError` where none of it can be resolved: then nobody knows whether it is aligned.
+    Raises `BadAnswerError` where none of it can be resolved or aligned: then nobody knows whether it is.
     """
     source = WarmSource(plan=plan)
     made = read_plan(plan)
@@ -118,17 +121,26 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     aligner = _aligner(run, made.baseline, warm, resolver, wishes)
     steps = Wishes(variant=variant, steps=wishes.steps)
     report = align_repository(found, aligner, steps, warm=warm.name, advisories=str(wishes.advisory_db or ""))
-    _require_resolved(report.problems, [row for row in report.workspaces if not row.problem])
+    _require_resolved(report.problems, [row for row in report.workspaces if not row.before.problem])
+    if all(row.problem for row in report.workspaces):
+        raise BadAnswerError(
+            "\n  ".join(["no workspace could be aligned:", *report.problems]), advice="Mend that first."
+        )
     return report
 
 
 def apply_alignment(run: Run, repo: Path, report: AlignReport, *, force: bool) -> None:
-    """Write what aligning a repository found; raise `BadAnswerError` where a workspace could not be aligned."""
+    """Write what aligning a repository found.
+
+    Raises `BadAnswerError` where a workspace could not be aligned, or where toolchain pins leave nothing to write.
+    """
     if report.problems:
         raise BadAnswerError(
             "; ".join(report.problems), advice=f"Nothing was written. Mend {repo}, or name a part of it."
         )
     changed = [workspace for workspace in report.workspaces if workspace.files]
+    if report.barred and not changed:
+        raise BadAnswerError(f"nothing was written: {'; '.join(report.barred)}", advice=UNPIN)
     if not changed:
         run.output.say("aligned: nothing to write")
         return
@@ -137,8 +149,8 @@ def apply_alignment(run: Run, repo: Path, report: AlignReport, *, force: bool) -
             require_clean(folder)
     for workspace in changed:
         write_files(workspace.folder, workspace.files)
-        for path in sorted(workspace.files):
-            run.output.say(f"wrote {workspace.folder / path}")
+        for path, text in sorted(workspace.files.items()):
+            run.output.say(f"{'removed' if text is None else 'wrote'} {workspace.folder / path}")
     run.output.say("next: build and test it as ever, look at `git diff`, and commit it")
 
 
@@ -179,7 +191,7 @@ def _aligner(
             Scan(workspaces=(workspace,), skipped=()),
             analysis,
             warm,
-            Question(variant=wishes.variant or default_variant(warm), ignore_pin=True),
+            Question(variant=wishes.variant or default_variant(warm), ignore_pin=wishes.ignore_pin),
             costs=costs,
             jobs=run.settings.worth.jobs,
             sources=fetching(run.settings).cookable,

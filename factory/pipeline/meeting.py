@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.analysis.model import join, original_path
 from factory.cargo.index_cache import CrateIndex
-from factory.consumer.align.features import FeatureRules, FeaturesBy
+from factory.consumer.align.features import FeatureRules
 from factory.consumer.align.meeting import Meeting, meet
 from factory.consumer.align.model import StepName
 from factory.consumer.align.versions import VersionRules
@@ -78,8 +78,6 @@ def _meeting(run: Run, analysis: Analysis, resolver: Resolver) -> Meeting:
         VersionRules(baseline=baseline, facts=index, versions=index.versions),
         resolver.toolchain,
         growth_percent=run.settings.baseline.growth_percent,
-        # In either way cargo compiles the same units, and this one needs no second attempt.
-        by=FeaturesBy.HACK,
     )
     return Meeting(resolver=resolver, features=features)
 

@@ -149,8 +149,27 @@ def test_applied_it_is_wholly_warm_builds_and_has_nothing_left_to_do(
 
     applied = texts(repo)
     # Without a wish it stays the way that was taken.
-    assert program.json("align", repo, "--plan", plan, "--check")["aligned"]
-    program("align", repo, "--plan", plan, "--apply", "--force")
+    again = program.json("align", repo, "--plan", plan, "--check")
+    assert again["aligned"]
+    assert [(step["changes"], step["patch"]) for step in steps(again).values()] == [([], "")] * 2
+    assert {json.dumps(step["after"]) for step in steps(again).values()} == {json.dumps(workspace["after"])}
+    said = program("align", repo, "--plan", plan, "--apply", "--force", "--patch")
+    assert "aligned already" in said.stdout
+    assert "changes:" not in said.stdout
+    assert "+++" not in said.stdout
+    if by == "auto":
+        return
+
+    cargo(repo, "update", "--quiet", "--package=itoa", "--precise=1.0.17")
+    process.run(["git", "add", "-A"], cwd=repo)
+    process.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "back"], cwd=repo)
+    behind = steps(program.json("align", repo, "--plan", plan))
+    assert [row["subject"] for row in behind["versions"]["changes"]] == ["itoa 1.0.17 -> 1.0.18"]
+    assert all("workspace-hack" not in line for line in behind["features"]["patch"].splitlines() if line[:3] == "+++")
+    for step in behind.values():
+        if step["patch"]:
+            process.run(["git", "apply", "-"], cwd=repo, stdin=step["patch"])
+    assert texts(repo) == applied, "the patches are for the repository as it is, with its crate"
     assert texts(repo) == applied
 
 
@@ -176,6 +195,40 @@ def test_a_crate_that_no_program_names_itself_takes_a_crate_of_ours(
     features = steps(program.json("align", repo, "--plan", plan))["features"]
     assert {"subject": "serde@1.0.228", "what": "+ rc"} in features["changes"]
     assert "+++ b/workspace-hack/Cargo.toml" in features["patch"].splitlines()
+
+
+@pytest.mark.parametrize(
+    "dependencies",
+    [
+        'dependencies.core-of-it.path = "core"\ndependencies.itoa = "1"\n',
+        'dependencies = { core-of-it = { path = "core" }, itoa = "1" }\n',
+    ],
+    ids=["dotted", "inline"],
+)
+def test_where_no_line_can_be_added_to_the_dependencies_edits_are_all_there_is(
+    program: Program, plan: Path, tmp_path: Path, dependencies: str
+) -> None:
+    """The program's own dependencies are keys above `[package]`, and only its library names serde."""
+    repo = tmp_path / "repo"
+    replace(BEHIND, dependencies=()).write(repo, find_toolchain().host)
+    manifest = repo / "Cargo.toml"
+    lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+    manifest.write_text(dependencies + "".join(line for line in lines if line != "[dependencies]\n"), "utf-8")
+    serde = 'serde = { version = "1", features = ["std"] }'
+    head = '[package]\nname = "core-of-it"\nversion = "0.1.0"\nedition = "2021"\n'
+    write_files(repo / "core", {"src/lib.rs": "", "Cargo.toml": f"{head}[dependencies]\n{serde}\n"})
+    cargo(repo, "update", "--workspace", "--quiet")
+    cargo(repo, "update", "--quiet", "--package=itoa", "--precise=1.0.17")
+
+    taken = steps(program.json("align", repo, "--plan", plan))
+
+    assert "itoa 1.0.17 -> 1.0.18" in [row["subject"] for row in taken["versions"]["changes"]]
+    left = {row["subject"]: row["why"] for row in taken["features"]["left"]}
+    assert "serde@1.0.228: rc" in left
+    assert left["a crate that names others"].endswith("Write them as a table: [dependencies].")
+    refused = program("align", repo, "--plan", plan, "--features-by", "hack", code=1).stderr
+    assert "Write them as a table: [dependencies]." in refused
+    assert "resolved" not in refused
 
 
 def test_the_patch_of_the_steps_is_what_git_applies(program: Program, plan: Path, tmp_path: Path) -> None:
@@ -219,6 +272,51 @@ def test_no_version_that_needs_a_newer_rust_than_the_repository_says(
         row["subject"]: row["why"] for row in steps(program.json("align", repo, "--plan", plan))["versions"]["left"]
     }
     assert left["itoa 1.0.17 -> 1.0.18"].endswith("and the repository says 1.60")
+
+
+def test_under_a_toolchain_pin_nothing_is_aligned_unless_it_is_ignored(
+    program: Program, plan: Path, tmp_path: Path
+) -> None:
+    """Nothing is fresh under a pin, as `check` says; what its compiler cannot build is no move, whoever asks."""
+    repo = write(tmp_path / "repo", BEHIND)
+    pin = repo / "rust-toolchain"
+    before = texts(repo)
+    pin.write_text("1.60.0\n", encoding="utf-8")
+    told = "rust-toolchain pins 1.60.0: whatever is aligned is fresh only with"
+
+    answer = program.json("align", repo, "--plan", plan)
+
+    (workspace,) = answer["workspaces"]
+    assert (workspace["steps"], workspace["files"], answer["aligned"]) == ([], [], False)
+    assert workspace["barred"].startswith(told)
+    assert workspace["before"]["units"] == program.json("check", repo, "--plan", plan)["units"]
+    for words in (("--check",), ("--apply", "--force")):
+        refused = program("align", repo, "--plan", plan, *words, code=1).stderr
+        assert f"{told} " in refused
+        assert "--ignore-pin" in refused
+    assert texts(repo) == {**before, "rust-toolchain": "1.60.0\n"}
+
+    ignored = program.json("align", repo, "--plan", plan, "--ignore-pin")
+    versions = steps(ignored)["versions"]
+    assert [row["subject"] for row in versions["changes"]] == ["cfg-if 1.0.3 -> 1.0.4"]
+    assert [(row["subject"], row["why"].partition(", and ")[2]) for row in versions["left"]] == [
+        ("itoa 1.0.17 -> 1.0.18", "rust-toolchain pins 1.60.0")
+    ]
+    assert ignored["workspaces"][0]["files"]
+
+    pin.unlink()
+    assert steps(program.json("align", repo, "--plan", plan))["versions"]["left"] == []
+
+
+def test_repositories_meet_only_as_far_as_their_toolchain_pins_allow(program: Program, tmp_path: Path) -> None:
+    for name, workspace in {"one": BASE, "two": BASE, "pinned": BEHIND}.items():
+        write(tmp_path / name, workspace)
+    (tmp_path / "pinned" / "rust-toolchain").write_text("1.60.0\n", encoding="utf-8")
+    program("analyze", "one", "two", "pinned", "--top", "0", "--aligned", "aligned.json", cwd=tmp_path)
+    aligned = json.loads((tmp_path / "aligned.json").read_text("utf-8"))
+    (row,) = [row for row in aligned["workspaces"] if row["path"] == "pinned + versions"]
+    locked = {name: version for name, version, *_ in row["lock"]}
+    assert (locked["itoa"], locked["cfg-if"]) == ("1.0.17", "1.0.4")
 
 
 def test_the_cargo_profile_is_proposed_and_written_only_on_demand(program: Program, plan: Path, tmp_path: Path) -> None:
@@ -476,8 +574,10 @@ def test_versions_that_lose_by_themselves_are_taken_where_features_gain_more_wit
     assert (alone["changes"], alone["patch"]) == ([], "")
     assert alone["notes"][-1].startswith("not taken: with this plan ")
 
-    both = program.json("align", repo, "--plan", plan)
+    answer = program("align", repo, "--plan", plan, "--json")
 
+    assert answer.stderr.count(": versions") == 1, "what is undone is not tried again to be undone again"
+    both = json.loads(answer.stdout)
     versions, features = steps(both)["versions"], steps(both)["features"]
     assert {row["subject"] for row in versions["changes"]} == {"itoa 1.0.17 -> 1.0.18", "libc 0.2.182 -> 0.2.183"}
     assert versions["after"]["seconds"]["hit"] < versions["before"]["seconds"]["hit"]

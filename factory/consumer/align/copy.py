@@ -38,6 +38,8 @@ _ENTRY = "[[package]]"
 _SETTLE = ["tree", "--depth=0", "--edges=no-dev"]
 _MOST_UNLOCKED = 8
 """How often something may be in the way: what one of these crates needs of another is known only then."""
+_REACHES = (1, 2, None)
+"""How far above what is in the way versions are given up: the newest one comes instead, with all that it brings."""
 _CONFLICT = re.compile(r"required by package `(?P<by>[^`(]+?)(?: \([^`]*\))?`")
 
 
@@ -122,10 +124,11 @@ class WorkingCopy:
         before = self.lock.read_text(encoding="utf-8")
         answer = self._cargo(_SETTLE)
         for _ in range(_MOST_UNLOCKED if compiled is not None else 0):
-            idle = in_the_way(answer) - {(package.name, package.version) for package in compiled or ()}
+            held = {(package.name, package.version) for package in compiled or ()}
             locked = self.lock.read_text(encoding="utf-8")
-            less = without_packages(locked, idle)
-            if less == locked:
+            freed = (without_packages(locked, in_the_way(answer, reach) - held) for reach in _REACHES)
+            less = next((text for text in freed if text != locked), None)
+            if less is None:
                 break
             self.lock.write_text(less, encoding="utf-8")
             answer = self._cargo(_SETTLE)
@@ -179,9 +182,15 @@ def _is_of(entry: str, name: str, version: str) -> bool:
     return entry.lstrip().startswith(f'name = "{name}"\nversion = "{version}"\n')
 
 
-def in_the_way(answer: Completed) -> set[tuple[str, str]]:
-    """Return the packages, by name and version, that cargo says another one conflicts with, and what asks for them."""
-    return set() if answer.ok else set(_SELECTED.findall(answer.stderr.partition(_LOCKED)[2]))
+def in_the_way(answer: Completed, reach: int | None = None) -> set[tuple[str, str]]:
+    """Return the packages, by name and version, that cargo says another one conflicts with, and what asks for them.
+
+    With a `reach` only so many of each chain: 1 for what is in the way itself, 2 for what asks for it, too.
+    """
+    if answer.ok:
+        return set()
+    chains = answer.stderr.split(_LOCKED)[1:]
+    return {package for chain in chains for package in _SELECTED.findall(f"package{chain}")[:reach]}
 
 
 def why_not(stderr: str, *, hide: str) -> str:

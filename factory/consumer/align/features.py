@@ -17,11 +17,14 @@ from factory.consumer.align.hack import (
     LIBRARY,
     Entry,
     free_name,
+    why_no_crate,
     with_hack,
 )
 from factory.consumer.align.model import Change
-from factory.consumer.align.settle import settle
+from factory.consumer.align.rust_limit import rust_limit
+from factory.consumer.align.settle import settle, silently
 from factory.consumer.align.versions import settle_on_baseline
+from factory.errors import ConfigurationError
 from factory.graph import MergedGraph
 from factory.model import PackageId, Side
 from factory.planning.behaviour import read_behaviour_features
@@ -46,6 +49,7 @@ _MOST_BROUGHT = 2
 """Crates that a feature may bring: of what brings more, repositories take different parts, and share less."""
 _WORD = re.compile(r"[\w-]+")
 _SYSTEM = "target_os"
+_CRATE = "a crate that names others"
 
 
 class FeaturesBy(enum.StrEnum):
@@ -145,6 +149,7 @@ class _Features:
     """The copy without our crate."""
     users: tuple[str, ...]
     named: DirectDependencies
+    pace: Callable[[int, int], None]
     taken: list[Addition] = field(default_factory=list)
     refused: dict[Addition, str] = field(default_factory=dict)
     """What was tried and cannot stay."""
@@ -183,7 +188,7 @@ class _Features:
             if not wanted or (self.beyond and self.rules.by is FeaturesBy.AUTO):
                 break
             before = list(self.taken)
-            self.refused |= dict(settle(wanted, self._attempt, self._suspects))
+            self.refused |= dict(settle(wanted, self._attempt, self._suspects, pace=self.pace))
             if first is not None:
                 self._drop_what_brings_crates(first)
             if self.taken == before:
@@ -199,7 +204,7 @@ class _Features:
             chosen = self._as_many_as(most, ranked)
             why = self._attempt(chosen) if chosen else ""
             if why != self._too_large:
-                self.refused |= dict(settle(chosen, self._attempt, self._suspects)) if why else {}
+                self.refused |= dict(settle(chosen, self._attempt, self._suspects, pace=self.pace)) if why else {}
                 return
             most //= 2
 
@@ -329,7 +334,7 @@ class _Features:
         for package in sorted(new):
             if package in made.links and made.links[package] not in linked:
                 return f"brings {package.label}, which links a native library"
-        return self.rules.versions.why_too_new(new, self.copy.found.rust_version)
+        return self.rules.versions.why_too_new(new, rust_limit(self.copy.found))
 
     def _write(self, additions: Sequence[Addition]) -> str:
         """Write these additions into the copy, and have cargo complete the lock; "" or why not."""
@@ -384,7 +389,7 @@ class _Features:
             # What is tried next goes on top of the repository as it was, which also stays where nothing of it goes.
             self.copy.write(self.plain)
             self.analysis = self.copy.analyze()
-            self.refused |= dict(settle(kept, self._attempt, self._suspects))
+            self.refused |= dict(settle(kept, self._attempt, self._suspects, pace=self.pace))
 
     def _suspects(self, additions: Sequence[Addition], reason: str) -> list[Addition]:
         """Return the additions that can turn on what cargo complains of, such as a crate for another platform."""
@@ -433,30 +438,47 @@ class _Features:
         )
 
 
-def add_features(copy: WorkingCopy, rules: FeatureRules, analysis: Analysis) -> FoundFeatures:
+def add_features(
+    copy: WorkingCopy, rules: FeatureRules, analysis: Analysis, *, pace: Callable[[int, int], None] = silently
+) -> FoundFeatures:
     """Add the baseline's features to a copy that has no crate of ours; `analysis` is of the copy as it is.
 
-    The copy is left with as much as there is.
-
-    Raises `ConfigurationError` where no such crate can be added to the repository.
+    The copy is left with as much as there is. Where no such crate can be added to the repository, edits are all there
+    is, and the reason is among what is left; raises `ConfigurationError` where the crate is what was asked for.
     """
     texts, users = copy.read(), _users(copy)
+    no_crate = "" if rules.by is FeaturesBy.EDIT else _why_no_crate(copy, texts, users)
+    if no_crate and rules.by is FeaturesBy.HACK:
+        raise ConfigurationError(no_crate, advice="Or give --features-by edit.")
+    if no_crate:
+        found = add_features(copy, replace(rules, by=FeaturesBy.EDIT), analysis, pace=pace)
+        return replace(found, free=replace(found.free, left=(*found.free.left, Change(_CRATE, no_crate))))
     root = str((copy.root / "Cargo.toml").relative_to(copy.folder))
     named = DirectDependencies.read(texts, users, root, lambda key: applies(key, rules.triple, rules.cfgs))
     by_edits: Added | None = None
     if rules.by is not FeaturesBy.HACK:
-        edits = _Features(copy, rules, analysis, texts, users, named)
+        edits = _Features(copy, rules, analysis, texts, users, named, pace)
         found = edits.run()
         if rules.by is FeaturesBy.EDIT or not (edits.beyond or (rules.growth and edits.bringing)):
             return found
         by_edits = None if edits.beyond else found.free
         copy.write(texts)
-    found = _Features(copy, replace(rules, by=FeaturesBy.HACK), analysis, texts, users, named).run()
+    found = _Features(copy, replace(rules, by=FeaturesBy.HACK), analysis, texts, users, named, pace).run()
     if by_edits is None:
         return found
     if found.more is None:
         copy.write(by_edits.texts)
     return replace(found, free=by_edits)
+
+
+def with_reachable(rules: FeatureRules, copy: WorkingCopy) -> FeatureRules:
+    """Return rules by which features come into a copy: by the crate, or else by edits where it cannot be added."""
+    by = FeaturesBy.EDIT if _why_no_crate(copy, copy.read(), _users(copy)) else FeaturesBy.HACK
+    return replace(rules, by=by)
+
+
+def _why_no_crate(copy: WorkingCopy, texts: Mapping[str, str], users: Sequence[str]) -> str:
+    return why_no_crate(texts, str(copy.root.relative_to(copy.folder)), users)
 
 
 def write_sources(folder: Path, entries: Sequence[Entry]) -> None:

@@ -134,6 +134,15 @@ def with_hack(
     return made
 
 
+def why_no_crate(texts: Mapping[str, str], root: str, users: Iterable[str]) -> str:
+    """Say why our crate cannot be added to manifests that are without it, and what to do; "" where it can."""
+    try:
+        with_hack(texts, root, free_name(texts, root), (), users, system="")
+    except ConfigurationError as error:
+        return f"{error.what}. {error.advice}"
+    return ""
+
+
 def _dependency(entry: Entry, *, alias: bool) -> str:
     package = entry.package
     version = package.version.partition("+")[0]
@@ -157,7 +166,7 @@ def _require_only(before: str, after: str, name: str) -> None:
         added = new["dependencies"].pop(name)
     except (tomli.TOMLDecodeError, KeyError, TypeError) as error:
         raise ConfigurationError(
-            f"no line can be added to the dependencies of `{_package_name(before)}`",
+            f"no line can be added to the dependencies of `{_package_name(before)}`, which are no table of their own",
             advice="Write them as a table: [dependencies].",
         ) from error
     old.setdefault("dependencies", {})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from factory.analysis.model import aligned_path
 from factory.consumer.align.copy import WorkingCopy
-from factory.consumer.align.features import add_features
+from factory.consumer.align.features import add_features, with_reachable
 from factory.consumer.align.hack import without_hack
 from factory.consumer.align.model import StepName
 from factory.consumer.align.profile_step import profile_step
@@ -73,7 +73,8 @@ def _steps(copy: WorkingCopy, meeting: Meeting) -> Iterator[tuple[tuple[StepName
     yield (), analysis
     analysis = move_versions(copy, meeting.features.versions, analysis).analysis
     yield (StepName.VERSIONS,), analysis
-    analysis = add_features(copy, meeting.features, analysis).most.analysis
+    # In either way cargo compiles the same units, and one that is sure to go needs no second attempt.
+    analysis = add_features(copy, with_reachable(meeting.features, copy), analysis).most.analysis
     yield (StepName.VERSIONS, StepName.FEATURES), analysis
     settled = _with_profile(copy, meeting.features, analysis)
     if settled is not None:

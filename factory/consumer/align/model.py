@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import semver
 
+from factory.consumer.check.causes import Cause
 from factory.consumer.check.model import Amount
 from factory.model import PackageId
 
@@ -74,6 +75,14 @@ class State:
         """Compile seconds of what is not warm in the image that saves most."""
         return 0.0 if self.report is None else self.report.total.seconds - self.report.on(self.report.image).seconds
 
+    @property
+    def barred(self) -> str:
+        """Say under which toolchain pin nothing is warm, whatever its units are; "" where there is none."""
+        for miss in () if self.report is None else self.report.misses:
+            if miss.root.cause is Cause.TOOLCHAIN:
+                return f"rust-toolchain pins {miss.root.yours}: whatever is aligned is fresh only with {miss.root.warm}"
+        return ""
+
     def hit(self, image: str) -> Amount:
         """Those that are warm in an image."""
         return Amount() if self.report is None else self.report.on(image)
@@ -101,7 +110,8 @@ class WorkspaceAlignment:
     """The steps of one workspace, and the files as they should be.
 
     `files` has every file that changes, by its path relative to the repository, which is at `folder`: the text to
-    write, `None` for one to remove. `problem` says why a workspace could not be aligned at all.
+    write, `None` for one to remove. `problem` says why a workspace could not be aligned at all, and `barred` under
+    which toolchain pin nothing would be warm whatever is aligned: then there are no steps.
     """
 
     path: str
@@ -111,11 +121,17 @@ class WorkspaceAlignment:
     after: State
     steps: tuple[Step, ...]
     files: Mapping[str, str | None]
+    barred: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is aligned, and nothing but a cargo profile is proposed."""
+        return self.is_aligned and not any(step.patch for step in self.steps if step.name is not StepName.PROFILE)
 
     @property
     def is_aligned(self) -> bool:
-        """Whether there is nothing left to write."""
-        return not self.files and not self.problem
+        """Whether there is nothing left to write, and nothing that bars it from what is warm."""
+        return not self.files and not self.problem and not self.barred
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +151,13 @@ class AlignReport:
         return tuple(f"{workspace.path}: {workspace.problem}" for workspace in self.workspaces if workspace.problem)
 
     @property
+    def barred(self) -> tuple[str, ...]:
+        """The toolchain pins under which nothing would be warm, each with the path of its workspace."""
+        return tuple(f"{workspace.path}: {workspace.barred}" for workspace in self.workspaces if workspace.barred)
+
+    @property
     def is_aligned(self) -> bool:
-        """Whether there is nothing left to write in any workspace."""
+        """Whether every workspace is."""
         return all(workspace.is_aligned for workspace in self.workspaces)
 
 
@@ -157,6 +178,7 @@ def _workspace(workspace: WorkspaceAlignment, image: str) -> dict[str, Any]:
     return {
         "path": workspace.path,
         "problem": workspace.problem or None,
+        "barred": workspace.barred or None,
         "aligned": workspace.is_aligned,
         "before": _state(workspace.before, image),
         "after": _state(workspace.after, image),

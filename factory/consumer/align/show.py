@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from factory.consumer.align.model import AlignReport, Change, State, Step, WorkspaceAlignment
     from factory.output import Output
 
+UNPIN = "Change the pin or drop it; --ignore-pin aligns it as far as the pinned compiler can follow."
+"""What to do where a toolchain pin bars a repository from what is warm."""
 _MOST_LEFT = 8
 _MOST_CAUSES = 5
 
@@ -34,7 +36,8 @@ def _print_workspace(workspace: WorkspaceAlignment, report: AlignReport, output:
         output.warn(f"{workspace.path}: cannot be aligned: {workspace.problem}")
         return
     image = report.image
-    rows = [("as it is", *_amounts(workspace.before, image), "")]
+    settled = "aligned already" if workspace.is_settled else ""
+    rows = [("as it is", *_amounts(workspace.before, image), settled)]
     rows += [
         (
             f"{step.name}{'' if step.chosen else ' (proposed)'}",
@@ -51,6 +54,9 @@ def _print_workspace(workspace: WorkspaceAlignment, report: AlignReport, output:
     )
     for step in workspace.steps:
         _print_step(step, output, top=top)
+    if workspace.barred:
+        output.warn(f"{workspace.path}: {workspace.barred}. {UNPIN}")
+        return
     _print_rest(workspace, output)
 
 

@@ -11,6 +11,7 @@ from factory.consumer.align.hack import hack_folder, without_hack
 from factory.consumer.align.model import AlignReport, Change, State, Step, StepName, WorkspaceAlignment
 from factory.consumer.align.profile import profile_changes
 from factory.consumer.align.profile_step import profile_step
+from factory.consumer.align.settle import Pace
 from factory.consumer.align.versions import move_versions
 from factory.errors import ConfigurationError
 from factory.scratch import scratch
@@ -95,6 +96,10 @@ class _Alignment:
     configurations: dict[str, str | None] = field(default_factory=dict)
     """The cargo configurations that are to be written, by their paths in the repository; `None` for one to remove."""
     had_hack: bool = False
+    original: dict[str, str] = field(default_factory=dict)
+    """The manifests and the lock as they are."""
+    stripped: dict[str, str] = field(default_factory=dict)
+    """The same without our crate."""
     doubt: str = ""
     """Why the step `versions` was not worth taking by itself; "" where it was."""
 
@@ -105,6 +110,8 @@ class _Alignment:
         first = self._state(analysis)
         if first.problem:
             return self._unaligned(first.problem, first)
+        if first.barred:
+            return replace(self._unaligned("", first), barred=first.barred)
         state = first
         self.had_hack = hack_folder(original, self._root) is not None
         try:
@@ -113,16 +120,20 @@ class _Alignment:
                 self.copy.settle_lock()
                 analysis = self.copy.analyze()
                 state = self._state(analysis)
+            self.original, self.stripped = original, self.copy.read()
             for step in (self._profile, self._versions_and_features):
                 analysis, state = step(analysis, state)
         except ConfigurationError as error:
-            return self._unaligned(error.what, first)
+            return self._unaligned(str(error).replace("\n", " "), first)
         files = self._files(original)
         self._propose_profile(analysis, state)
         idle = why_idle(first, state)
         if files and idle:
             state, files = first, {}
             self._only_propose(idle)
+        elif not files:
+            state = first
+            self._end_where_they_began(first)
         return WorkspaceAlignment(
             path=self.copy.found.path,
             folder=self.copy.found.repo_root,
@@ -135,6 +146,9 @@ class _Alignment:
 
     def _tell(self, what: str) -> None:
         self.aligner.tell(f"resolving {self.copy.found.path}: {what}")
+
+    def _pace(self, what: str) -> Pace:
+        return Pace(self._tell, what)
 
     @property
     def _root(self) -> str:
@@ -196,7 +210,7 @@ class _Alignment:
                 changes=step.changes,
                 left=step.flags.left,
                 notes=notes,
-                patch=self.copy.patch(before, self.copy.read()) + patch_of(step.flags.files),
+                patch=self._patch(StepName.PROFILE, before) + patch_of(step.flags.files),
                 before=state,
                 after=after,
             )
@@ -211,6 +225,10 @@ class _Alignment:
         for number in written[-1:]:
             self.steps[number] = replace(self.steps[number], notes=(*self.steps[number].notes, why))
 
+    def _end_where_they_began(self, state: State) -> None:
+        """Let all steps end where they began: our crate was taken out and written anew, and that is no change."""
+        self.steps = [replace(step, before=state, after=state) if step.chosen else step for step in self.steps]
+
     def _versions_and_features(self, analysis: Analysis, state: State) -> tuple[Analysis, State]:
         """Take both steps; versions that are worth nothing by themselves stay only where features gain more with them.
 
@@ -223,7 +241,9 @@ class _Alignment:
         after, taken = self.copy.read(), tuple(self.steps)
         self.copy.write(before)
         self.steps = list(steps)
-        without = self._features(*self._versions(analysis, state))
+        # What the moves come to is known: they are not made once more to be undone.
+        self._note(StepName.VERSIONS, (), (), before, state, state, (f"not taken: {self.doubt}",))
+        without = self._features(analysis, state)
         if without[1].missing_seconds <= both[1].missing_seconds + _NOTHING:
             return without
         self.copy.write(after)
@@ -235,7 +255,7 @@ class _Alignment:
             return analysis, state
         before = self.copy.read()
         self._tell(StepName.VERSIONS)
-        moved = move_versions(self.copy, self.aligner.features.versions, analysis)
+        moved = move_versions(self.copy, self.aligner.features.versions, analysis, pace=self._pace("moves"))
         return self._took(
             StepName.VERSIONS, moved.changes, moved.left, before, analysis, state, moved.analysis, doubtful=doubtful
         )
@@ -249,7 +269,7 @@ class _Alignment:
         if rules.by is FeaturesBy.AUTO and self.had_hack:
             # To go from one way to the other would be a patch that gains nothing.
             rules = replace(rules, by=FeaturesBy.HACK)
-        found = add_features(self.copy, rules, analysis)
+        found = add_features(self.copy, rules, analysis, pace=self._pace("features"))
         added, notes = (found.free, ()) if found.more is None else self._more_features(found.free, found.more)
         return self._took(StepName.FEATURES, added.changes, added.left, before, analysis, state, added.analysis, notes)
 
@@ -292,19 +312,45 @@ class _Alignment:
             self.copy.write(before)
             notes = (*notes, f"not taken: {why_not}")
             changes, left, made, after = (), (), analysis, state
+        self._note(name, changes, left, before, state, after, notes)
+        return made, after
+
+    def _note(
+        self,
+        name: StepName,
+        changes: tuple[Change, ...],
+        left: tuple[Change, ...],
+        before: Mapping[str, str],
+        state: State,
+        after: State,
+        notes: tuple[str, ...],
+    ) -> None:
+        patch = self._patch(name, before)
         self.steps.append(
             Step(
                 name=name,
                 chosen=True,
-                changes=changes,
+                # What our crate had already is written anew, and changes nothing.
+                changes=changes if patch else (),
                 left=left,
                 notes=notes,
-                patch=self.copy.patch(before, self.copy.read()),
+                patch=patch,
                 before=state,
                 after=after,
             )
         )
-        return made, after
+
+    def _patch(self, name: StepName, before: Mapping[str, str]) -> str:
+        """Return what a step changes since `before`, in the repository as the steps before it leave it."""
+        after = self.copy.read()
+        last = [step for step in StepName if step in self.wishes.steps][-1]
+        return self.copy.patch(self._with_ours(before), after if name is last else self._with_ours(after))
+
+    def _with_ours(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Return a state with our crate as the repository has it: it was taken out before all steps."""
+        untouched = {path for path in self.stripped if texts.get(path) == self.stripped[path]}
+        absent = self.original.keys() - self.stripped.keys() - texts.keys()
+        return {**texts, **{path: self.original[path] for path in untouched | absent}}
 
     def _refusal(self, state: State, after: State) -> str:
         """Say why a step from `state` to `after` is not worth taking; "" where it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,19 +14,21 @@ from factory.cargo.lock import parse_lock
 from factory.consumer.align.fitting import Fitting, Requirement, fit
 from factory.consumer.align.model import Change, Move
 from factory.consumer.align.requirements import widened
-from factory.consumer.align.settle import settle
+from factory.consumer.align.rust_limit import rust_limit
+from factory.consumer.align.settle import MOST_ATTEMPTS, NOT_TRIED, settle, silently
 from factory.errors import ConfigurationError
 from factory.model import CRATES_IO, PackageId
-from factory.planning.baseline_rules import rust_release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from factory.analysis.model import Analysis
     from factory.cargo.advisories import Advisories
     from factory.cargo.index_cache import CrateFacts
+    from factory.cargo.lock import Lock
     from factory.consumer.align.copy import WorkingCopy
     from factory.consumer.align.fitting import Fitted
+    from factory.consumer.align.rust_limit import RustLimit
     from factory.planning.baseline import Baseline
 
 _ROUNDS = 3
@@ -61,15 +64,15 @@ class VersionRules:
         """Return a lockfile with some packages moved, for cargo to complete."""
         return moved_lock(lock, {one: facts.checksum for one in moves if (facts := self.facts(one.target)) is not None})
 
-    def refusal(self, move: Move, rust_version: str | None) -> str:
-        """Say why a repository with a `rust-version` shall not make a move; "" where it may."""
+    def refusal(self, move: Move, limit: RustLimit | None) -> str:
+        """Say why a repository whose Rust has a limit shall not make a move; "" where it may."""
         facts = self.facts(move.target)
         if facts is None or not facts.checksum:
             return "the registry's index here does not know this version"
         if facts.yanked and not self.allow_downgrade:
             return "yanked from the registry (--allow-downgrade takes it all the same)"
-        if _is_newer(facts.rust_version, rust_version):
-            return f"needs rustc {facts.rust_version}, and the repository says {rust_version}"
+        if limit is not None and limit.excludes(facts.rust_version):
+            return f"needs rustc {facts.rust_version}, and {limit.says}"
         if self.advisories is not None and not self.allow_downgrade:
             known = self.advisories.of(move.target)
             added = sorted(known - self.advisories.of(move.package))
@@ -77,13 +80,18 @@ class VersionRules:
                 return f"{', '.join(added)} warns of it (--allow-downgrade takes it all the same)"
         return ""
 
-    def why_too_new(self, packages: Iterable[PackageId], rust_version: str | None) -> str:
-        """Say which package that comes in needs a newer Rust than a repository's `rust-version`; "" for none."""
-        for package in sorted(packages):
+    def why_too_new(self, packages: Iterable[PackageId], limit: RustLimit | None) -> str:
+        """Say which package that comes in needs a newer Rust than a repository's limit; "" for none."""
+        for package in self.too_new(packages, limit):
             facts = self.facts(package)
-            if facts is not None and _is_newer(facts.rust_version, rust_version):
-                return f"brings {package.label}, which needs rustc {facts.rust_version}"
+            if limit is not None and facts is not None:
+                return f"brings {package.label}, which needs rustc {facts.rust_version}, and {limit.says}"
         return ""
+
+    def too_new(self, packages: Iterable[PackageId], limit: RustLimit | None) -> list[PackageId]:
+        """Return the packages that need a newer Rust than a repository's limit, sorted."""
+        known = ((package, self.facts(package)) for package in sorted(packages))
+        return [one for one, facts in known if facts is not None and limit and limit.excludes(facts.rust_version)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +109,14 @@ class _Versions:
     rules: VersionRules
     analysis: Analysis
     own: tuple[Requirement, ...]
+    pace: Callable[[int, int], None]
     first: frozenset[PackageId] = field(init=False)
     edits: list[tuple[str, str]] = field(default_factory=list)
+    reached: set[PackageId] = field(default_factory=set)
+    """What was moved so far, as it is locked now."""
+    attempts: int = 0
+    blamed: frozenset[Move] = frozenset()
+    """The moves for which the last attempt failed, where cargo's lock shows them and its words do not."""
 
     def __post_init__(self) -> None:
         self.first = self.copy.locked()
@@ -116,18 +130,23 @@ class _Versions:
             refused = {move: why for move in wanted if (why := self._refusal(move))}
             fitted = self._fit([move for move in wanted if move not in refused])
             before = self.copy.locked()
-            unsettled = dict(settle(sorted((*fitted.moves, *fitted.companions)), self._attempt, suspects))
-            left = (
-                refused | dict(fitted.refused) | {m: why for m, why in unsettled.items() if m not in fitted.companions}
-            )
+            unsettled = self._settle(sorted((*fitted.moves, *fitted.companions)))
+            # A round that is cut short has no better reason than the one before.
+            known = {move: left.get(move, why) if why == NOT_TRIED else why for move, why in unsettled.items()}
+            left = refused | dict(fitted.refused) | {m: why for m, why in known.items() if m not in fitted.companions}
             if self.copy.locked() == before:
                 break
             # A version may need what was locked before, and not compiled.
             self.analysis = self.copy.analyze()
-            if not self.analysis.resolved:
+            if not self.analysis.resolved or self.attempts >= MOST_ATTEMPTS:
                 break
         unmoved = tuple(sorted(move.row(why) for move, why in left.items()))
         return Moved(changes=self._changes(), left=unmoved, analysis=self.analysis)
+
+    def _settle(self, moves: Sequence[Move]) -> dict[Move, str]:
+        # A later round meets most of what was refused before once more: the bound is that of all rounds.
+        most = MOST_ATTEMPTS - self.attempts
+        return dict(settle(moves, self._attempt, self._suspects, pace=self.pace, most=most))
 
     def _changes(self) -> tuple[Change, ...]:
         """Tell what became of each package that was locked at first, and what is new."""
@@ -149,7 +168,7 @@ class _Versions:
         return self.rules.moves(one for one in self.copy.locked() if one in compiled or one not in self.first)
 
     def _refusal(self, move: Move) -> str:
-        return self.rules.refusal(move, self.copy.found.rust_version)
+        return self.rules.refusal(move, rust_limit(self.copy.found))
 
     def _fit(self, moves: Sequence[Move]) -> Fitted:
         """Leave out what requirements exclude, and add what moves need beside them: cargo need not be asked."""
@@ -169,23 +188,31 @@ class _Versions:
     def _facts(self, move: Move) -> CrateFacts | None:
         return self.rules.facts(move.target)
 
+    def _suspects(self, moves: Sequence[Move], reason: str) -> Collection[Move]:
+        return self.blamed or suspects(moves, reason)
+
     def _attempt(self, moves: Sequence[Move]) -> str:
+        self.attempts += 1
+        self.blamed = frozenset()
         before = self.copy.read()
-        known = self.copy.locked()
         try:
             texts, edits = widened(before, moves) if self.rules.edit_requirements else (before, [])
         except ConfigurationError as error:
             return error.what
         lock = str(self.copy.lock.relative_to(self.copy.folder))
         self.copy.write(texts | {lock: self.rules.moved(texts[lock], moves)})
-        why = self.copy.settle_lock(self.analysis.packages) or self._disagreement(moves, known)
+        targets = {move.target for move in moves}
+        # A version that is wanted is not in the way: with another in its place the attempt would be lost.
+        held = self.analysis.packages | self.reached | targets
+        why = self.copy.settle_lock(held) or self._disagreement(moves, parse_lock(texts[lock]))
         if why:
             self.copy.write(before)
         else:
             self.edits += edits
+            self.reached |= targets
         return why
 
-    def _disagreement(self, moves: Sequence[Move], known: frozenset[PackageId]) -> str:
+    def _disagreement(self, moves: Sequence[Move], before: Lock) -> str:
         """Say what is wrong with what cargo made of the moves; "" where it took all of them."""
         now = self.copy.locked()
         ranges = {(package.name, caret_range(package.version)) for package in now}
@@ -196,22 +223,31 @@ class _Versions:
             if move.target not in now and (move.package.name, caret_range(move.version)) in ranges
         ]
         if missing:
+            self.blamed = frozenset(missing)
             return "a manifest of the repository does not allow this version (--manifest changes it)"
-        return self.rules.why_too_new(now - known, self.copy.found.rust_version)
+        limit = rust_limit(self.copy.found)
+        too_new = self.rules.too_new(now - {entry.package for entry in before.packages}, limit)
+        if too_new:
+            after = parse_lock(self.copy.lock.read_text(encoding="utf-8"))
+            self.blamed = movers_of(too_new, moves, before, after)
+        return self.rules.why_too_new(too_new, limit)
 
 
-def move_versions(copy: WorkingCopy, rules: VersionRules, analysis: Analysis) -> Moved:
+def move_versions(
+    copy: WorkingCopy, rules: VersionRules, analysis: Analysis, *, pace: Callable[[int, int], None] = silently
+) -> Moved:
     """Move the lock of a copy, which is analysed, onto the baseline's versions.
 
     Cargo resolves: the lock is given to it with the wanted versions in it, and it completes or refuses them. Packages
     that are not compiled, such as those for other platforms, stay where they are unless they are in the way.
     """
-    return _Versions(copy, rules, analysis, _own_requirements(copy)).run()
+    return _Versions(copy, rules, analysis, _own_requirements(copy), pace).run()
 
 
 def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterable[PackageId]) -> None:
     """Move packages that are locked onto the baseline's versions; those that may not or cannot move stay."""
-    wanted = [move for move in rules.moves(packages) if not rules.refusal(move, copy.found.rust_version)]
+    limit = rust_limit(copy.found)
+    wanted = [move for move in rules.moves(packages) if not rules.refusal(move, limit)]
 
     def attempt(moves: Sequence[Move]) -> str:
         before = copy.lock.read_text(encoding="utf-8")
@@ -225,11 +261,6 @@ def settle_on_baseline(copy: WorkingCopy, rules: VersionRules, packages: Iterabl
         return why
 
     settle(wanted, attempt, suspects)
-
-
-def _is_newer(needed: str | None, allowed: str | None) -> bool:
-    """Whether a crate's `rust-version` is above a repository's, where both have one."""
-    return needed is not None and allowed is not None and rust_release(needed) > rust_release(allowed)
 
 
 def _own_requirements(copy: WorkingCopy) -> tuple[Requirement, ...]:
@@ -248,6 +279,31 @@ def suspects(moves: Sequence[Move], reason: str) -> list[Move]:
     """Return the moves of crates that cargo complains of: halves would part what needs each other."""
     named = set(_WORD.findall(reason))
     return [move for move in moves if move.package.name in named]
+
+
+def movers_of(packages: Collection[PackageId], moves: Iterable[Move], before: Lock, after: Lock) -> frozenset[Move]:
+    """Return the moves by which packages came into a lock: those nearest above them.
+
+    Between them stands what came along, and what was locked before and depends on more than it did: a feature of it was
+    turned on.
+    """
+    users: dict[PackageId, list[PackageId]] = defaultdict(list)
+    for entry in after.packages:
+        for dependency in entry.dependencies:
+            users[dependency].append(entry.package)
+    edges = {(entry.package, dependency.name) for entry in before.packages for dependency in entry.dependencies}
+    by_target = {move.target: move for move in moves}
+    found: set[Move] = set()
+    pending, seen = list(packages), set(packages)
+    while pending:
+        package = pending.pop()
+        for user in users[package]:
+            if user in by_target:
+                found.add(by_target[user])
+            elif (user, package.name) not in edges and user not in seen:
+                seen.add(user)
+                pending.append(user)
+    return frozenset(found)
 
 
 def moved_lock(text: str, checksums: Mapping[Move, str]) -> str:
