@@ -439,7 +439,9 @@ def _publish(decided: Sequence[_Decided]) -> None:
             held = (Held.HERE if row.decision.reasons else Held.PUBLISHED for row in decided)
             builds = [built_by(row.run, row.decision.plan, its) for row, its in zip(decided, held, strict=True)]
             for layer in _pushed(builds, output):
-                output.say(f"{'pushed' if layer.changed else 'unchanged'}: {layer.layer}, {layer.index}")
+                # Those that never move are what leads back to these images later.
+                told = ", ".join((layer.layer, *layer.immutable, layer.index))
+                output.say(f"{'pushed' if layer.changed else 'unchanged'}: {told}")
     except NothingToDoError as error:
         # A run before this one ended between its push and its state.
         output.say(error.what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -156,6 +157,8 @@ def test_only_what_changed_is_built_and_pushed(team: Team, base: tuple[Base, Fau
     core, web = team.digest("core"), team.digest("web")
     assert core != web == team.digest("db")
     assert "db: nothing is planned for it alone" in team.said
+    # What leads back here is told while it is known.
+    assert re.search(r"pushed: core, core-\S+-[0-9a-f]{12}, sha256:", team.said)
     # Without pulling any of it, an image says what it was made from.
     (image,) = team.pushed("db").images.values()
     said = said_by(team.registry, image)
