@@ -49,17 +49,16 @@ BUILD_SECONDS = 1800.0
 INSPECT_SECONDS = 120.0
 
 
-def is_of_no_registry(reference: str, engine: Engine) -> bool:
-    """Whether an image is one of `factory base` under a name without a registry's: what Docker Hub has is another."""
+def is_home_made(reference: str, engine: Engine) -> bool:
+    """Whether `factory base` made the engine's image of that name, under it: its registry may not have it."""
     if reference.startswith(HOME_MADE):
         return True
-    if "@" in reference or parse_reference(reference)[0]:
-        return False
     try:
-        labels = engine.image(reference).labels
+        made_as = engine.image(reference).labels.get(Label.HOME_MADE, "")
     except ConfigurationError:
         return False
-    return Label.HOME_MADE in labels and Label.LAYER not in labels
+    # Whatever stands on it has the label too.
+    return bool(made_as) and parse_reference(made_as) == parse_reference(reference)
 
 
 def build_base(
@@ -98,7 +97,7 @@ def build_base(
         if toolchain != "debian":
             contexts["toolchain"] = toolchain
         kind = "debian" if toolchain == "debian" else "local"
-        _build(tag, kind=kind, suite=suite, platform=chosen, root=root, contexts=contexts, output=output)
+        _build(tag, kind=kind, platform=chosen, root=root, contexts=contexts, output=output)
     return _image_id(tag)
 
 
@@ -255,14 +254,7 @@ def _certificates(bundle: Path | None, folder: Path) -> Path:
 
 
 def _build(
-    tag: str,
-    *,
-    kind: str,
-    suite: str,
-    platform: Platform,
-    root: Path,
-    contexts: Mapping[str, Path],
-    output: Output,
+    tag: str, *, kind: str, platform: Platform, root: Path, contexts: Mapping[str, Path], output: Output
 ) -> None:
     command = (
         *("docker", "buildx", "build", "--progress=plain", "--provenance=false", "--load"),
@@ -271,7 +263,7 @@ def _build(
         *(
             f"--file={shipped('Dockerfiles') / 'base.Dockerfile'}",
             f"--build-arg=TOOLCHAIN={kind}",
-            f"--label={Label.HOME_MADE}={suite}",
+            f"--label={Label.HOME_MADE}={tag}",
             f"--tag={tag}",
             str(root),
         ),

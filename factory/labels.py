@@ -20,7 +20,7 @@ class Label(enum.StrEnum):
     LAYOUT = "io.rust-warm-factory.layout"
     OWNER = "io.rust-warm-factory.owner"
     HOME_MADE = "io.rust-warm-factory.home-made"
-    """Of a base image of `factory base`, with the Debian suite: it may be of no registry."""
+    """The name that `factory base` made a base image under: it may be of no registry."""
     TOOLS = "io.rust-warm-factory.tools"
     BASE_NAME = "org.opencontainers.image.base.name"
     BASE_DIGEST = "org.opencontainers.image.base.digest"

@@ -55,7 +55,7 @@ def align(
         str | None, typer.Option("--variant", help="The variant of the totals (default: release, where it is warm).")
     ] = None,
     ignore_pin: Annotated[
-        bool, typer.Option("--ignore-pin", help="Align as if the repository pinned no toolchain.")
+        bool, typer.Option("--ignore-pin", help="Align for the images' toolchain, whatever is pinned.")
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Write the patch.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is not committed, or not in git.")] = False,

@@ -102,10 +102,11 @@ def check(
     if json:
         # Whoever parses it wants a document of a bad answer too.
         run.output.answer_json(check_to_json(report))
-    forecasting.require_forecasts(run, report)
     if sarif_file is not None:
+        # An upload of it should not fail for a file that is not there, and hide what is the matter.
         write_json(sarif_file, sarif(report))
         run.output.say(f"wrote {sarif_file}")
+    forecasting.require_forecasts(run, report)
     if report_to is not None:
         _leave(report, report_to, report_as, required=require_report, output=run.output)
     if annotations is Annotations.GITHUB:

@@ -67,11 +67,12 @@ def uncached_definition(
     return {"target": chosen}
 
 
-def made_by(settings: Settings) -> str:
+def made_by(settings: Settings, *, images: bool = True) -> str:
     """Return a digest of what decides the bytes of every image, beside the plan and the base image.
 
     These are some settings, and the steps that make an image, which an upgrade of factory may change. All other
-    settings decide the plan, or nothing that is in an image. Equal ones give equal digests on every machine.
+    settings decide the plan, or nothing that is in an image. Equal ones give equal digests on every machine. Without
+    `images` those steps are left out: none of them makes a directory.
     """
     base, image = settings.base, settings.image
     return digest(
@@ -82,7 +83,7 @@ def made_by(settings: Settings) -> str:
             "tools": wanted_tools(settings.tools),
             "compression": [image.compression, image.compression_level],
             "origin": [image.source, image.revision],
-            "steps": {path.name: path.read_text(encoding="utf-8") for path in _steps()},
+            "steps": {path.name: path.read_text(encoding="utf-8") for path in (_steps() if images else ())},
         }
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from factory.base import is_of_no_registry
+from factory.base import is_home_made
 from factory.cargo.home import user_mirror
 from factory.cargo.toolchain import find_toolchain
 from factory.config.access import fetching
@@ -70,7 +70,7 @@ def build_images(run: Run, plan: Plan) -> tuple[LayerReport, ...]:
     """Cook the plan into images of the Docker engine."""
     engine = engine_of(run)
     base = run.settings.base_image
-    if not has_digest(base) and not is_of_no_registry(base, engine):
+    if not has_digest(base) and not is_home_made(base, engine):
         run.output.warn(f"{base} is a tag, which may stand for another image tomorrow: `factory base --pin {base}`")
     require_store(run)
     reports = images.build_images(_build_of(run, plan, engine), engine=engine, output=run.output)

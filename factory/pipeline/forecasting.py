@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -109,8 +110,7 @@ def align(run: Run, repo: Path, plan: Path, wishes: AlignWishes, *, offline: boo
     if made.baseline is None:
         raise ConfigurationError(f"{plan}: has no baseline", advice="Run `factory plan` without --no-baseline.")
     warm = warm_from_plan(made, name=str(plan))
-    variant = wishes.variant or default_variant(warm)
-    warm.require_variant(variant)
+    variant = _variant(wishes.variant, warm)
     found = _scan(run, str(repo))
     _require_resolved([f"{row.path}: {row.reason}: {row.detail}" for row in found.skipped], found.workspaces)
     for left in fold_remarks(map(_remark_of, found.skipped), all_of_them=run.output.is_verbose):
@@ -225,6 +225,15 @@ def _remark_of(row: Skipped) -> Remark:
     return Remark(path=row.path, repo=row.repo, skipped=True, text=f"{row.reason}: {row.detail}")
 
 
+def _variant(named: str | None, warm: Warm) -> str:
+    """Return a variant as warm units are told by it; raise `ConfigurationError` for one that nothing is cooked for."""
+    chosen = default_variant(warm) if named is None else named
+    with contextlib.suppress(ValueError):
+        chosen = str(Variant.parse(chosen))
+    warm.require_variant(chosen)
+    return chosen
+
+
 def _require_resolved(reasons: Sequence[str], resolved: Sequence[object]) -> None:
     """Raise `BadAnswerError`, with all reasons, where there is nothing that could be resolved."""
     if not resolved:
@@ -237,8 +246,7 @@ def _check(run: Run, repo: str, source: WarmSource, warm: Warm, question: Questi
     image = question.image or (warm.topmost if source.image is not None else None)
     if image is not None:
         warm.require_layer(image)
-    variant = question.variant or default_variant(warm)
-    warm.require_variant(variant)
+    variant = _variant(question.variant, warm)
     found = _scan(run, repo)
     resolver = _forecaster(run, warm, source, offline=offline)
     with run.output.progress("resolving", len(found.workspaces)) as advance:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import analysis_to_json
-from factory.base import is_of_no_registry
+from factory.base import HOME_MADE, is_home_made
 from factory.cargo.advisories import read_advisories
 from factory.cargo.ask_index import refresh_index
 from factory.cargo.index_cache import CrateIndex
@@ -201,7 +201,7 @@ def _decided(run: Run, wishes: RebuildWishes) -> _Decided:
     run.output.say("rebuild: analyzing")
     analysis = _analyzed(run, wishes)
     document, tree = analysis_to_json(analysis), load_layer_profiles(wishes.profiles)
-    inputs = _inputs(run, document, tree, base)
+    inputs = _inputs(run, document, tree, base, images=wishes.folder is None)
     state = read_state(wishes.state, target=wishes.target(run))
     last, reasons = _last_plan(wishes, state)
     old = None if reasons else last
@@ -306,7 +306,7 @@ def _last_plan(wishes: RebuildWishes, state: RebuildState | None) -> tuple[Plan 
     return plan, (Reason(cause=Cause.FIRST, detail=detail),)
 
 
-def _inputs(run: Run, analysis: Mapping[str, Any], tree: LayerTree, base: str) -> Inputs:
+def _inputs(run: Run, analysis: Mapping[str, Any], tree: LayerTree, base: str, *, images: bool) -> Inputs:
     settings = {k: v for k, v in run.settings.model_dump(mode="json").items() if k not in VARIES}
     # Sets have no order of their own.
     layers = json.loads(json.dumps([asdict(row) for row in tree.layers], default=sorted))
@@ -315,7 +315,7 @@ def _inputs(run: Run, analysis: Mapping[str, Any], tree: LayerTree, base: str) -
         toolchain=digest(analysis["toolchain"]),
         base=base,
         settings=digest([settings, layers]),
-        made_by=made_by(run.settings),
+        made_by=made_by(run.settings, images=images),
     )
 
 
@@ -323,7 +323,7 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
     """Return the digest that the base image's name stands for now, "" where nobody knows; have the engine follow it."""
     engine, reference = Engine(), run.settings.base_image
     here = engine.manifest_digest(reference)
-    if "@" in reference or wishes.offline or is_of_no_registry(reference, engine):
+    if "@" in reference or wishes.offline or reference.startswith(HOME_MADE):
         return here
     try:
         there = engine.registry_digest(reference)
@@ -333,7 +333,8 @@ def _base(run: Run, wishes: RebuildWishes) -> str:
             run.output.say(f"{reference} moved in its registry: pulling {there[:19]}")
             engine.pull(reference, run.platform)
     except EnvironmentFaultError as error:
-        run.output.warn(f"whether the base image moved is not known: {error.what}")
+        if not is_home_made(reference, engine):
+            run.output.warn(f"whether the base image moved is not known: {error.what}")
         return here
     return there or here
 

@@ -412,8 +412,9 @@ def test_where_nothing_resolves_the_document_says_why(program: Program, kitchen:
     (row,) = answer["workspaces"]
     assert (row["path"], row["variants"]) == ("bare", {})
     assert row["skipped"].startswith("no-lockfile: ")
-    told = program(*words, code=1)
+    told = program(*words, "--sarif", tmp_path / "bare.sarif", code=1)
     assert told.stdout == ""
+    assert json.loads((tmp_path / "bare.sarif").read_text("utf-8"))["runs"][0]["results"] == []
     assert "no workspace could be resolved:\n  bare: no-lockfile: " in told.stderr
     (found,) = program.json("recommend", *words[1:], code=1)["repos"]
     assert found["problem"].startswith("no workspace could be resolved")

@@ -122,10 +122,14 @@ def test_every_variant_finds_all_of_its_units_fresh(program: Program, cooked: Ki
     assert proof["ok"]
 
 
-def test_members_and_features_that_only_some_builds_select_are_cooked_for_those(cooked: Kitchenware) -> None:
+def test_members_and_features_that_only_some_builds_select_are_cooked_for_those(
+    program: Program, cooked: Kitchenware
+) -> None:
     alone, everything = (cooked.forecast(variant)["repos/wide"] for variant in ("release", EVERYTHING))
     # anyhow's library, and the program and the run of its build script; cfg-if of the other member.
     assert (alone, everything) == ((1, 1), (5, 5))
+    words = ("--dir", cooked.folder, "--variant", "release+all-features+workspace")
+    assert program.json("check", cooked.repos / "wide", *words)["units"] == {"total": 5, "hit": 5}
     events = build(cooked, "build", "--release", "--workspace", "--all-features", "--locked", repo="wide")
     assert (events.fresh.total(), events.compiled.total()) == (5, 0)
 

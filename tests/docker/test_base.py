@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factory import process
-from factory.base import build_base, is_of_no_registry
+from factory.base import build_base, is_home_made
 from factory.engine import Engine
 from factory.errors import BuildFailedError, ConfigurationError, RegistryFaultError
+from factory.files import write_text
+from factory.labels import Label
 from factory.output import Output
 from factory.publish.attempts import Patience
 from factory.publish.distribution import pinned
@@ -147,15 +149,27 @@ def test_a_tag_is_pinned_to_the_digest_its_registry_has(base_image: str, registr
     assert base_image
 
 
-def test_a_base_made_here_is_not_looked_for_at_docker_hub(base_image: str) -> None:
-    engine, name = Engine(), "home-made-test/base:1"
-    engine.tag(base_image, name)
+def test_a_base_made_here_is_known_by_the_name_it_was_made_under(base_image: str, tmp_path: Path) -> None:
+    engine, name, on_it = Engine(), "home-made-test/base:1", "home-made-test/on-it:1"
+    write_text(tmp_path / "Dockerfile", f"FROM {base_image}\n")
+    for tag, label in ((name, name), (on_it, name)):
+        words = [
+            "docker",
+            "buildx",
+            "build",
+            "-q",
+            "--provenance=false",
+            "--load",
+            f"--label={Label.HOME_MADE}={label}",
+        ]
+        process.run([*words, f"-t{tag}", str(tmp_path)])
     try:
-        found = [is_of_no_registry(each, engine) for each in (base_image, name, f"127.0.0.1:9/{name}")]
+        found = [is_home_made(each, engine) for each in (base_image, name, on_it)]
     finally:
-        engine.remove_image(name)
+        for each in (name, on_it):
+            engine.remove_image(each)
     assert found == [True, True, False]
-    assert not is_of_no_registry(name, engine)
+    assert not is_home_made(name, engine)
 
 
 def test_a_missing_image_and_a_silent_registry_are_told_apart(registry: str) -> None:

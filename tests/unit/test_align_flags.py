@@ -139,6 +139,29 @@ def test_flags_in_an_included_file_go_and_the_file_stays(tmp_path: Path) -> None
     assert flags.files == {".cargo/flags.toml": ('[build]\nrustflags = ["-g"]\n', "")}
 
 
+def test_a_configuration_that_is_read_and_included_stays_too(tmp_path: Path) -> None:
+    flags = settled(
+        tmp_path,
+        {
+            CONFIG: 'build.rustflags = ["-g"]\n',
+            "inner/.cargo/config.toml": 'include = ["../../.cargo/config.toml"]\n',
+            "inner/Cargo.toml": '[package]\nname = "inner"\nversion = "0.1.0"\nedition = "2021"\n[workspace]\n',
+            "inner/src/lib.rs": "",
+            "inner/Cargo.lock": "version = 4\n",
+        },
+        at="inner",
+    )
+    assert [after for path, (_, after) in flags.files.items() if path == CONFIG] == [""]
+
+
+def test_lines_that_come_in_end_as_the_others_do(tmp_path: Path) -> None:
+    text = '[alias]\r\nb = "build"\r\n'
+    ((_, after),) = settled(tmp_path, {CONFIG: text}, common=("-g",)).files.values()
+    assert after is not None
+    assert tomli.loads(after)["build"] == {"rustflags": ["-g"]}
+    assert after.count("\n") == after.count("\r\n") > 2
+
+
 def test_nothing_is_written_where_an_included_file_is_not_in_the_repository(tmp_path: Path) -> None:
     flags = settled(tmp_path, {CONFIG: 'include = ["ci.toml"]\n[build]\nrustflags = ["-g"]\n'})
     assert (flags.files, flags.changes) == ({}, ())

@@ -151,6 +151,7 @@ def test_an_upgrade_that_makes_layers_in_other_steps_is_told(tmp_path: Path, mon
     assert made_by(SETTINGS) == before
     (tmp_path / "Dockerfiles/warm-doctor.sh").write_text("exit 0\n")
     assert made_by(SETTINGS) != before
+    assert made_by(SETTINGS, images=False) not in {before, made_by(SETTINGS)}
 
 
 def test_a_layer_that_adds_nothing_is_not_cooked_and_others_stand_on_what_it_stands_on(tmp_path: Path) -> None:

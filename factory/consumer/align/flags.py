@@ -44,6 +44,7 @@ _LINKER = "which program links: rustc's own choice may take longer"
 _CODEGEN = re.compile(r"-C([a-z-]+)(=.*)?")
 _LINT = re.compile(r"-[AWDF].+|--(allow|warn|deny|forbid|cap-lints)=.+")
 _OF_THE_CODE = re.compile(r"--(check-)?cfg=.+")
+_BARE_LINE_END = re.compile(r"(?<!\r)\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +160,10 @@ def _files(
 ) -> dict[str, tuple[str | None, str | None]]:
     """Return the configurations that change; raise `ValueError` for one whose form cannot be kept."""
     tree = SourceTree.of(found)
-    configuration = {file.path: file for file in configuration_files(tree, found.root)}
-    texts = {path: tree.read_text(path) for path in configuration}
+    files = tuple(configuration_files(tree, found.root))
+    # A file may be one of a folder's own, and included by another one too.
+    included = {file.path for file in files if file.is_included}
+    texts = {file.path: tree.read_text(file.path) for file in files}
     nearest = next(iter(texts), found.root / ".cargo" / "config.toml")
     changed: dict[str, tuple[str | None, str | None]] = {}
     for path in dict.fromkeys([nearest, *texts]):
@@ -168,9 +171,8 @@ def _files(
         after = _edited(before or "", flags if path == nearest else (), keys, shown)
         if after != (before or ""):
             # An included file must stay, be it empty: cargo refuses to go on without.
-            needed = path in configuration and configuration[path].is_included
             mark = "" if before is None else tree.mark(path)
-            kept = mark + after if after.strip() or needed else None
+            kept = mark + after if after.strip() or path in included else None
             changed[shown] = None if before is None else mark + before, kept
     return changed
 
@@ -189,6 +191,8 @@ def _edited(text: str, flags: Sequence[str], keys: Collection[str], shown: str) 
             else:
                 _remove(content, ("build", "rustflags"))
         made = text_of(document, shown)
+        if "\r\n" in text:
+            made = _BARE_LINE_END.sub("\r\n", made)
         if tomli.loads(made) != wanted:
             raise ValueError(message)
     except (ConfigurationError, TOMLKitError, AttributeError, TypeError, KeyError) as error:
