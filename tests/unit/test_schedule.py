@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,10 @@ from factory.resources import templates
 from factory.schedule.files import Schedule, Scheduler, schedule_files
 from factory.schedule.package import PUBLISHED, Package
 from factory.schedule.times import CronTime
+from factory.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MONDAY = CronTime.parse("17 3 * * 1")
 
@@ -516,12 +518,48 @@ def test_a_job_of_gitlab_that_compiles_cannot_sign(push: PushSettings) -> None:
 
 def test_the_engine_of_gitlab_sees_what_is_mounted_for_it() -> None:
     job = only(schedule(Scheduler.GITLAB), settings())["rust-builder"]
-    shared = "$CI_PROJECT_DIR/"
-    for name in ("PIPX_HOME", "CARGO_HOME", "FACTORY_CACHE_DIR"):
-        assert job["variables"][name].startswith(shared)
+    for name in ("PIPX_HOME", "PIPX_BIN_DIR", "CARGO_HOME"):
+        assert job["variables"][name].startswith("$CI_BUILDS_DIR/rust-builder-$CI_JOB_ID/")
+    # GitLab caches what is in the project, and that alone.
+    assert job["variables"]["FACTORY_CACHE_DIR"].startswith("$CI_PROJECT_DIR/")
     # The runner's own steps would look for it before it is there.
     assert "TMPDIR" not in job["variables"]
-    assert job["before_script"][:2] == [f'export TMPDIR="{shared}.factory-run/tmp"', 'mkdir -p "$TMPDIR"']
+
+
+def of_job(script: Sequence[str], builds: Path) -> str:
+    """Run lines of a job for GitLab in its checkout, and return what they print."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "CI_BUILDS_DIR": str(builds),
+        "CI_PROJECT_DIR": str(builds / "org/images"),
+        "CI_JOB_ID": "4711",
+    }
+    return process.run(["sh", "-euc", "\n".join(script)], cwd=builds / "org/images", env=variables).stdout
+
+
+@pytest.mark.parametrize("name", ["rust-builder", "rust-builder-publish"])
+@pytest.mark.runs_programs
+def test_a_job_of_gitlab_works_in_a_repository_that_is_a_rust_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    both = name == "rust-builder-publish"
+    document = only(schedule(Scheduler.GITLAB), of_both() if both else settings())
+    job = document.get(".rust-builder", {}) | document[name]
+    checkout = tmp_path / "org/images"
+    write_new({"Cargo.toml": "[workspace]\n", ".cargo/config.toml": ""}, checkout, force=False)
+    told = of_job([*job["before_script"][:2], 'echo "$TMPDIR"'], tmp_path).strip()
+    monkeypatch.setattr(tempfile, "tempdir", told)
+    with scratch("factory-") as folder:
+        assert folder.parent == tmp_path / "rust-builder-4711/tmp"
+    of_job(job["after_script"], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["org"]
+    assert (checkout / "Cargo.toml").exists()
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.GITHUB, Scheduler.CRON, Scheduler.SYSTEMD])
+def test_a_machine_keeps_its_own_temporary_folder(scheduler: Scheduler) -> None:
+    """It is in no repository, as /tmp is not."""
+    assert "TMPDIR" not in "".join(schedule_files(schedule(scheduler), settings()).values())
 
 
 def test_the_engine_of_kubernetes_sees_what_is_mounted_for_it() -> None:
@@ -532,6 +570,8 @@ def test_the_engine_of_kubernetes_sees_what_is_mounted_for_it() -> None:
         for each in (pod["initContainers"][0], container)
     )
     variables = {row["name"]: row.get("value", "") for row in container["env"]}
+    # What is resolved below the configuration's folder would see a Cargo.toml there.
+    assert not f"{variables['TMPDIR']}/".startswith(f"{container['workingDir']}/")
     for name in ("TMPDIR", "PIPX_HOME", "CARGO_HOME", "FACTORY_CACHE_DIR"):
         (folder,) = [path for path in job if f"{variables[name]}/".startswith(f"{path}/")]
         assert engine[folder] == job[folder]
