@@ -6,13 +6,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from factory import __version__
 from factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DISTRIBUTION = "rust-warm-factory"
+
+PACKAGE_ADVICE = (
+    "Write a git URL (git+https://HOST/REPO.git@TAG), a wheel (https://HOST/NAME.whl), or name and version "
+    f"({DISTRIBUTION}==0.1.0) in an index of yours, which PIP_INDEX_URL tells the job: PyPI has none of ours."
+)
+"""What to write for a package, wherever a job runs."""
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _EXTRAS = rf"(?:\[(?P<extras>{_NAME}(?:,{_NAME})*)\])?"
@@ -49,8 +54,7 @@ class Package:
         if match is None:
             raise ConfigurationError(
                 f"--package {text!r}: no requirement that pip and pipx both take",
-                advice=f"Write a name ({DISTRIBUTION}==0.1.0), a URL (git+https://HOST/REPO.git@REF, "
-                "https://HOST/NAME.whl), or the path of a wheel.",
+                advice=f"{PACKAGE_ADVICE} Or the path of a wheel.",
             )
         part = match.groupdict(default="")
         if _ACCOUNT.match(part.get("url", "").removeprefix("git+")):
@@ -75,7 +79,3 @@ class Package:
         """Return the requirement with these extras beside its own."""
         named = ",".join(sorted(self.extras | set(extras)))
         return f"{self.front}[{named}]{self.back}" if named else f"{self.front}{self.back}"
-
-
-PUBLISHED = Package(front=DISTRIBUTION, back=f"=={__version__}")
-"""This release, from the index that pip asks."""

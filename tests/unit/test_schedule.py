@@ -16,7 +16,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema  # type: ignore[
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
-from factory import __version__, process
+from factory import process
 from factory.config.model import (
     BuildCacheSettings,
     CostSettings,
@@ -34,13 +34,14 @@ from factory.platforms import Platform
 from factory.publish.signing import COSIGN_RELEASE, OLDEST_COSIGN
 from factory.resources import templates
 from factory.schedule.files import Schedule, Scheduler, schedule_files
-from factory.schedule.package import PUBLISHED, Package
+from factory.schedule.package import Package
 from factory.schedule.times import CronTime
 from factory.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+OURS = Package.parse("git+https://h.test/f.git@v1")
 MONDAY = CronTime.parse("17 3 * * 1")
 
 
@@ -58,7 +59,7 @@ def schedule(
     *,
     prune: bool = False,
     runners: Mapping[Platform, str] | None = None,
-    package: Package = PUBLISHED,
+    package: Package | None = OURS,
 ) -> Schedule:
     return Schedule(
         scheduler=scheduler,
@@ -233,21 +234,36 @@ def test_a_package_holds_no_password(url: str, before: str) -> None:
 @pytest.mark.parametrize("both", [False, True])
 def test_every_scheduler_installs_the_package_that_is_named(scheduler: Scheduler, both: bool) -> None:
     its = settings().model_copy(update={"platforms": tuple(Platform)} if both else {})
-    package = Package.parse("git+https://h.test/f.git@v1")
-    text = "".join(schedule_files(schedule(scheduler, package=package), its).values())
+    text = "".join(schedule_files(schedule(scheduler), its).values())
     joins = scheduler is Scheduler.GITHUB and both
     assert set(re.findall(r'install "(.*)"', text)) == {
         "rust-warm-factory[exact] @ git+https://h.test/f.git@v1",
         *(["rust-warm-factory @ git+https://h.test/f.git@v1"] if joins else []),
     }
-    default = "".join(schedule_files(schedule(scheduler), its).values())
-    assert f'install "rust-warm-factory[exact]=={__version__}"' in default
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_no_job_installs_what_nobody_named(scheduler: Scheduler) -> None:
+    """Whoever registers a name on PyPI would get the tokens of the job."""
+    chosen = schedule(scheduler, package=None)
+    if scheduler in {Scheduler.CRON, Scheduler.SYSTEMD}:
+        text = "".join(schedule_files(chosen, settings()).values())
+        assert "pipx" not in text
+        assert "installed with its extras [exact]." in text
+        return
+    for its in (chosen, replace(chosen, runners={Platform.LINUX_AMD64: "ours"})):
+        with pytest.raises(ConfigurationError, match=f"--package is missing: a job of {scheduler} ") as caught:
+            schedule_files(its, settings())
+        for form in ("git+https://HOST/REPO.git@TAG", "https://HOST/NAME.whl", "rust-warm-factory==0.1.0"):
+            assert form in caught.value.advice
 
 
 def test_a_shared_store_of_costs_takes_its_driver() -> None:
     its = private(costs=CostSettings(url="postgresql://ci@db.test/costs"))
     (text,) = schedule_files(schedule(Scheduler.GITLAB), its).values()
-    assert '"rust-warm-factory[exact,postgres]==' in text
+    assert '"rust-warm-factory[exact,postgres] @ ' in text
+    service, _ = schedule_files(schedule(Scheduler.SYSTEMD, package=None), its).values()
+    assert "installed with its extras [exact,postgres]." in service
 
 
 def test_a_wheel_has_to_be_where_the_job_is() -> None:
