@@ -179,6 +179,7 @@ def test_systemd_has_no_name_for_either_of_two_days() -> None:
             "rust-warm-factory @ git+https://h.test/f.git@v1#subdirectory=a",
             None,
         ),
+        ("https://h.test:8443/a@1/f.whl#sha256=0", "rust-warm-factory @ https://h.test:8443/a@1/f.whl#sha256=0", None),
         ("git+ssh://git@h.test/f.git", "rust-warm-factory @ git+ssh://git@h.test/f.git", None),
         (
             "ours[exact] @ https://h.test/ours-1-py3-none-any.whl",
@@ -221,13 +222,57 @@ def test_what_is_no_package_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["git+https://ci:s3cret@h.test/f.git", "https://s3cret@h.test/f.whl", "git+ssh://git:s3cret@h.test/f"]
+    "url",
+    [
+        "git+https://ci:s3cret@h.test/f.git",
+        "https://s3cret@h.test/f.whl",
+        "git+ssh://git:s3cret@h.test/f",
+        "git+ssh://git@h.test/f git+https://ci:s3cret@h.test/f.git",
+        # Of these pip takes none, or a shell no more than a part.
+        "git+https://ci:s3cret$et@h.test/f.git",
+        "git+https://ci:p@s3cret@h.test/f.git",
+        "http://ci:s3cret@h.test/f.whl",
+        "HTTPS://ci:s3cret@h.test/f.whl",
+        "svn+https://u:s3cret@h.test/x",
+        "git+ssh://s3cret$@h.test/f",
+    ],
 )
-@pytest.mark.parametrize("before", ["", "ours @ "])
+@pytest.mark.parametrize("before", ["", "ours @ ", "ours[exact]@"])
 def test_a_package_holds_no_password(url: str, before: str) -> None:
     with pytest.raises(ConfigurationError, match="user name or a password") as caught:
         Package.parse(before + url)
-    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in caught.value.what + caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://h.test/f.whl?token=s3cret",
+        "git+https://h.test/f.git?private_token=s3cret#subdirectory=a",
+        "http://h.test/$a.whl?s3cret",
+    ],
+)
+def test_a_package_holds_no_token(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="a query string") as caught:
+        Package.parse(text)
+    assert "s3cret" not in caught.value.what + caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git+https://ci:s3cret/x@h.test/f.git",
+        "https://ci:s3cret#x@h.test/f.whl",
+        "https://ci:s3cret%40h.test/f.whl",
+        "//ci:s3cret@h.test/f.whl",
+        "git+ssh:/git:s3cret@h.test/f",
+        "https://h.test/f.whl token=s3cret",
+    ],
+)
+def test_what_is_no_package_is_not_shown(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="no requirement that pip and pipx both take") as caught:
+        Package.parse(text)
+    assert "s3cret" not in caught.value.what + caught.value.advice
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)
