@@ -37,6 +37,7 @@ def _refuse_cargo_files_above(folder: Path) -> None:
             if path.exists():
                 raise EnvironmentFaultError(
                     f"{path}: cargo would obey this file in every temporary directory",
-                    advice=f"Set TMPDIR to a folder that has no `{name.partition('/')[0]}` above it, "
-                    "or remove the file.",
+                    advice=f"Set TMPDIR to a folder that is not below a `{name.partition('/')[0]}`, and that the "
+                    "engine sees too, if one is used: beside a checkout, not in it. "
+                    "Or remove a file that is there by mistake.",
                 )

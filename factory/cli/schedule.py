@@ -13,7 +13,7 @@ from factory.errors import ConfigurationError
 from factory.files import write_new
 from factory.platforms import Platform
 from factory.schedule.files import Schedule, Scheduler, schedule_files
-from factory.schedule.package import PUBLISHED, Package
+from factory.schedule.package import Package
 from factory.schedule.times import CronTime
 
 
@@ -42,7 +42,7 @@ def schedule(
         str | None,
         typer.Option(
             "--package",
-            help="What jobs install, as pip names it: a name, git+https://…, a wheel (default: this release).",
+            help="What jobs install: git+https://…, a wheel, NAME==VERSION. github, gitlab and kubernetes need it.",
             metavar="SPEC",
         ),
     ] = None,
@@ -57,7 +57,7 @@ def schedule(
     It calls `factory rebuild --push`, which does nothing where nothing changed. By default every Monday, 3:17. Of
     several platforms, GitHub and GitLab build each on a runner of its own; elsewhere one machine emulates the others.
 
-    Example: factory schedule github --max-age 14
+    Example: factory schedule github --package git+https://HOST/factory.git@TAG
     """
     run = run_of(context)
     chosen = Schedule(
@@ -67,7 +67,7 @@ def schedule(
         folder=folder.absolute(),
         max_age=max_age,
         prune=prune,
-        package=PUBLISHED if package is None else Package.parse(package),
+        package=None if package is None else Package.parse(package),
         runners=dict(_runner(text) for text in runner or ()),
     )
     texts = schedule_files(chosen, run.settings)

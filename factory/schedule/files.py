@@ -22,7 +22,7 @@ from factory.schedule.needs import (
     source_variables,
     sources_of_one_machine,
 )
-from factory.schedule.package import PUBLISHED, Package
+from factory.schedule.package import PACKAGE_ADVICE
 from factory.templating import render
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from factory.config.model import Settings
     from factory.schedule.needs import Variable
+    from factory.schedule.package import Package
     from factory.schedule.times import CronTime
 
 STATE = "rebuild"
@@ -57,7 +58,10 @@ class _Traits:
     files: Mapping[str, str]
     """What is written for it, by path, and from which template."""
     fresh_machine: bool
-    """Whether a job finds nothing of the machine that wrote its schedule, but what comes with the repository."""
+    """Whether a job finds nothing of the machine that wrote its schedule, but what comes with the repository.
+
+    Such a job installs factory.
+    """
     identity: bool
     """Whether a job has an identity by which it can sign without a key."""
     registries: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -109,8 +113,8 @@ class Schedule:
     max_age: int | None
     prune: bool = False
     """Whether old images are taken out of the registry afterwards."""
-    package: Package = PUBLISHED
-    """What is installed where a job has to install factory."""
+    package: Package | None = None
+    """What is installed where a job has to install factory; `None` where none is named."""
     runners: Mapping[Platform, str] = field(default_factory=dict)
     """The runners to take for platforms, as GitHub labels and GitLab tags them; the platform's own for the others."""
 
@@ -125,6 +129,7 @@ class Schedule:
 
 def schedule_files(schedule: Schedule, settings: Settings) -> dict[str, str]:
     """Return the files by path; raise `ConfigurationError` for what no scheduler, or not this one, can do."""
+    _require_package(schedule)
     _require_images(settings)
     _require_runners(schedule, settings)
     _require_signature(schedule.scheduler, settings)
@@ -134,6 +139,15 @@ def schedule_files(schedule: Schedule, settings: Settings) -> dict[str, str]:
         require_deleting(settings.image.registry)
     values = _values(schedule, settings)
     return {path: render(f"schedule/{name}", values) for path, name in _TRAITS[schedule.scheduler].files.items()}
+
+
+def _require_package(schedule: Schedule) -> None:
+    """Raise `ConfigurationError` where a job would have to guess from whom factory is: it holds credentials."""
+    if schedule.package is None and _TRAITS[schedule.scheduler].fresh_machine:
+        raise ConfigurationError(
+            f"--package is missing: a job of {schedule.scheduler} installs factory, which no public index has",
+            advice=PACKAGE_ADVICE,
+        )
 
 
 def _require_images(settings: Settings) -> None:
@@ -184,20 +198,21 @@ def _require_reach(schedule: Schedule, settings: Settings) -> None:
         return
     # Kubernetes mounts files, and has no repository around the configuration.
     mounts = schedule.scheduler is Scheduler.KUBERNETES
-    if mounts and schedule.package.file:
+    wheel = "" if schedule.package is None else schedule.package.file
+    if mounts and wheel:
         raise ConfigurationError(
-            f"--package {schedule.package.file}: a job of {schedule.scheduler} has no repository with it",
+            f"--package {wheel}: a job of {schedule.scheduler} has no repository with it",
             advice="Name the package by a URL, or by its name in an index.",
         )
     named = [file.path for file in configured_files(settings) if not mounts]
-    files = [path for path in (*named, schedule.package.file) if path.startswith("/")]
+    files = [path for path in (*named, wheel) if path.startswith("/")]
     if files:
         raise ConfigurationError(
             f"{', '.join(files)}: a job of {schedule.scheduler} does not have what is on this machine",
             advice="Name tokens by `token_env`, other files by a path in the repository of registry-config.yaml; or "
             "run the job on runners of your own that have them: --runner for each platform.",
         )
-    if schedule.package.by_ssh:
+    if schedule.package is not None and schedule.package.by_ssh:
         raise ConfigurationError(
             f"--package: a job of {schedule.scheduler} does not have this machine's ssh keys",
             advice="Name it by git+https://, or run the job on runners of your own: --runner for each platform.",
@@ -216,6 +231,7 @@ def _require_reach(schedule: Schedule, settings: Settings) -> None:
 def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
     traits, registry = _TRAITS[schedule.scheduler], settings.image.registry
     user, password = traits.registries.get(registry, traits.others)
+    extras = configured_extras(settings)
     return {
         "cron": str(schedule.time),
         "calendar": schedule.time.calendar if schedule.scheduler is Scheduler.SYSTEMD else "",
@@ -229,9 +245,10 @@ def _values(schedule: Schedule, settings: Settings) -> dict[str, object]:
         "runner_chosen": settings.platforms[0] in schedule.runners,
         "prune": schedule.prune,
         "state": STATE,
-        "package": schedule.package.with_extras(),
+        "package": "" if schedule.package is None else schedule.package.with_extras(),
         # What plans: with HiGHS the selection is exact, on whatever machine.
-        "planning_package": schedule.package.with_extras(configured_extras(settings)),
+        "planning_package": "" if schedule.package is None else schedule.package.with_extras(extras),
+        "extras": ",".join(extras),
         "registry": registry,
         "own_registry": registry in traits.registries,
         "login_server": "https://index.docker.io/v1/" if registry.endswith("docker.io") else registry,

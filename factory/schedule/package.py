@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from factory import __version__
 from factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -14,10 +13,18 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "rust-warm-factory"
 
+PACKAGE_ADVICE = (
+    "Write a git URL (git+https://HOST/REPO.git@TAG), a wheel (https://HOST/NAME.whl), or name and version "
+    f"({DISTRIBUTION}==0.1.0) in an index of yours, which PIP_INDEX_URL tells the job: PyPI has none of ours."
+)
+"""What to write for a package, wherever a job runs."""
+
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _EXTRAS = rf"(?:\[(?P<extras>{_NAME}(?:,{_NAME})*)\])?"
 _RELEASE = r"(?:===?|~=|!=|[<>]=?)[A-Za-z0-9.*+!_-]+"
-_URL = r"(?:git\+https|git\+ssh|https)://[A-Za-z0-9._~:/@%+#&=?,-]+"
+# A host and nothing else before the path: what holds a slash could be a password too.
+_HOST = r"[A-Za-z0-9.-]+(?::[0-9]+)?"
+_URL = rf"(?:(?:git\+)?https://|git\+ssh://(?:[A-Za-z0-9._-]+@)?){_HOST}/[A-Za-z0-9._~:/@%+#&=,-]+"
 _FORMS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -27,7 +34,10 @@ _FORMS = tuple(
         rf"(?P<name>{_NAME}){_EXTRAS}(?P<releases>(?:{_RELEASE}(?:,{_RELEASE})*)?)",
     )
 )
-_ACCOUNT = re.compile(r"(?:https://[^/?#]*|ssh://[^/?#@]*:[^/?#@]*)@")
+# In any text, whatever else is wrong with it. Who logs in by ssh has a key: a name alone gives nothing away.
+_ACCOUNT = re.compile(r"://[^/?#\s]*@")
+_SSH_USER = re.compile(r"git\+ssh://[A-Za-z0-9._-]+@")
+_QUERY = re.compile(r"://[^#\s]*\?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +54,16 @@ class Package:
 
     @classmethod
     def parse(cls, text: str) -> Package:
-        """Read a requirement; raise `ConfigurationError` for what is none, or holds a password."""
+        """Read a requirement; raise `ConfigurationError`, which quotes nothing, for what is none, or holds a secret."""
+        _require_no_secret(text)
         match = next(filter(None, (form.fullmatch(text) for form in _FORMS)), None)
         if match is None:
+            # Not shown: there may be a password in it that is none by the looks of it.
             raise ConfigurationError(
-                f"--package {text!r}: no requirement that pip and pipx both take",
-                advice=f"Write a name ({DISTRIBUTION}==0.1.0), a URL (git+https://HOST/REPO.git@REF, "
-                "https://HOST/NAME.whl), or the path of a wheel.",
+                "--package: no requirement that pip and pipx both take",
+                advice=f"{PACKAGE_ADVICE} Or the path of a wheel.",
             )
         part = match.groupdict(default="")
-        if _ACCOUNT.match(part.get("url", "").removeprefix("git+")):
-            # Not shown: it may be a password.
-            raise ConfigurationError(
-                "--package: the URL holds a user name or a password, which every reader of the files would have",
-                advice="Leave it out, and let the job log in: by ~/.netrc, or PIP_INDEX_URL for an index of your own.",
-            )
         extras = frozenset(filter(None, part["extras"].split(",")))
         if "url" in part:
             return cls(front=part["called"] or DISTRIBUTION, back=f" @ {part['url']}", extras=extras)
@@ -77,5 +82,15 @@ class Package:
         return f"{self.front}[{named}]{self.back}" if named else f"{self.front}{self.back}"
 
 
-PUBLISHED = Package(front=DISTRIBUTION, back=f"=={__version__}")
-"""This release, from the index that pip asks."""
+def _require_no_secret(text: str) -> None:
+    """Raise `ConfigurationError` for an account or a query string in a URL; what it is, is not shown."""
+    if _ACCOUNT.search(_SSH_USER.sub("", text)):
+        held = "a user name or a password"
+    elif _QUERY.search(text):
+        held = "a query string, which may be a token"
+    else:
+        return
+    raise ConfigurationError(
+        f"--package: the URL holds {held}: every reader of the files would have it",
+        advice="Leave it out, and let the job log in: by ~/.netrc, or PIP_INDEX_URL for an index of your own.",
+    )

@@ -156,6 +156,15 @@ def test_the_help_of_every_command_has_an_example_that_parses(words: tuple[str, 
     COMMANDS[words].make_context("factory", given[len(words) :])
 
 
+@pytest.mark.parametrize("scheduler", ["github", "gitlab", "kubernetes"])
+def test_a_schedule_whose_job_installs_factory_takes_a_package(call: Call, tmp_path: Path, scheduler: str) -> None:
+    answer = call("schedule", scheduler)
+    assert answer.code == 2
+    assert "--package is missing" in answer.err
+    assert "git+https://HOST/REPO.git@TAG" in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_every_option_says_what_it_is_for(words: tuple[str, ...]) -> None:
     for parameter in COMMANDS[words].params:

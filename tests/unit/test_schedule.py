@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema  # type: ignore[
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
-from factory import __version__, process
+from factory import process
 from factory.config.model import (
     BuildCacheSettings,
     CostSettings,
@@ -33,12 +34,14 @@ from factory.platforms import Platform
 from factory.publish.signing import COSIGN_RELEASE, OLDEST_COSIGN
 from factory.resources import templates
 from factory.schedule.files import Schedule, Scheduler, schedule_files
-from factory.schedule.package import PUBLISHED, Package
+from factory.schedule.package import Package
 from factory.schedule.times import CronTime
+from factory.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+OURS = Package.parse("git+https://h.test/f.git@v1")
 MONDAY = CronTime.parse("17 3 * * 1")
 
 
@@ -56,7 +59,7 @@ def schedule(
     *,
     prune: bool = False,
     runners: Mapping[Platform, str] | None = None,
-    package: Package = PUBLISHED,
+    package: Package | None = OURS,
 ) -> Schedule:
     return Schedule(
         scheduler=scheduler,
@@ -176,6 +179,7 @@ def test_systemd_has_no_name_for_either_of_two_days() -> None:
             "rust-warm-factory @ git+https://h.test/f.git@v1#subdirectory=a",
             None,
         ),
+        ("https://h.test:8443/a@1/f.whl#sha256=0", "rust-warm-factory @ https://h.test:8443/a@1/f.whl#sha256=0", None),
         ("git+ssh://git@h.test/f.git", "rust-warm-factory @ git+ssh://git@h.test/f.git", None),
         (
             "ours[exact] @ https://h.test/ours-1-py3-none-any.whl",
@@ -218,34 +222,93 @@ def test_what_is_no_package_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["git+https://ci:s3cret@h.test/f.git", "https://s3cret@h.test/f.whl", "git+ssh://git:s3cret@h.test/f"]
+    "url",
+    [
+        "git+https://ci:s3cret@h.test/f.git",
+        "https://s3cret@h.test/f.whl",
+        "git+ssh://git:s3cret@h.test/f",
+        "git+ssh://git@h.test/f git+https://ci:s3cret@h.test/f.git",
+        # Of these pip takes none, or a shell no more than a part.
+        "git+https://ci:s3cret$et@h.test/f.git",
+        "git+https://ci:p@s3cret@h.test/f.git",
+        "http://ci:s3cret@h.test/f.whl",
+        "HTTPS://ci:s3cret@h.test/f.whl",
+        "svn+https://u:s3cret@h.test/x",
+        "git+ssh://s3cret$@h.test/f",
+    ],
 )
-@pytest.mark.parametrize("before", ["", "ours @ "])
+@pytest.mark.parametrize("before", ["", "ours @ ", "ours[exact]@"])
 def test_a_package_holds_no_password(url: str, before: str) -> None:
     with pytest.raises(ConfigurationError, match="user name or a password") as caught:
         Package.parse(before + url)
-    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in caught.value.what + caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://h.test/f.whl?token=s3cret",
+        "git+https://h.test/f.git?private_token=s3cret#subdirectory=a",
+        "http://h.test/$a.whl?s3cret",
+    ],
+)
+def test_a_package_holds_no_token(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="a query string") as caught:
+        Package.parse(text)
+    assert "s3cret" not in caught.value.what + caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git+https://ci:s3cret/x@h.test/f.git",
+        "https://ci:s3cret#x@h.test/f.whl",
+        "https://ci:s3cret%40h.test/f.whl",
+        "//ci:s3cret@h.test/f.whl",
+        "git+ssh:/git:s3cret@h.test/f",
+        "https://h.test/f.whl token=s3cret",
+    ],
+)
+def test_what_is_no_package_is_not_shown(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="no requirement that pip and pipx both take") as caught:
+        Package.parse(text)
+    assert "s3cret" not in caught.value.what + caught.value.advice
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)
 @pytest.mark.parametrize("both", [False, True])
 def test_every_scheduler_installs_the_package_that_is_named(scheduler: Scheduler, both: bool) -> None:
     its = settings().model_copy(update={"platforms": tuple(Platform)} if both else {})
-    package = Package.parse("git+https://h.test/f.git@v1")
-    text = "".join(schedule_files(schedule(scheduler, package=package), its).values())
+    text = "".join(schedule_files(schedule(scheduler), its).values())
     joins = scheduler is Scheduler.GITHUB and both
     assert set(re.findall(r'install "(.*)"', text)) == {
         "rust-warm-factory[exact] @ git+https://h.test/f.git@v1",
         *(["rust-warm-factory @ git+https://h.test/f.git@v1"] if joins else []),
     }
-    default = "".join(schedule_files(schedule(scheduler), its).values())
-    assert f'install "rust-warm-factory[exact]=={__version__}"' in default
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_no_job_installs_what_nobody_named(scheduler: Scheduler) -> None:
+    """Whoever registers a name on PyPI would get the tokens of the job."""
+    chosen = schedule(scheduler, package=None)
+    if scheduler in {Scheduler.CRON, Scheduler.SYSTEMD}:
+        text = "".join(schedule_files(chosen, settings()).values())
+        assert "pipx" not in text
+        assert "installed with its extras [exact]." in text
+        return
+    for its in (chosen, replace(chosen, runners={Platform.LINUX_AMD64: "ours"})):
+        with pytest.raises(ConfigurationError, match=f"--package is missing: a job of {scheduler} ") as caught:
+            schedule_files(its, settings())
+        for form in ("git+https://HOST/REPO.git@TAG", "https://HOST/NAME.whl", "rust-warm-factory==0.1.0"):
+            assert form in caught.value.advice
 
 
 def test_a_shared_store_of_costs_takes_its_driver() -> None:
     its = private(costs=CostSettings(url="postgresql://ci@db.test/costs"))
     (text,) = schedule_files(schedule(Scheduler.GITLAB), its).values()
-    assert '"rust-warm-factory[exact,postgres]==' in text
+    assert '"rust-warm-factory[exact,postgres] @ ' in text
+    service, _ = schedule_files(schedule(Scheduler.SYSTEMD, package=None), its).values()
+    assert "installed with its extras [exact,postgres]." in service
 
 
 def test_a_wheel_has_to_be_where_the_job_is() -> None:
@@ -516,12 +579,48 @@ def test_a_job_of_gitlab_that_compiles_cannot_sign(push: PushSettings) -> None:
 
 def test_the_engine_of_gitlab_sees_what_is_mounted_for_it() -> None:
     job = only(schedule(Scheduler.GITLAB), settings())["rust-builder"]
-    shared = "$CI_PROJECT_DIR/"
-    for name in ("PIPX_HOME", "CARGO_HOME", "FACTORY_CACHE_DIR"):
-        assert job["variables"][name].startswith(shared)
+    for name in ("PIPX_HOME", "PIPX_BIN_DIR", "CARGO_HOME"):
+        assert job["variables"][name].startswith("$CI_BUILDS_DIR/rust-builder-$CI_JOB_ID/")
+    # GitLab caches what is in the project, and that alone.
+    assert job["variables"]["FACTORY_CACHE_DIR"].startswith("$CI_PROJECT_DIR/")
     # The runner's own steps would look for it before it is there.
     assert "TMPDIR" not in job["variables"]
-    assert job["before_script"][:2] == [f'export TMPDIR="{shared}.factory-run/tmp"', 'mkdir -p "$TMPDIR"']
+
+
+def of_job(script: Sequence[str], builds: Path) -> str:
+    """Run lines of a job for GitLab in its checkout, and return what they print."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "CI_BUILDS_DIR": str(builds),
+        "CI_PROJECT_DIR": str(builds / "org/images"),
+        "CI_JOB_ID": "4711",
+    }
+    return process.run(["sh", "-euc", "\n".join(script)], cwd=builds / "org/images", env=variables).stdout
+
+
+@pytest.mark.parametrize("name", ["rust-builder", "rust-builder-publish"])
+@pytest.mark.runs_programs
+def test_a_job_of_gitlab_works_in_a_repository_that_is_a_rust_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    both = name == "rust-builder-publish"
+    document = only(schedule(Scheduler.GITLAB), of_both() if both else settings())
+    job = document.get(".rust-builder", {}) | document[name]
+    checkout = tmp_path / "org/images"
+    write_new({"Cargo.toml": "[workspace]\n", ".cargo/config.toml": ""}, checkout, force=False)
+    told = of_job([*job["before_script"][:2], 'echo "$TMPDIR"'], tmp_path).strip()
+    monkeypatch.setattr(tempfile, "tempdir", told)
+    with scratch("factory-") as folder:
+        assert folder.parent == tmp_path / "rust-builder-4711/tmp"
+    of_job(job["after_script"], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["org"]
+    assert (checkout / "Cargo.toml").exists()
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.GITHUB, Scheduler.CRON, Scheduler.SYSTEMD])
+def test_a_machine_keeps_its_own_temporary_folder(scheduler: Scheduler) -> None:
+    """It is in no repository, as /tmp is not."""
+    assert "TMPDIR" not in "".join(schedule_files(schedule(scheduler), settings()).values())
 
 
 def test_the_engine_of_kubernetes_sees_what_is_mounted_for_it() -> None:
@@ -532,6 +631,8 @@ def test_the_engine_of_kubernetes_sees_what_is_mounted_for_it() -> None:
         for each in (pod["initContainers"][0], container)
     )
     variables = {row["name"]: row.get("value", "") for row in container["env"]}
+    # What is resolved below the configuration's folder would see a Cargo.toml there.
+    assert not f"{variables['TMPDIR']}/".startswith(f"{container['workingDir']}/")
     for name in ("TMPDIR", "PIPX_HOME", "CARGO_HOME", "FACTORY_CACHE_DIR"):
         (folder,) = [path for path in job if f"{variables[name]}/".startswith(f"{path}/")]
         assert engine[folder] == job[folder]

@@ -31,5 +31,5 @@ def test_files_that_cargo_would_obey_are_refused(tmp_path: Path, monkeypatch: py
     with pytest.raises(EnvironmentFaultError, match=r"cargo would obey this file") as refused, scratch("factory-"):
         pass
     assert refused.value.what.startswith(f"{stray}: ")
-    assert f"no `{name.partition('/')[0]}` above it" in refused.value.advice
+    assert f"not below a `{name.partition('/')[0]}`, and that the engine sees too" in refused.value.advice
     assert list(temporary.iterdir()) == []
