@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from factory.cargo.home import known_registries
+from factory.cargo.home import known_registries, user_mirror
 from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT
 from factory.cargo.toolchain import find_toolchain
 from factory.cook.isolation import without_network, without_secrets
@@ -49,9 +49,9 @@ _FETCHED_ELSEWHERE = frozenset({Replacement.REGISTRY, Replacement.GIT})
 def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, fetching: Fetching, output: Output) -> Proof:
     """Judge a cooked directory and build every workspace on it; the directory is left as it was.
 
-    What is not warm is fetched first, by `fetching`, into its CARGO_HOME, which is put back after each build. The
-    builds have no secret, and no network where this user may take it away. A build that changes anything else of the
-    directory fails the check `left as it was`.
+    What is not warm is fetched first, by `fetching`, into its CARGO_HOME, which is put back after each build; where it
+    names no mirror, through the one that the user's own cargo has. The builds have no secret, and no network where this
+    user may take it away. A build that changes anything else of the directory fails the check `left as it was`.
 
     The toolchain is the one that cooked it; where this machine has no such one, its default builds, and the check
     `toolchain` fails. A repository of the scan without any workspace is a failing row. Raises `ConfigurationError`
@@ -209,10 +209,12 @@ class _Kitchen:
 
     def _fetch_with_login(self, root: Path) -> str:
         try:
-            with fetch_access(self.fetching, self.home, self.toolchain) as access:
+            # Not before: where all is warm, the mirror need not be one that a cook can use.
+            fetching = replace(self.fetching, mirror=self.fetching.mirror or user_mirror())
+            with fetch_access(fetching, self.home, self.toolchain) as access:
                 environment = {**self.toolchain.environment(self.home), **access.environment}
                 return problem_of(self._resolve(root, *access.arguments, environment=environment))
-        except EnvironmentFaultError as error:
+        except (ConfigurationError, EnvironmentFaultError) as error:
             # All that it needs may be warm: cargo knows, and the build shows it.
             return _line(error)
 

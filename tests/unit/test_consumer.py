@@ -18,6 +18,7 @@ from factory.cargo.events import Identity
 from factory.cargo.fetching import Fetching
 from factory.cargo.toolchain import find_toolchain
 from factory.cargo.variants import Variant
+from factory.config.model import Settings
 from factory.cook.isolation import without_network
 from factory.cook.local import MARKER, MARKER_TEXT
 from factory.engine import ContainerTimeoutError
@@ -25,6 +26,8 @@ from factory.engine import _within as within
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.model import CRATES_IO, PackageId
 from factory.output import Output
+from factory.pipeline import proving
+from factory.pipeline.run import Run
 from factory.process import Completed
 from factory.proof.consumer import consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, release, toolchain_check
@@ -403,6 +406,35 @@ def test_a_build_on_a_directory_has_no_secret_and_no_network_and_leaves_nothing(
         assert connected == str(not without_network()).lower()
     assert facts_below(warm / "cargo-home").keys() == before
     assert (warm / "cargo-home/config.toml").read_text(encoding="utf-8") == ""
+
+
+VENDORED = "[source.crates-io]\nreplace-with = 'vendored'\n[source.vendored]\ndirectory = '/vendored'\n"
+LOCKED_NOWHERE = """version = 4
+[[package]]
+name = "itoa"
+version = "1.0.15"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "4a5f13b858c8d314ee3e8f639011f7ccefe71f97f96e50151fb991f267928e2c"
+[[package]]
+name = "cold"
+version = "0.1.0"
+dependencies = ["itoa"]
+"""
+
+
+@pytest.mark.runs_programs
+def test_only_what_has_to_be_fetched_depends_on_the_mirror_of_this_machine(
+    warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARGO_HOME", str(write_files(tmp_path / "users", {"config.toml": VENDORED})))
+    good_repo(tmp_path / "repos", name="itself", files={".git/HEAD": "", "src/main.rs": "fn main() {}\n"})
+    cold = {"Cargo.toml": manifest("cold", '[dependencies]\nitoa = "1"\n'), "Cargo.lock": LOCKED_NOWHERE}
+    write_files(tmp_path / "repos/cold", {".git/HEAD": "", "src/main.rs": "fn main() {}\n", **cold})
+    run = Run(settings=Settings(), output=QUIET)
+    proof = proving.verify(run, str(warm), [str(tmp_path / "repos")], variant="release", skeleton=False, cold=False)
+    problems = {row.path: row.problem for row in proof.repos}
+    assert problems["repos/itself"] == ""
+    assert "replaces crates-io by 'vendored', which is no sparse index" in problems["repos/cold"]
 
 
 @pytest.mark.runs_programs
