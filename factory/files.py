@@ -65,6 +65,35 @@ def write_new(texts: Mapping[str, str], folder: Path, *, force: bool) -> tuple[P
     return tuple(paths.values())
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder whatever the modes in it; nothing where there is none. Raises `OSError`."""
+    # It may lie in a folder that has gone.
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            let_owner_in(path)
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def let_owner_in(folder: Path) -> None:
+    """Let the owner of a folder, and of those below it, enter them and change what is in them.
+
+    Follows no link; does nothing where there is no folder. Raises `OSError`.
+    """
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        with contextlib.suppress(FileNotFoundError):
+            mode = path.lstat().st_mode
+            if not stat.S_ISDIR(mode):
+                continue
+            if mode & stat.S_IRWXU != stat.S_IRWXU:
+                path.chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
+            with os.scandir(path) as listed:
+                waiting += [Path(entry.path) for entry in listed if entry.is_dir(follow_symlinks=False)]
+
+
 def _is_stream(path: Path) -> bool:
     """Whether what is there takes a text, but must never be replaced: as root that would take it from everybody."""
     try:

@@ -33,7 +33,7 @@ from factory.costs.timings import REPORT as TIMINGS_REPORT
 from factory.costs.timings import TIMINGS_ARG, read_timings
 from factory.errors import BuildFailedError, ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
-from factory.files import DISK_FULL, read_json, write_json, write_text
+from factory.files import DISK_FULL, read_json, remove, write_json, write_text
 from factory.model import CRATES_IO
 from factory.process import Completed, nothing_beside, run
 from factory.resources import shipped
@@ -60,12 +60,44 @@ MARKER_TEXT = (
 )
 
 INCOMPLETE = "INCOMPLETE"
-"""Stands in the directory while it is being cooked: nothing may be built on a directory that has it."""
+"""Stands in the directory while it is being cooked, and while a verification builds on it.
+
+Nothing may be built on a directory that has it.
+"""
+
+_COOKING = "Being cooked, or the cook was interrupted: run `factory build` again.\n"
+
+VERIFYING = (
+    "Being verified, or a verification was killed: what a build wrote into cargo-home was not put back then.\n"
+    "Run `factory build` again, which makes cargo-home anew.\n"
+)
+"""What INCOMPLETE says where a verification wrote it."""
 
 
 def is_warm_directory(folder: Path) -> bool:
-    """Whether `folder` was made by this backend, and cooked to the end."""
-    return _is_ours(folder) and (folder / "share").is_dir() and not (folder / INCOMPLETE).exists()
+    """Whether `folder` was made by this backend, cooked to the end, and put back by every verification since."""
+    return is_ours(folder) and (folder / "share").is_dir() and not (folder / INCOMPLETE).exists()
+
+
+def require_warm(folder: Path) -> None:
+    """Raise `ConfigurationError` for what is no warm directory, with what to do."""
+    if is_warm_directory(folder):
+        return
+    if is_ours(folder) and _was_built_on(folder):
+        raise ConfigurationError(
+            f"{folder}: is being verified, or a verification did not put back what a build wrote into its cargo-home",
+            advice="Wait for the end of the verification. Where none runs, cook the directory again: "
+            "`factory build --backend local --output DIR`.",
+        )
+    raise not_cooked(folder)
+
+
+def not_cooked(folder: Path) -> ConfigurationError:
+    """Return what to raise for a directory that was not cooked to the end."""
+    return ConfigurationError(
+        f"{folder}: not a completely cooked directory",
+        advice="Run `factory build --backend local --output DIR` to the end first.",
+    )
 
 
 def local_plan(plan: Plan, folder: Path) -> Plan:
@@ -99,7 +131,8 @@ def cook_locally(
     `jobs` is how many of cargo's jobs may run at once, `None` for as many as it likes.
 
     With `measure`, the reports say what each unit took and weighs. A layer that is over budget says so and is the
-    last one; the folder stays incomplete then. Whatever an earlier cook left is replaced.
+    last one; the folder stays incomplete then. Whatever an earlier cook left is replaced, but for what it downloaded:
+    that goes too where a verification did not put the CARGO_HOME back.
 
     Raises `ConfigurationError` when the folder holds something else, and `EnvironmentFaultError` when another build
     uses it or a layer takes too long.
@@ -110,33 +143,32 @@ def cook_locally(
     if plan.recipes and not alone:
         output.warn("build scripts keep the network here: this user may not take it away with `unshare --net`")
     home = folder / "cargo-home"
-    with (
-        exclusive(folder / MARKER, using=folder),
-        fetch_access(fetching or Fetching(), home, toolchain) as access,
-    ):
-        _prepare(plan, folder)
-        reports: list[LayerReport] = []
-        for layer in plan.layers:
-            cook = _Cook(
-                layer=layer.name,
-                budget=budget,
-                budget_bytes=None if layer.budget_bytes is None else budget.whole(layer.budget_bytes),
-                folder=folder,
-                configured=plan.contract.rustflags,
-                layout=plan.contract.layout,
-                toolchain=toolchain,
-                output=output,
-                timeout=timeout,
-                deadline=time.monotonic() + timeout,
-                access=access,
-                alone=alone,
-                measure=measure,
-                jobs=jobs,
-            )
-            reports.append(_cook_layer(plan, cook, reports))
-            if reports[-1].over_budget:
-                return tuple(reports)
-        (folder / INCOMPLETE).unlink()
+    with exclusive(folder / MARKER, using=folder):
+        _remove_built_on(folder)
+        with fetch_access(fetching or Fetching(), home, toolchain) as access:
+            _prepare(plan, folder)
+            reports: list[LayerReport] = []
+            for layer in plan.layers:
+                cook = _Cook(
+                    layer=layer.name,
+                    budget=budget,
+                    budget_bytes=None if layer.budget_bytes is None else budget.whole(layer.budget_bytes),
+                    folder=folder,
+                    configured=plan.contract.rustflags,
+                    layout=plan.contract.layout,
+                    toolchain=toolchain,
+                    output=output,
+                    timeout=timeout,
+                    deadline=time.monotonic() + timeout,
+                    access=access,
+                    alone=alone,
+                    measure=measure,
+                    jobs=jobs,
+                )
+                reports.append(_cook_layer(plan, cook, reports))
+                if reports[-1].over_budget:
+                    return tuple(reports)
+            (folder / INCOMPLETE).unlink()
     return tuple(reports)
 
 
@@ -246,11 +278,35 @@ class _Cook:
         return left
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
+    """Whether `folder` was made by this backend, cooked to the end or not."""
     try:
         return (folder / MARKER).read_bytes() == MARKER_TEXT.encode()
     except OSError:
         return False
+
+
+def _was_built_on(folder: Path) -> bool:
+    """Whether there is an INCOMPLETE that no cook wrote."""
+    try:
+        return (folder / INCOMPLETE).read_bytes() != _COOKING.encode()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _remove_built_on(folder: Path) -> None:
+    """Remove the CARGO_HOME that a verification did not put back: anything in it may be a build script's."""
+    if not _was_built_on(folder):
+        return
+    try:
+        remove(folder / "cargo-home")
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{error.filename}: left by the build of a verification, and cannot be removed: {error.strerror}",
+            advice=f"Remove {folder}, and run the command again.",
+        ) from error
 
 
 def _contract_file(folder: Path, layer: str) -> Path:
@@ -272,7 +328,7 @@ def _refuse_foreign(folder: Path) -> None:
         return
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror}", advice="Name a new or an empty directory.") from error
-    if inside and not _is_ours(folder):
+    if inside and not is_ours(folder):
         raise ConfigurationError(
             f"{folder}: holds something that factory did not put there, {min(inside)} for one",
             advice="Name a new or an empty directory.",
@@ -282,16 +338,17 @@ def _refuse_foreign(folder: Path) -> None:
 def _prepare(plan: Plan, folder: Path) -> None:
     # In place, as this very file is locked.
     (folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
-    write_text(folder / INCOMPLETE, "Being cooked, or the cook was interrupted: run `factory build` again.\n")
+    write_text(folder / INCOMPLETE, _COOKING)
     for stale in (folder / "build", folder / "share"):
-        if stale.exists():
-            shutil.rmtree(stale)
+        remove(stale)
     (folder / "share").mkdir()
     # A file, not variables: cargo's fingerprints and other tools take no notice of a file.
     build: dict[str, Any] = {plan.contract.layout.value: plan.contract.build_dir}
     if plan.contract.rustflags:
         build["rustflags"] = list(plan.contract.rustflags)
     settings = {"build": build, "cache": {"auto-clean-frequency": "never"}}
+    # Cargo would read this old name instead.
+    remove(folder / "cargo-home" / "config")
     write_text(folder / "cargo-home" / "config.toml", tomlkit.dumps(settings))
 
 

@@ -48,7 +48,7 @@ def verify(run: Run, target: str, repos: Sequence[str], *, variant: str, skeleto
     )
     folder = cooked_directory(target)
     if folder is not None:
-        access = fetching(run.settings, user_mirror=user_mirror() if repos else None).with_tokens_here()
+        access = fetching(run.settings).with_tokens_here()
         return verify_directory(folder, found, request, fetching=access, output=run.output)
     return verify_image(target, found, request, engine=Engine(), output=run.output)
 

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from factory.cargo.home import known_registries
+from factory.cargo.home import known_registries, user_mirror
 from factory.cargo.resolve import UNIT_GRAPH_ARGS, UNIT_GRAPH_ENVIRONMENT
 from factory.cargo.toolchain import find_toolchain
 from factory.cook.isolation import without_network, without_secrets
-from factory.cook.local import MARKER, is_warm_directory
+from factory.cook.local import INCOMPLETE, MARKER, VERIFYING, is_ours, not_cooked, require_warm
 from factory.cook.local_fetch import fetch_access
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
@@ -49,15 +49,18 @@ _FETCHED_ELSEWHERE = frozenset({Replacement.REGISTRY, Replacement.GIT})
 def verify_directory(folder: Path, scan: Scan, request: ProofRequest, *, fetching: Fetching, output: Output) -> Proof:
     """Judge a cooked directory and build every workspace on it; the directory is left as it was.
 
-    What is not warm is fetched first, by `fetching`, into its CARGO_HOME, which is put back after each build. The
-    builds have no secret, and no network where this user may take it away. A build that changes anything else of the
-    directory fails the check `left as it was`.
+    What is not warm is fetched first, by `fetching`, into its CARGO_HOME, which is put back after each build; where it
+    names no mirror, through the one that the user's own cargo has. The builds have no secret, and no network where this
+    user may take it away. A build that changes anything else of the directory fails the check `left as it was`.
 
     The toolchain is the one that cooked it; where this machine has no such one, its default builds, and the check
     `toolchain` fails. A repository of the scan without any workspace is a failing row. Raises `ConfigurationError`
-    for a directory that was not cooked to the end, `EnvironmentFaultError` where another build or verification uses it.
+    for a directory that was not cooked to the end, or that an earlier verification did not put back,
+    `EnvironmentFaultError` where another build or verification uses it.
     """
-    _require_cooked(folder)
+    # Nothing is written, not even a lock, where something else is.
+    if not is_ours(folder):
+        raise not_cooked(folder)
     # What the builds of one download, another would count, and remove.
     with exclusive(folder / MARKER, using=folder):
         _require_cooked(folder)
@@ -75,7 +78,7 @@ def _proof(folder: Path, scan: Scan, request: ProofRequest, fetching: Fetching, 
     checks = judge(list_directories(home, build_dir), ownership)
     checks = (*checks, *size_of_directory(folder, timeout=request.timeout))
     before = facts_below(folder, without=[home.name])
-    with kept(home) as keeper:
+    with kept(home, marker=folder / INCOMPLETE, says=VERIFYING) as keeper:
         kitchen = _Kitchen(
             folder=folder,
             request=request,
@@ -114,11 +117,9 @@ def _untouched(changed: Sequence[str]) -> Check:
 
 
 def _require_cooked(folder: Path) -> None:
-    if not _contracts(folder) or not is_warm_directory(folder):
-        raise ConfigurationError(
-            f"{folder}: not a completely cooked directory",
-            advice="Run `factory build --backend local --output DIR` to the end first.",
-        )
+    require_warm(folder)
+    if not _contracts(folder):
+        raise not_cooked(folder)
 
 
 def _contracts(folder: Path) -> list[Path]:
@@ -192,33 +193,35 @@ class _Kitchen:
         """Bring what the workspace has and CARGO_HOME has not there; return why that was not possible, or "".
 
         A skeleton is resolved, as that is what a build resolves, and nothing of the repository can run there: only
-        there cargo is given what it logs in with.
+        there cargo is given what it logs in with, and only where something has to be fetched.
         """
         # What a repository says of a registry for which there is a token here must not decide where that goes.
         known = known_registries(self.home) | {each.name for each in self.fetching.registries}
         skeleton = write_skeleton(found, copy.folder / "skeleton", registries=known)
         problem = ""
         named = [f'--config=registries."{each.name}".index="{each.index}"' for each in self.fetching.registries]
-        if not self._resolve(skeleton.root, "--offline", *named).ok:
+        nobodys = without_secrets(self.toolchain.environment(self.home))
+        if not self._resolve(skeleton.root, "--offline", *named, environment=nobodys).ok:
             problem = self._fetch_with_login(skeleton.root)
         if skeleton.recorded.replacement in _FETCHED_ELSEWHERE:
             # From where its own configuration says, which a skeleton has not: as a build would, and so without secrets.
-            environment = without_secrets(self.toolchain.environment(self.home))
-            problem = problem_of(self._resolve(copy.workspace, environment=environment)) or problem
+            problem = problem_of(self._resolve(copy.workspace, environment=nobodys)) or problem
         return problem
 
     def _fetch_with_login(self, root: Path) -> str:
         try:
-            with fetch_access(self.fetching, self.home, self.toolchain) as access:
+            # Not before: where all is warm, the mirror need not be one that a cook can use.
+            fetching = replace(self.fetching, mirror=self.fetching.mirror or user_mirror())
+            with fetch_access(fetching, self.home, self.toolchain) as access:
                 environment = {**self.toolchain.environment(self.home), **access.environment}
                 return problem_of(self._resolve(root, *access.arguments, environment=environment))
-        except EnvironmentFaultError as error:
+        except (ConfigurationError, EnvironmentFaultError) as error:
             # All that it needs may be warm: cargo knows, and the build shows it.
             return _line(error)
 
-    def _resolve(self, root: Path, *words: str, environment: Mapping[str, str] | None = None) -> Completed:
+    def _resolve(self, root: Path, *words: str, environment: Mapping[str, str]) -> Completed:
         """Let cargo compute what it would build, for which it downloads exactly what a build needs."""
-        environment = {**(environment or self.toolchain.environment(self.home)), **UNIT_GRAPH_ENVIRONMENT}
+        environment = {**environment, **UNIT_GRAPH_ENVIRONMENT}
         with scratch("factory-resolve-") as notes:
             args = (*self.request.variant.args, "--locked", *UNIT_GRAPH_ARGS, *words, *self._into(notes, notes))
             return self._run(("cargo", *args), root, environment)

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import stat
+import sys
 import tempfile
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from factory import process
 from factory.cargo.events import Identity
 from factory.cargo.fetching import Fetching
 from factory.cargo.toolchain import find_toolchain
 from factory.cargo.variants import Variant
+from factory.config.model import Settings
 from factory.cook.isolation import without_network
-from factory.cook.local import MARKER, MARKER_TEXT
+from factory.cook.local import INCOMPLETE, MARKER, MARKER_TEXT, VERIFYING
 from factory.engine import ContainerTimeoutError
 from factory.engine import _within as within
 from factory.errors import ConfigurationError, EnvironmentFaultError
+from factory.exclusive import exclusive
 from factory.model import CRATES_IO, PackageId
 from factory.output import Output
+from factory.pipeline import proving
+from factory.pipeline.run import Run
 from factory.process import Completed
 from factory.proof.consumer import consumer_copy, prove_repos, repo_proof
 from factory.proof.contract import recorded_layout, recorded_rustc, release, toolchain_check
@@ -403,6 +412,99 @@ def test_a_build_on_a_directory_has_no_secret_and_no_network_and_leaves_nothing(
         assert connected == str(not without_network()).lower()
     assert facts_below(warm / "cargo-home").keys() == before
     assert (warm / "cargo-home/config.toml").read_text(encoding="utf-8") == ""
+
+
+KILLING = """
+use std::{env, fs, path::PathBuf, process::Command};
+fn main() {
+    let home = PathBuf::from(env::var("CARGO_HOME").unwrap());
+    fs::write(home.join("config.toml"), "[build]\\nrustc-wrapper = 'theirs'\\n").unwrap();
+    let factory = fs::read_to_string("PID").unwrap();
+    assert!(Command::new("kill").args(["-SIGNAL", factory.trim()]).status().unwrap().success());
+}
+"""
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_a_directory_is_not_built_on_after_a_build_that_killed_its_verification(
+    warm: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    pid = tmp_path / "pid"
+    build = KILLING.replace("PID", str(pid)).replace("SIGNAL", str(number.value))
+    good_repo(tmp_path / "repos", name="killing", files={".git/HEAD": "", "build.rs": build})
+    # `exec` keeps the number of the process.
+    before = ("sh", "-c", f"echo $$ > '{pid}'; exec \"$@\"", "sh")
+    words = (sys.executable, "-m", "factory", "verify", warm, "--repo", tmp_path / "repos")
+    killed = process.run([*before, *words], cwd=tmp_path, check=False, timeout=60)
+    assert killed.returncode == -number
+    wait_until_free(warm)
+    assert "rustc-wrapper" in (warm / "cargo-home/config.toml").read_text(encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="a verification did not put back what a build wrote"):
+        verified(warm, find_workspaces([tmp_path / "repos"]))
+
+
+def wait_until_free(folder: Path) -> None:
+    """Wait for the cargo that outlives a killed verification."""
+    for _ in range(200):
+        with contextlib.suppress(EnvironmentFaultError), exclusive(folder / MARKER, using=folder):
+            return
+        time.sleep(0.1)
+    pytest.fail("the directory is still in use")
+
+
+@pytest.mark.runs_programs
+def test_a_directory_that_is_being_verified_is_in_use(warm: Path) -> None:
+    (warm / INCOMPLETE).write_text(VERIFYING, encoding="utf-8")
+    with (
+        exclusive(warm / MARKER, using=warm),
+        pytest.raises(EnvironmentFaultError, match="another factory is using"),
+    ):
+        verified(warm, NO_REPOS)
+
+
+@pytest.mark.runs_programs
+def test_cargo_has_no_secret_where_nothing_has_to_be_fetched(
+    warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARGO_REGISTRIES_COMPANY_TOKEN", "planted")
+    seen = tmp_path / "seen"
+    wrapper = write_files(tmp_path, {"wrapper": f"#!/bin/sh\nenv >> '{seen}'\nexec \"$@\"\n"}) / "wrapper"
+    wrapper.chmod(0o755)
+    (warm / "cargo-home/config.toml").write_text(f"[build]\nrustc-wrapper = '{wrapper}'\n", encoding="utf-8")
+    good_repo(tmp_path / "repos", name="itself", files={".git/HEAD": "", "src/main.rs": "fn main() {}\n"})
+    assert verified(warm, find_workspaces([tmp_path / "repos"])).ok(0)
+    assert "CARGO_HOME" in seen.read_text(encoding="utf-8")
+    assert "planted" not in seen.read_text(encoding="utf-8")
+
+
+VENDORED = "[source.crates-io]\nreplace-with = 'vendored'\n[source.vendored]\ndirectory = '/vendored'\n"
+LOCKED_NOWHERE = """version = 4
+[[package]]
+name = "itoa"
+version = "1.0.15"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "4a5f13b858c8d314ee3e8f639011f7ccefe71f97f96e50151fb991f267928e2c"
+[[package]]
+name = "cold"
+version = "0.1.0"
+dependencies = ["itoa"]
+"""
+
+
+@pytest.mark.runs_programs
+def test_only_what_has_to_be_fetched_depends_on_the_mirror_of_this_machine(
+    warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARGO_HOME", str(write_files(tmp_path / "users", {"config.toml": VENDORED})))
+    good_repo(tmp_path / "repos", name="itself", files={".git/HEAD": "", "src/main.rs": "fn main() {}\n"})
+    cold = {"Cargo.toml": manifest("cold", '[dependencies]\nitoa = "1"\n'), "Cargo.lock": LOCKED_NOWHERE}
+    write_files(tmp_path / "repos/cold", {".git/HEAD": "", "src/main.rs": "fn main() {}\n", **cold})
+    run = Run(settings=Settings(), output=QUIET)
+    proof = proving.verify(run, str(warm), [str(tmp_path / "repos")], variant="release", skeleton=False, cold=False)
+    problems = {row.path: row.problem for row in proof.repos}
+    assert problems["repos/itself"] == ""
+    assert "replaces crates-io by 'vendored', which is no sparse index" in problems["repos/cold"]
 
 
 @pytest.mark.runs_programs

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from factory.errors import EnvironmentFaultError
-from factory.proof.kept import Kept, changes, facts_below, kept
+from factory.proof import kept as kept_module
+from factory.proof.kept import Facts, Kept, changes, facts_below, kept
 from tests.hostile import write_files
+from tests.unit.test_proof_tree import not_as_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
 FILES = {
     "config.toml": "[build]\n",
@@ -41,6 +46,10 @@ def look(folder: Path) -> dict[str, tuple[int, int, bytes]]:
         content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
         found[str(path)] = (status.st_mode, status.st_mtime_ns, content)
     return found
+
+
+def keeping(home: Path) -> AbstractContextManager[Kept]:
+    return kept(home, marker=home.parent / "MARKER", says="being changed\n")
 
 
 def change_in_place(home: Path) -> None:
@@ -86,7 +95,7 @@ def link_elsewhere(home: Path) -> None:
 )
 def test_a_folder_is_put_back_time_after_time(home: Path, change: Callable[[Path], None]) -> None:
     before = look(home)
-    with kept(home) as keeper:
+    with keeping(home) as keeper:
         for _ in range(2):
             with keeper.put_back():
                 change(home)
@@ -104,7 +113,7 @@ def test_a_folder_is_put_back_whatever_ends_the_block(home: Path) -> None:
             remove(home)
             raise SystemExit(143)
 
-    with kept(home) as keeper, pytest.raises(SystemExit):
+    with keeping(home) as keeper, pytest.raises(SystemExit):
         ended(keeper)
     assert look(home) == before
 
@@ -113,18 +122,74 @@ def test_what_cannot_be_put_back_is_told(home: Path) -> None:
     copy = home.parent / "copy"
 
     def lose() -> None:
-        with Kept(home, copy).put_back():
+        with Kept(home, copy, marker=home.parent / "MARKER", says="").put_back():
             shutil.rmtree(copy)
             remove(home)
 
     with pytest.raises(EnvironmentFaultError, match=r"changed by a build, and cannot be put back") as told:
         lose()
     assert told.value.advice
+    assert (home.parent / "MARKER").exists()
+
+
+def test_what_is_not_put_back_yet_is_marked(home: Path) -> None:
+    os.utime(home.parent, ns=(10**18, 10**18))
+    with keeping(home) as keeper:
+        assert not (home.parent / "MARKER").exists()
+        with keeper.put_back():
+            assert (home.parent / "MARKER").read_text() == "being changed\n"
+        assert not (home.parent / "MARKER").exists()
+    assert home.parent.stat().st_mtime_ns == 10**18
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_all_is_put_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before = look(home)
+
+    def interrupted(folder: Path) -> dict[Path, Facts]:
+        if not (home / "config.toml").exists():
+            signal.raise_signal(number)
+        return facts_below(folder)
+
+    def stop(_number: int, _frame: object) -> None:
+        raise SystemExit(1)
+
+    def ended(keeper: Kept) -> None:
+        with keeper.put_back():
+            remove(home)
+
+    monkeypatch.setattr(kept_module, "facts_below", interrupted)
+    handler = signal.signal(number, stop)
+    try:
+        with keeping(home) as keeper, pytest.raises(SystemExit):
+            ended(keeper)
+    finally:
+        signal.signal(number, handler)
+    assert look(home) == before
+    assert not (home.parent / "MARKER").exists()
+
+
+def test_folders_that_nobody_may_enter_are_put_back() -> None:
+    with tempfile.TemporaryDirectory() as name, not_as_root(Path(name)):
+        home = write_files(Path(name) / "home", FILES)
+        (home / "git/db").chmod(0o555)
+        before = look(home)
+        with keeping(home) as keeper, keeper.put_back():
+            change_in_place(home)
+            (home / "git/db").chmod(0o755)
+            (home / "git/db/head").write_text("theirs\n")
+            write_files(home, {"new/deep/file": ""})
+            for path in ("new/deep", "new", "registry/cache", "registry", "git/db", "."):
+                (home / path).chmod(0)
+        assert look(home) == before
+        (home / "git/db").chmod(0o755)
 
 
 def test_nothing_is_copied_for_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "copytree", pytest.fail)
-    with kept(home):
+    with keeping(home):
         pass
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,9 +21,11 @@ from factory.cook.local import (
     INCOMPLETE,
     MARKER,
     MARKER_TEXT,
+    VERIFYING,
     cook_locally,
     is_cooked_from,
     is_warm_directory,
+    require_warm,
 )
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.exclusive import exclusive
@@ -28,10 +33,9 @@ from factory.output import Output
 from factory.scratch import scratch
 from tests.hostile import write_files
 from tests.unit.builders import FACTS, plan_for, unit
+from tests.unit.test_proof_tree import not_as_root
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from factory.cook.report import LayerReport
     from factory.planning.plan import Plan
 
@@ -105,6 +109,67 @@ def test_a_directory_is_warm_when_all_of_it_is_there(tmp_path: Path, missing: st
     (tmp_path / "warm" / INCOMPLETE).unlink()
     (tmp_path / "warm" / missing).unlink()
     assert is_warm_directory(tmp_path / "warm") is (missing != MARKER)
+
+
+def test_a_directory_that_a_verification_did_not_put_back_is_refused(tmp_path: Path) -> None:
+    cook(tmp_path / "warm")
+    require_warm(tmp_path / "warm")
+    (tmp_path / "warm" / INCOMPLETE).write_text(VERIFYING)
+    assert not is_cooked_from(NOTHING, tmp_path / "warm")
+    with pytest.raises(ConfigurationError, match="warm: is being verified, or a verification did not put back") as told:
+        require_warm(tmp_path / "warm")
+    assert "cook the directory again: `factory build --backend local" in told.value.advice
+    (tmp_path / "warm" / MARKER).unlink()
+    with pytest.raises(ConfigurationError, match="not a completely cooked directory"):
+        require_warm(tmp_path / "warm")
+
+
+POISON = {
+    "cargo-home/config": "[build]\nrustc-wrapper = 'theirs'\n",
+    "cargo-home/config.toml": "[build]\nrustc-wrapper = 'theirs'\n",
+    "cargo-home/credentials.toml": "",
+    "cargo-home/registry/cache/x/a-1.0.0.crate": "theirs",
+    "cargo-home/closed/deep/file": "",
+    "build/file": "",
+}
+
+
+def test_a_cook_makes_a_cargo_home_anew_that_a_verification_did_not_put_back() -> None:
+    with tempfile.TemporaryDirectory() as name, not_as_root(Path(name)):
+        warm = Path(name) / "warm"
+        cook(warm)
+        before = listing(warm)
+        settings = (warm / "cargo-home/config.toml").read_text()
+        write_files(warm, {**POISON, INCOMPLETE: VERIFYING})
+        (warm / "cargo-home/closed/deep").chmod(0)
+        (warm / "cargo-home/closed").chmod(0)
+        (warm / "build").chmod(0)
+        cook(warm)
+        assert listing(warm) == before
+        assert (warm / "cargo-home/config.toml").read_text() == settings
+
+
+def test_a_cook_keeps_what_was_downloaded_and_no_configuration(tmp_path: Path) -> None:
+    cook(tmp_path / "warm")
+    settings = (tmp_path / "warm/cargo-home/config.toml").read_text()
+    write_files(tmp_path / "warm", POISON)
+    cook(tmp_path / "warm")
+    assert (tmp_path / "warm/cargo-home/registry/cache/x/a-1.0.0.crate").exists()
+    assert not (tmp_path / "warm/cargo-home/config").exists()
+    assert (tmp_path / "warm/cargo-home/config.toml").read_text() == settings
+
+
+def test_a_cargo_home_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cook(tmp_path / "warm")
+    (tmp_path / "warm" / INCOMPLETE).write_text(VERIFYING)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(EnvironmentFaultError, match="cannot be removed: Operation not permitted"):
+        cook(tmp_path / "warm")
+    assert (tmp_path / "warm" / INCOMPLETE).read_text() == VERIFYING
 
 
 def test_a_directory_is_of_a_plan_when_every_layer_was_cooked_from_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.analysis.model import ToolchainFacts
 from factory.cook.facts import WarmUnit, facts_from_json, planned_facts
-from factory.cook.local import is_warm_directory
+from factory.cook.local import require_warm
 from factory.errors import ConfigurationError, EnvironmentFaultError
 from factory.labels import SHARE
 from factory.model import UnitKey
@@ -91,11 +91,7 @@ def warm_from_plan(plan: Plan, *, name: str) -> Warm:
 
 def warm_from_directory(folder: Path) -> Warm:
     """Read what a locally cooked directory holds; raise `ConfigurationError` for any other directory."""
-    if not is_warm_directory(folder):
-        raise ConfigurationError(
-            f"{folder}: not a completely cooked directory",
-            advice="Run `factory build --backend local --output DIR` to the end first.",
-        )
+    require_warm(folder)
     try:
         files = {str(path): path.read_text(encoding="utf-8") for path in sorted((folder / "share").glob("*/*.json"))}
     except (OSError, UnicodeDecodeError) as error:
