@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 EXIT_OUR_BUG = 70
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-EXIT_INTERRUPTED = (130, 143)
-"""Ctrl-C, and a polite request to end."""
+EXIT_INTERRUPTED = (129, 130, 143)
+"""A terminal that went away, Ctrl-C, and a polite request to end."""
 
 
 @dataclass(slots=True)
@@ -41,8 +41,10 @@ def main() -> int:
     """Run the program and return its exit code: 0, or that of the error (see factory/errors.py)."""
     told = _Told()
     process.begin()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Under nohup, a terminal that goes away is no reason to end.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
         return _exit_code(_run(told), told.output)
     except NothingToDoError as end:

@@ -70,7 +70,9 @@ Call = Any
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Call]:
     """Run `factory WORDS` in an empty directory, in this process."""
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # The tests may run under nohup themselves.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def run(*words: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["factory", *map(str, words)])
@@ -199,7 +201,7 @@ def test_the_documentation_has_every_command(words: tuple[str, ...]) -> None:
 
 def test_the_documentation_has_every_exit_code() -> None:
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    ours = {0, cli.EXIT_OUR_BUG, cli.EXIT_INTERRUPTED[0]} | {kind.exit_code for kind, _ in EXIT_CODES}
+    ours = {0, cli.EXIT_OUR_BUG, min(cli.EXIT_INTERRUPTED)} | {kind.exit_code for kind, _ in EXIT_CODES}
     assert {int(code) for code in re.findall(r"^\| ([0-9]+)\b", text, re.MULTILINE)} >= ours
 
 
@@ -538,7 +540,7 @@ def test_debug_shows_where_it_happened(call: Call, monkeypatch: pytest.MonkeyPat
     assert "in fail" in answer.err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_ends_with_its_exit_code_and_no_traceback(
     call: Call, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
@@ -546,6 +548,17 @@ def test_an_interruption_ends_with_its_exit_code_and_no_traceback(
     answer = call("analyze", ".")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err == "error: interrupted: finished stages are kept, unfinished files were not written\n"
+
+
+def test_under_nohup_a_terminal_that_goes_away_ends_nothing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scan(*_args: object) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        raise BadAnswerError("it went on")
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(analyzing, "scan", scan)
+    answer = call("analyze", ".")
+    assert (answer.code, "it went on" in answer.err) == (1, True)
 
 
 @pytest.mark.parametrize(("min_hit", "code"), [("0.0", 0), ("0.6", 1)])

@@ -425,23 +425,41 @@ fn main() {
 """
 
 
-@pytest.mark.runs_programs
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
-def test_a_directory_is_not_built_on_after_a_build_that_killed_its_verification(
-    warm: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    pid = tmp_path / "pid"
+def kill_by_a_build(warm: Path, folder: Path, number: signal.Signals) -> int:
+    """Verify a repository whose build script sends a signal to the verification; return how that ended."""
+    pid = folder / "pid"
     build = KILLING.replace("PID", str(pid)).replace("SIGNAL", str(number.value))
-    good_repo(tmp_path / "repos", name="killing", files={".git/HEAD": "", "build.rs": build})
+    good_repo(folder / "repos", name="killing", files={".git/HEAD": "", "build.rs": build})
     # `exec` keeps the number of the process.
     before = ("sh", "-c", f"echo $$ > '{pid}'; exec \"$@\"", "sh")
-    words = (sys.executable, "-m", "factory", "verify", warm, "--repo", tmp_path / "repos")
-    killed = process.run([*before, *words], cwd=tmp_path, check=False, timeout=60)
-    assert killed.returncode == -number
+    words = (sys.executable, "-m", "factory", "verify", warm, "--repo", folder / "repos")
+    killed = process.run([*before, *words], cwd=folder, check=False, timeout=60)
     wait_until_free(warm)
+    return killed.returncode
+
+
+@pytest.mark.runs_programs
+def test_a_directory_is_not_built_on_after_a_build_that_killed_its_verification(warm: Path, tmp_path: Path) -> None:
+    assert kill_by_a_build(warm, tmp_path, signal.SIGKILL) == -signal.SIGKILL
     assert "rustc-wrapper" in (warm / "cargo-home/config.toml").read_text(encoding="utf-8")
     with pytest.raises(ConfigurationError, match="a verification did not put back what a build wrote"):
         verified(warm, find_workspaces([tmp_path / "repos"]))
+
+
+@pytest.mark.runs_programs
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_what_a_build_wrote_is_put_back_where_its_verification_is_asked_to_end(
+    warm: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = (warm / "cargo-home/config.toml").read_text(encoding="utf-8")
+    # Whoever runs the tests under nohup would hand it down.
+    handler = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert kill_by_a_build(warm, tmp_path, number) == 128 + number
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+    assert (warm / "cargo-home/config.toml").read_text(encoding="utf-8") == before
+    assert verified(warm, NO_REPOS).ok(0)
 
 
 def wait_until_free(folder: Path) -> None:
