@@ -70,6 +70,8 @@ def check(
     variant = question.variant or default_variant(warm)
     image = question.image or _best_image(analysis, warm, variant, costs)
     by_path = {workspace.path: workspace for workspace in found.workspaces}
+    # What is warm could be cooked, whatever is configured where somebody asks.
+    cookable = sources.with_those_of(planned.unit.package for planned in warm.units.values())
     return CheckReport(
         warm=warm.name,
         plan=warm.digest,
@@ -86,7 +88,7 @@ def check(
                 image=image,
                 costs=costs,
                 jobs=jobs,
-                sources=sources,
+                sources=cookable,
                 places=Places(by_path[workspace.path]),
                 barred=_barred(workspace, by_path[workspace.path], warm, question),
             ).check()
@@ -210,8 +212,7 @@ class _Forecaster:
             excluded=self.warm.excluded,
             profile=profile,
             overrides=self.places.overrides(profile),
-            # What is warm could be cooked, whatever is configured where somebody asks.
-            sources=self.sources.with_those_of(planned.unit.package for planned in units.values()),
+            sources=self.sources,
             rustflags=self.warm.rustflags,
         )
         return explain_misses(situation, missing)
